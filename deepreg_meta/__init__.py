@@ -1,0 +1,26 @@
+"""
+deepreg_meta: deformable registration with networks trained to be adapted.
+
+Importing the package costs nothing; `register()` imports TensorFlow and puts the entries
+of this package into DeepReg's registries.
+"""
+
+__version__ = "0.1.0"
+
+
+def register() -> None:
+    """
+    Cure DeepReg's faults and register our models, backbones, losses and augmentations.
+
+    A second call does nothing.
+
+    :raises ImportError: when DeepReg, TensorFlow or tf-keras is missing or too old.
+    """
+    from deepreg_meta import compat
+
+    compat.apply()
+    import deepreg_meta.backbone.local
+    import deepreg_meta.dataset.frame_mask
+    import deepreg_meta.loss.deform
+    import deepreg_meta.loss.label
+    import deepreg_meta.model.build  # noqa: F401

@@ -1,0 +1,112 @@
+"""Save a run so that it can go on with the very same weights, state and draws."""
+
+from pathlib import Path
+
+import tensorflow as tf
+
+from deepreg_meta.checkpoint_path import CHECKPOINT_NAME
+
+
+def restore_model(model: tf.keras.Model, checkpoint: str, weights_only: bool) -> None:
+    """
+    Restore a compiled Reptile model, all of it.
+
+    :param model: of the same configuration as the one that was saved.
+    :param checkpoint: its path.
+    :param weights_only: leave the optimiser's state (prediction needs none).
+    :raises ValueError: when the checkpoint belongs to another architecture.
+    """
+    saved = {
+        name: tuple(shape) for name, shape in tf.train.list_variables(checkpoint)
+    }
+    problem = _architecture_problem(model, saved)
+    if problem:
+        raise ValueError(
+            f"--ckpt_path: {checkpoint} was saved by another architecture than the "
+            f"configuration describes: {problem} Use the config.yaml of its run, or "
+            "none at all."
+        )
+    status = tf.train.Checkpoint(model=model).restore(checkpoint)
+    if weights_only:
+        status.expect_partial()
+    else:
+        status.assert_consumed()
+
+
+def _architecture_problem(model: tf.keras.Model, saved: dict[str, tuple]) -> str:
+    """Compare the shapes of the network's weights, as a count of each shape."""
+    prefix = "model/network/"
+    suffix = "/.ATTRIBUTES/VARIABLE_VALUE"
+    shapes = sorted(
+        shape
+        for name, shape in saved.items()
+        if name.startswith(prefix)
+        and name.endswith(suffix)
+        and ".OPTIMIZER_SLOT" not in name
+    )
+    expected = sorted(tuple(variable.shape) for variable in model.network.weights)
+    if not shapes:
+        return "it holds no network of a Reptile model."
+    if shapes == expected:
+        return ""
+    size = lambda items: sum(int(tf.TensorShape(item).num_elements()) for item in items)  # noqa: E731
+    return (
+        f"it holds {len(shapes)} arrays with {size(shapes)} weights, the configuration "
+        f"has {len(expected)} with {size(expected)}."
+    )
+
+
+class SaveCheckpoint(tf.keras.callbacks.Callback):
+    """
+    Save `save/ckpt-<epoch>` every few epochs and at the end, and the best one apart.
+
+    The best is the one whose adapted validation figure is best: Dice where there are
+    labels, else the loss; it lies in `best`, beside the figure that chose it.
+    """
+
+    def __init__(self, log_dir: str | Path, period: int, labeled: bool) -> None:
+        """
+        :param log_dir: folder of the run.
+        :param period: in epochs.
+        :param labeled: choose by Dice rather than by loss.
+        """
+        super().__init__()
+        self._dir, self._period = Path(log_dir), period
+        self._monitor = "val_dsc_adapted" if labeled else "val_loss_adapted"
+        self._sign = 1.0 if labeled else -1.0
+        self._last = 0
+        self._best = self._read_best()
+
+    def _read_best(self) -> float:
+        try:
+            return self._sign * float((self._dir / "best" / "score.txt").read_text())
+        except (FileNotFoundError, ValueError):
+            return -float("inf")
+
+    def _save(self, folder: str, epoch: int, keep: int | None) -> None:
+        manager = tf.train.CheckpointManager(
+            tf.train.Checkpoint(model=self.model),
+            str(self._dir / folder),
+            max_to_keep=keep,
+            checkpoint_name=CHECKPOINT_NAME,
+        )
+        manager.save(checkpoint_number=epoch)
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Save when it is time, and when the validation is the best so far."""
+        epoch += 1
+        if epoch % self._period == 0:
+            self._save("save", epoch, None)
+            self._last = epoch
+        value = (logs or {}).get(self._monitor)
+        if value is not None and self._sign * value > self._best:
+            self._best = self._sign * value
+            self._save("best", epoch, 1)
+            (self._dir / "best" / "score.txt").write_text(f"{value:.6f}\n")
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        """Save the last epoch if its turn had not come."""
+        steps = max(self.params.get("steps") or 1, 1)
+        epoch = int(self.model.episode.numpy()) // steps
+        if epoch > self._last:
+            self._save("save", epoch, None)

@@ -1,0 +1,259 @@
+"""
+The configuration of a run: YAML files merged left to right, validated whole.
+
+Neither TensorFlow nor DeepReg is imported here, so that a misspelt key is reported
+within a second.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from deepreg_meta import config_rules as rules
+from deepreg_meta.config_files import Merged, PathLike, read_files
+from deepreg_meta.config_findings import (
+    Findings,
+    Key,
+    check_known_keys,
+    lookup,
+    parse_section,
+    show,
+    suggest,
+)
+from deepreg_meta.config_run import METHOD, OUR_DATASET_KEYS, ConfigError, RunConfig
+from deepreg_meta.config_schema import (
+    MODES,
+    AdaptConfig,
+    AlignConfig,
+    DatasetConfig,
+    PhantomConfig,
+    SparseFramesConfig,
+    TrainConfig,
+)
+
+__all__ = ["ConfigError", "RunConfig", "check_paths", "load_config"]
+
+logger = logging.getLogger(__name__)
+
+_AUGMENTATION: Key = ("train", "preprocess", "data_augmentation")
+# What each format calls the files of one kind of volume within a folder.
+_ENTRY = {"nifti": "{}", "h5": "{}.h5"}
+
+
+def load_config(
+    paths: PathLike | Sequence[PathLike],
+    overrides: Mapping[str, Any] | None = None,
+    overrides_origin: str = "in the overrides",
+) -> RunConfig:
+    """
+    Read, merge and validate a configuration.
+
+    :param paths: YAML files, merged left to right; ~ is expanded. Nothing is written,
+        neither to them nor beside them.
+    :param overrides: nested mapping merged last, such as the command line's flags.
+    :param overrides_origin: words that tell where the overrides came from.
+    :return: the validated configuration; its warnings have been logged.
+    :raises ConfigError: with all problems, a line for each, such as
+        "train.meta.inner_steps in meta.yaml: expected an integer >= 1, got 0.".
+    """
+    merged = read_files(paths)
+    if merged.problems:
+        raise ConfigError(merged.problems)
+    merged.update(overrides or {}, overrides_origin)
+    names = merged.names
+    default_origin = f"in {', '.join(names)}" if names else overrides_origin
+    findings = Findings(merged.origins, default_origin)
+    config = _build(merged, findings)
+    for warning in findings.warnings:
+        logger.warning(warning)
+    if config is None:
+        raise ConfigError(findings.errors)
+    return config
+
+
+def check_paths(
+    config: RunConfig, mode: str, folders: Sequence[PathLike] | None = None
+) -> None:
+    """
+    Check that the folders of one split exist, with the sub-folders (or HDF5 files) that
+    DeepReg's loader will ask for.
+
+    :param config: the configuration.
+    :param mode: train, valid or test; a split that is not given is passed over.
+    :param folders: folders in place of those of `dataset.dir`, such as a phantom's.
+    :raises ConfigError: naming the key, the path and what is missing, a line for each.
+    """
+    dataset, problems = config.dataset, []
+    key = f"dataset.dir.{mode}"
+    prefix = f"{key} {config.locate(key)}: expected"
+    for folder in dataset.folders(mode) if folders is None else folders:
+        if not Path(folder).is_dir():
+            problems.append(f"{prefix} an existing folder, got {folder}.")
+            continue
+        for kind in dataset.volume_kinds:
+            entry = _ENTRY[dataset.format].format(kind)
+            if not (Path(folder) / entry).exists():
+                problems.append(f"{prefix} {entry} in the folder {folder}, found none.")
+    if problems:
+        raise ConfigError(problems)
+
+
+# ---- from the merged mapping to the frozen configuration ----
+
+
+def _build(merged: Merged, findings: Findings) -> RunConfig | None:
+    """Validate the merged mapping; None after an error, which `findings` then holds."""
+    raw = merged.raw
+    method = _find_method(raw, findings)
+    is_reptile = method == METHOD
+    check_known_keys(raw, is_reptile, findings)
+    dataset = _parse(DatasetConfig, raw, "dataset", findings)
+    # before `train`, whose typed form then has the defaults of this part of it
+    num_errors = len(findings.errors)
+    sparse, sparse_key = _parse_sparse_frames(raw, is_reptile, findings)
+    is_sparse_good = len(findings.errors) == num_errors
+    train = _parse(TrainConfig, raw, "train", findings) if is_reptile else None
+    labeled = dataset.labeled if dataset else True
+    defaults = {"align": {"mode": "center" if is_reptile else "corner"}}
+    defaults["adapt"] = {"labels": [0] if labeled else []}
+    defaults["adapt"]["schedule"] = "sweep" if sparse else "all"
+    align = _parse(AlignConfig, raw, "align", findings, defaults)
+    adapt = _parse(AdaptConfig, raw, "adapt", findings, defaults)
+    if train:
+        rules.check_train(train, labeled, findings)
+    elif method is not None and not is_reptile:
+        rules.check_deepreg_train(raw["train"], findings)
+    if dataset and method is not None:
+        rules.check_dataset(dataset, is_reptile, findings)
+    if dataset and align and adapt and method is not None and is_sparse_good:
+        _check_together(dataset, align, adapt, (sparse, sparse_key), method, findings)
+    if findings.errors:
+        return None
+    if is_reptile and dataset.phantom is None:
+        dataset = dataset.model_copy(update={"phantom": PhantomConfig()})
+    config = RunConfig(
+        raw=raw,
+        method=method,
+        dataset=dataset,
+        train=train,
+        align=align,
+        adapt=adapt,
+        sparse_frames=sparse,
+        seed=train.seed if train else raw["train"].get("seed") or 0,
+        source=merged.names,
+        origins=merged.origins,
+    )
+    _write_defaults(config)
+    return config
+
+
+def _check_together(
+    dataset: DatasetConfig,
+    align: AlignConfig,
+    adapt: AdaptConfig,
+    sparse: tuple[SparseFramesConfig | None, Key],
+    method: str,
+    findings: Findings,
+) -> None:
+    """Check our sections, each of them good, against each other."""
+    rules.check_labels(dataset, align, adapt, findings)
+    rules.check_schedule(sparse[0], adapt, findings)
+    rules.check_frames(sparse[0], adapt, dataset, sparse[1], findings)
+    if method != METHOD and align.mode != "corner":
+        findings.warn(
+            ("align",),
+            f"has no effect on training with train.method {method}: DeepReg lays the "
+            "grids corner on corner.",
+        )
+
+
+def _find_method(raw: Mapping[str, Any], findings: Findings) -> str | None:
+    """Find the method, also where DeepReg 0.1.1 had it; None after an error."""
+    train = raw.get("train")
+    if not isinstance(train, Mapping):
+        got = show(train) if "train" in raw else "no such section"
+        findings.error(("train",), f"expected a mapping of keys to values, got {got}.")
+        return None
+    for key in (("method",), ("model", "method"), ("model", "model", "method")):
+        method = lookup(train, key)
+        if method is not None:
+            break
+    if not isinstance(method, str):
+        findings.error(
+            ("train", "method"),
+            f"expected the name of a method (reptile, ddf, dvf, ...), got "
+            f"{show(method)}.",
+        )
+        return None
+    if method != METHOD and suggest(method, [METHOD]):
+        findings.error(
+            ("train", "method"), f"unknown method {method!r}. Did you mean `{METHOD}`?"
+        )
+        return None
+    return method
+
+
+def _parse(
+    model: type,
+    raw: Mapping[str, Any],
+    name: str,
+    findings: Findings,
+    defaults: Mapping[str, dict] | None = None,
+) -> Any:
+    """Validate one section; an empty one (null), at any place, counts as absent."""
+    data = raw.get(name)
+    if name == "align" and data is not None and not isinstance(data, Mapping):
+        return parse_section(model, data, (name,), findings)
+    if defaults is not None:
+        data = {} if data is None else data
+        if isinstance(data, Mapping):
+            data = {**defaults[name], **data}
+    if isinstance(data, Mapping):
+        optional = ("dir", "phantom", "meta", "preprocess", "seed")
+        data = {k: v for k, v in data.items() if v is not None or k not in optional}
+    return parse_section(model, data, (name,), findings)
+
+
+def _parse_sparse_frames(
+    raw: Mapping[str, Any], write_defaults: bool, findings: Findings
+) -> tuple[SparseFramesConfig | None, Key]:
+    """Find and validate the augmentation `sparse_frames`, alone or in a list."""
+    entries = lookup(raw, _AUGMENTATION)
+    keyed = [(entries, _AUGMENTATION)]
+    if isinstance(entries, list):
+        keyed = [(e, (*_AUGMENTATION, str(i))) for i, e in enumerate(entries)]
+    found = [(e, key) for e, key in keyed if lookup(e, ("name",)) == "sparse_frames"]
+    if len(found) > 1:
+        findings.error(
+            _AUGMENTATION, f"expected one sparse_frames at most, got {len(found)}."
+        )
+    if not found:
+        return None, _AUGMENTATION
+    entry, key = found[0]
+    sparse = parse_section(SparseFramesConfig, entry, key, findings)
+    if sparse and write_defaults:
+        entry.update(sparse.model_dump(mode="json"))
+    return sparse, key
+
+
+def _write_defaults(config: RunConfig) -> None:
+    """Write the defaults of our sections into `raw`; DeepReg's methods get none."""
+    raw = config.raw
+    for name, section in (("align", config.align), ("adapt", config.adapt)):
+        if config.is_reptile or raw.get(name) is not None:
+            raw[name] = section.model_dump(mode="json")
+    if not config.is_reptile:
+        return
+    dataset, train = raw["dataset"], raw["train"]
+    typed = config.dataset.model_dump(mode="json")
+    for name in ("labeled", *OUR_DATASET_KEYS):
+        dataset[name] = typed[name]
+    folders = dataset.get("dir") or {}
+    dataset["dir"] = {mode: folders.get(mode) for mode in MODES}
+    typed = config.train.model_dump(mode="json")
+    for name in ("seed", "meta", "save_period", "preprocess"):
+        train[name] = typed[name]
+    for name, term in train["loss"].items():
+        if isinstance(term, dict) and typed["loss"].get(name):
+            term["weight"] = typed["loss"][name]["weight"]

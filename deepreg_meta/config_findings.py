@@ -1,0 +1,244 @@
+"""
+The findings about a configuration, collected so that the user meets all of them at
+once: each key against its section's model, unknown keys against the known ones.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from deepreg_meta.config_schema import (
+    SHAPE_KEYS,
+    DatasetConfig,
+    LossConfig,
+    PreprocessConfig,
+    Section,
+    TrainConfig,
+)
+
+Key = tuple[str, ...]
+# Keys that DeepReg 0.1.2 and its older form 0.1.1 read, beyond those of our models.
+_GROUPED_KEYS = {"intra_group_prob", "intra_group_option", "sample_image_in_group"}
+_OPTIMIZER_KEYS = {"name", "learning_rate", "epsilon", "amsgrad", "centered"}
+_OPTIMIZER_KEYS |= {"beta_1", "beta_2", "rho", "momentum", "nesterov", "weight_decay"}
+_OPTIMIZER_KEYS |= {"clipnorm", "clipvalue", "global_clipnorm", "jit_compile"}
+_OPTIMIZER_KEYS |= {"use_ema", "ema_momentum", "ema_overwrite_frequency"}
+_OPTIMIZER_KEYS |= {"initial_accumulator_value"}
+# Common names that no string distance brings to ours.
+_ALIASES = {"lr": "learning_rate"}
+_TOP_KEYS = {"dataset", "train", "align", "adapt"}
+
+
+def show(value: Any) -> str:
+    """Write a value as its user wrote it in YAML, at most 80 characters."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def suggest(word: str, known: Iterable[str]) -> str | None:
+    """
+    Find the known word that a misspelt one most likely meant.
+
+    :param word: what the user wrote.
+    :param known: the words that exist.
+    :return: the nearest known word, or None where none is near.
+    """
+    word = _ALIASES.get(str(word).lower(), str(word).lower())
+    by_lower = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(word, sorted(by_lower), n=1, cutoff=0.6)
+    return by_lower[near[0]] if near else None
+
+
+def dotted(key: Key) -> str:
+    """Join a key's parts as in `train.meta.inner_steps`."""
+    return ".".join(str(part) for part in key)
+
+
+def lookup(data: Any, key: Key) -> Any:
+    """
+    Fetch the value of a key.
+
+    :param data: nested mappings.
+    :param key: parts of the key.
+    :return: the value, or None where a part is missing.
+    """
+    for part in key:
+        data = data.get(part) if isinstance(data, Mapping) else None
+    return data
+
+
+class Findings:
+    """
+    The errors and warnings about one configuration.
+
+    :param origins: for every key, and every mapping on the way to it, the words that
+        tell who set it last, such as "in meta.yaml".
+    :param default_origin: the words for a key that nobody set.
+    """
+
+    def __init__(self, origins: Mapping[Key, str], default_origin: str) -> None:
+        self._origins = dict(origins)
+        self._default_origin = default_origin
+        self.errors: list[str] = []
+        self.warnings: list[str] = []
+
+    def locate(self, key: Key) -> str:
+        """Say where a key was set, by the nearest mapping around it that was."""
+        for end in range(len(key), 0, -1):
+            if key[:end] in self._origins:
+                return self._origins[key[:end]]
+        return self._default_origin
+
+    def error(self, key: Key, text: str) -> None:
+        """Record what forbids the run: `text` follows the key and its origin."""
+        line = f"{dotted(key)} {self.locate(key)}: {text}"
+        if line not in self.errors:
+            self.errors.append(line)
+
+    def warn(self, key: Key, text: str) -> None:
+        """Record what the user should know and the run survives."""
+        self.warnings.append(f"{dotted(key)} {self.locate(key)}: {text}")
+
+    def unknown(self, key: Key, known: Iterable[str], *, fatal: bool) -> None:
+        """Record a key that nobody reads, with the known key nearest to it."""
+        near = suggest(key[-1], known)
+        help_text = (
+            f"Did you mean `{near}`?" if near else f"Known: {', '.join(sorted(known))}."
+        )
+        record = self.error if fatal else self.warn
+        record(key, f"unknown key. {help_text}")
+
+
+# ---- one section against its model ----
+
+
+def parse_section(
+    model: type[Section], data: Any, key: Key, findings: Findings
+) -> Any | None:
+    """
+    Validate one section and translate pydantic's errors into ours.
+
+    :param model: the section's model.
+    :param data: what the user gave.
+    :param key: where the section stands in the configuration.
+    :param findings: receives the errors.
+    :return: the section, or None after an error.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as err:
+        for item in err.errors():
+            _explain(model, data, key, item, findings)
+    return None
+
+
+def _explain(
+    model: type[BaseModel], data: Any, key: Key, item: Mapping, findings: Findings
+) -> None:
+    """Turn one error of pydantic into "<key> in <file>: expected ..., got ...."."""
+    parts, field, section = [], None, model
+    for part in item["loc"]:
+        if section is None or part not in section.model_fields:
+            break
+        field = section.model_fields[part]
+        section = _nested_model(field.annotation)
+        parts.append(part)
+    if item["type"] == "extra_forbidden":
+        known = section.model_fields if section else ()
+        findings.unknown((*key, *parts, str(item["loc"][-1])), known, fatal=True)
+        return
+    while parts and not isinstance(lookup(data, tuple(parts[:-1])), Mapping):
+        parts.pop()  # a short form: the user wrote `align: center`, not `align.mode`
+    rule = field.description if field else "a mapping of keys to values"
+    here = (*key, *parts)
+    if parts and parts[-1] not in lookup(data, tuple(parts[:-1])):
+        findings.error(here, f"missing, expected {rule}.")
+        return
+    value = lookup(data, tuple(parts))
+    findings.error(here, f"expected {rule}, got {show(value)}.{_advice(field, value)}")
+
+
+def _advice(field: FieldInfo | None, value: Any) -> str:
+    """Say what to do instead, where the rule alone does not tell."""
+    if field is None:
+        return ""
+    extra = field.json_schema_extra
+    advice = f" {extra['fix']}" if extra["fix"] else ""
+    if isinstance(value, str) and field.annotation in (int, float):
+        advice += " Write a number without quotes."
+    choices = extra["choices"] or get_args(field.annotation)
+    if isinstance(value, str) and all(isinstance(choice, str) for choice in choices):
+        near = suggest(value, choices)
+        advice += f" Did you mean `{near}`?" if near else ""
+    return advice
+
+
+def _nested_model(annotation: Any) -> type[BaseModel] | None:
+    """Find the section inside a field's type, optional or not."""
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None
+
+
+# ---- keys that nobody reads ----
+
+
+def check_known_keys(raw: Mapping, is_reptile: bool, findings: Findings) -> None:
+    """
+    Judge the unknown keys of DeepReg's sections.
+
+    DeepReg passes over them, so with its own methods they are warnings. For method
+    reptile they are errors where DeepReg would refuse them later or where they look
+    like a misspelt known key, which would otherwise be silently without effect.
+
+    :param raw: the merged configuration.
+    :param is_reptile: whether the method is ours.
+    :param findings: receives errors and warnings.
+    """
+    kind = lookup(raw, ("dataset", "type"))
+    dataset = set(DatasetConfig.model_fields)
+    if kind == "grouped":
+        dataset |= _GROUPED_KEYS
+    _warn_unused_shapes(raw, str(kind), findings)
+    train, loss = set(TrainConfig.model_fields), set(LossConfig.model_fields)
+    if not is_reptile:  # the sections of DeepReg 0.1.1
+        train, loss = train | {"model"}, loss | {"dissimilarity"}
+    sections: list[tuple[Key, set[str], bool]] = [
+        ((), _TOP_KEYS, False),
+        (("dataset",), dataset, True),
+        (("train",), train, False),
+        (("train", "loss"), loss, False),
+        (("train", "preprocess"), set(PreprocessConfig.model_fields), True),
+    ]
+    if is_reptile:  # those of DeepReg 0.1.1 nest further and are not judged
+        sections.append((("train", "optimizer"), _OPTIMIZER_KEYS, True))
+    for section, known, is_closed in sections:
+        data = lookup(raw, section)
+        for name in data if isinstance(data, Mapping) else ():
+            if name not in known:
+                misspelt = suggest(name, known) is not None
+                fatal = is_reptile and (is_closed or misspelt)
+                findings.unknown((*section, str(name)), known, fatal=fatal)
+    optimizer = lookup(raw, ("adapt", "optimizer"))
+    for name in optimizer if isinstance(optimizer, Mapping) else ():
+        if name not in _OPTIMIZER_KEYS:
+            key = ("adapt", "optimizer", str(name))
+            findings.unknown(key, _OPTIMIZER_KEYS, fatal=True)
+
+
+def _warn_unused_shapes(raw: Mapping, kind: str, findings: Findings) -> None:
+    """Name the grids of another type of data, such as a merged file may leave."""
+    shapes = set().union(*SHAPE_KEYS.values()) - set(SHAPE_KEYS.get(kind, ()))
+    for name in sorted(shapes) if kind in SHAPE_KEYS else ():
+        if lookup(raw, ("dataset", name)) is not None:
+            used = ", ".join(SHAPE_KEYS[kind])
+            findings.warn(
+                ("dataset", name),
+                f"not used with dataset.type {kind}, which has {used}.",
+            )

@@ -1,0 +1,233 @@
+"""
+What the sections of a configuration ask of each other: labels that the data has, frames
+that the image has, losses that the method can use.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from deepreg_meta.config_findings import Findings, Key, show
+from deepreg_meta.config_schema import (
+    SHAPE_KEYS,
+    AdaptConfig,
+    AlignConfig,
+    DatasetConfig,
+    SparseFramesConfig,
+    TrainConfig,
+)
+
+
+def check_dataset(dataset: DatasetConfig, is_reptile: bool, findings: Findings) -> None:
+    """
+    Check the keys of `dataset` against each other.
+
+    :param dataset: the section.
+    :param is_reptile: whether the method is ours: DeepReg's own may be grouped.
+    :param findings: receives the errors.
+    """
+    if dataset.type == "grouped" and is_reptile:
+        findings.error(
+            ("dataset", "type"),
+            "expected paired or unpaired with train.method reptile, got 'grouped'. "
+            "Grouped data works with DeepReg's own methods.",
+        )
+        return
+    for name in SHAPE_KEYS[dataset.type]:
+        if getattr(dataset, name) is None:
+            findings.error(
+                ("dataset", name),
+                f"missing, expected three integers >= 1 for {dataset.type} data.",
+            )
+    folders = {mode: dataset.folders(mode) for mode in ("train", "valid", "test")}
+    if not any(folders.values()) and not is_reptile and dataset.phantom is None:
+        findings.error(
+            ("dataset", "dir"),
+            "expected a folder for train, valid or test, got none. "
+            "`dataset.phantom: {}` generates cases instead.",
+        )
+    if is_reptile and any(folders.values()) and not folders["train"]:
+        findings.error(
+            ("dataset", "dir", "train"),
+            "expected a folder where dir.valid or dir.test is given, got null. "
+            "With all three null the embedded phantom is used.",
+        )
+    spacing = dataset.spacing_mm
+    if spacing and dataset.type != "paired" and spacing.moving != spacing.fixed:
+        findings.error(
+            ("dataset", "spacing_mm"),
+            f"expected one spacing for {dataset.type} data, where every image may be "
+            f"moving or fixed, got moving {show(spacing.moving)} and fixed "
+            f"{show(spacing.fixed)}.",
+        )
+    _check_label_names(dataset, findings)
+
+
+def _check_label_names(dataset: DatasetConfig, findings: Findings) -> None:
+    if dataset.labels and not dataset.labeled:
+        findings.error(
+            ("dataset", "labels"),
+            f"expected null with dataset.labeled false, got {show(dataset.labels)}. "
+            "Set dataset.labeled: true to use the label files.",
+        )
+    if dataset.labels and len(set(dataset.labels.values())) < len(dataset.labels):
+        findings.error(
+            ("dataset", "labels"),
+            f"expected a different integer for each name, got {show(dataset.labels)}.",
+        )
+
+
+def check_train(train: TrainConfig, labeled: bool, findings: Findings) -> None:
+    """
+    Check the keys of `train` against each other and against the labels.
+
+    :param train: the section of a run with method reptile.
+    :param labeled: whether the data has labels.
+    :param findings: receives the errors.
+    """
+    meta, loss = train.meta, train.loss
+    if meta.base == "reptile":
+        findings.error(
+            ("train", "meta", "base"),
+            "expected the model that Reptile trains (ddf, dvf, ...), got 'reptile'.",
+        )
+    if meta.meta_step_size_end > meta.meta_step_size:
+        findings.error(
+            ("train", "meta", "meta_step_size_end"),
+            f"expected a number in [0, meta_step_size = {meta.meta_step_size}], "
+            f"got {meta.meta_step_size_end}.",
+        )
+    image_weight = loss.image.weight if loss.image else 0
+    label_weight = loss.label.weight if loss.label else 0
+    if label_weight > 0 and not labeled:
+        findings.error(
+            ("train", "loss", "label"),
+            f"expected weight 0 with dataset.labeled false, got {label_weight}. "
+            "Set dataset.labeled: true or remove the label loss.",
+        )
+    elif image_weight == 0 and label_weight == 0:
+        findings.error(
+            ("train", "loss"),
+            "expected image or label with a weight > 0, got 0 for both. "
+            "Regularization alone has nothing to register.",
+        )
+
+
+def check_frames(
+    sparse: SparseFramesConfig | None,
+    adapt: AdaptConfig,
+    dataset: DatasetConfig,
+    sparse_key: Key,
+    findings: Findings,
+) -> None:
+    """
+    Check that no more frames are asked for than the fixed image has slices.
+
+    :param sparse: the augmentation, or None.
+    :param adapt: the section; its frames need the axis of `sparse`.
+    :param dataset: the section with the shapes.
+    :param sparse_key: where `sparse` stands in the configuration.
+    :param findings: receives the errors.
+    """
+    if sparse is None:
+        if adapt.frames is not None:
+            findings.error(
+                ("adapt", "frames"),
+                f"expected null without the augmentation sparse_frames, which gives "
+                f"the axis, got {show(list(adapt.frames))}.",
+            )
+        return
+    if dataset.fixed_shape is None:
+        return
+    num_slices = dataset.fixed_shape[sparse.axis]
+    pairs = (
+        ((*sparse_key, "frames"), sparse.frames),
+        (("adapt", "frames"), adapt.frames),
+    )
+    for key, frames in pairs:
+        if frames is not None and frames[1] > num_slices:
+            findings.error(
+                key,
+                f"expected at most {num_slices} frames, the slices of the fixed image "
+                f"of shape {list(dataset.fixed_shape)} along axis {sparse.axis}, "
+                f"got more frames than slices: {show(list(frames))}.",
+            )
+
+
+def check_labels(
+    dataset: DatasetConfig,
+    align: AlignConfig,
+    adapt: AdaptConfig,
+    findings: Findings,
+) -> None:
+    """
+    Check that the label channels asked for can exist.
+
+    :param dataset: the section that declares the labels.
+    :param align: the section; mode centroid needs a label.
+    :param adapt: the section; its labels guide the adaptation.
+    :param findings: receives the errors.
+    """
+    channels = [(("adapt", "labels"), channel) for channel in adapt.labels]
+    if align.mode in ("centroid", "sections"):
+        channels.append((("align", "label"), align.label))
+    for key, channel in channels:
+        if not dataset.labeled:
+            section = "adapt.labels: []" if key[0] == "adapt" else "align: center"
+            findings.error(
+                key[:1] if key[0] == "align" else key,
+                f"expected no label with dataset.labeled false, got channel {channel}. "
+                f"Set dataset.labeled: true or use `{section}`.",
+            )
+        elif dataset.labels and channel >= len(dataset.labels):
+            findings.error(
+                key,
+                f"expected a channel below {len(dataset.labels)}, the number of "
+                f"dataset.labels, got {channel}.",
+            )
+
+
+def check_schedule(
+    sparse: SparseFramesConfig | None, adapt: AdaptConfig, findings: Findings
+) -> None:
+    """
+    Check that a sweep has frames to show.
+
+    :param sparse: the augmentation, or None.
+    :param adapt: the section.
+    :param findings: receives the error.
+    """
+    if sparse is None and adapt.schedule == "sweep":
+        findings.error(
+            ("adapt", "schedule"),
+            "expected all without the augmentation sparse_frames, got 'sweep'.",
+        )
+
+
+def check_deepreg_train(train: Mapping[str, Any], findings: Findings) -> None:
+    """
+    Check `train` of DeepReg's own methods for what would end in a bare `KeyError`.
+
+    :param train: the section as merged.
+    :param findings: receives the errors.
+    """
+    method = train.get("method")
+    if train.get("meta") is not None:
+        findings.error(
+            ("train", "meta"),
+            f"expected no such section with train.method {method}, got "
+            f"{show(train['meta'])}. Meta-learning is `train.method: reptile` with "
+            f"`train.meta.base: {method}`.",
+        )
+    seed = train.get("seed")
+    if seed is not None and (type(seed) is not int or seed < 0):
+        findings.error(
+            ("train", "seed"), f"expected an integer >= 0, got {show(seed)}."
+        )
+    needed = {"loss", "optimizer", "preprocess", "backbone"}
+    needed -= {"backbone"} if "model" in train else set()  # the form of DeepReg 0.1.1
+    for name in sorted(needed):
+        if not isinstance(train.get(name), Mapping):
+            findings.error(
+                ("train", name),
+                f"expected a mapping of keys to values, got {show(train.get(name))}.",
+            )

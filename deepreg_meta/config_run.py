@@ -1,0 +1,150 @@
+"""
+One run's configuration, validated and frozen: what the rest of the package sees
+in place of the YAML's own mapping.
+"""
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from deepreg_meta.config_files import PathLike
+from deepreg_meta.config_findings import Findings, Key
+from deepreg_meta.config_schema import (
+    MODES,
+    SHAPE_KEYS,
+    AdaptConfig,
+    AlignConfig,
+    DatasetConfig,
+    MetaConfig,
+    SparseFramesConfig,
+    TrainConfig,
+)
+
+METHOD = "reptile"
+# Keys of ours within DeepReg's sections, which DeepReg's own code must not see.
+OUR_DATASET_KEYS = ("phantom", "labels", "spacing_mm", "cache_gb")
+_OUR_TRAIN_KEYS = ("seed", "meta")
+
+
+class ConfigError(ValueError):
+    """All that is wrong with a configuration, one line each."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """
+    One validated configuration.
+
+    `raw` is the merged mapping with the defaults of our sections written out: saved and
+    loaded again it gives the same configuration. `train` and `meta` are None for
+    DeepReg's own methods, whose `train` only DeepReg reads.
+    """
+
+    raw: dict[str, Any]
+    method: str
+    dataset: DatasetConfig
+    train: TrainConfig | None
+    align: AlignConfig
+    adapt: AdaptConfig
+    sparse_frames: SparseFramesConfig | None
+    seed: int
+    source: tuple[str, ...] = field(compare=False)
+    origins: Mapping[Key, str] = field(repr=False, compare=False)
+
+    @property
+    def is_reptile(self) -> bool:
+        """Whether the run is meta-learning."""
+        return self.method == METHOD
+
+    @property
+    def meta(self) -> MetaConfig | None:
+        """`train.meta`, or None for DeepReg's own methods."""
+        return self.train.meta if self.train else None
+
+    @property
+    def uses_phantom(self) -> bool:
+        """Whether the cases are generated, because no folder is given."""
+        given = any(self.dataset.folders(mode) for mode in MODES)
+        return self.dataset.phantom is not None and not given
+
+    @property
+    def adapt_optimizer(self) -> dict[str, Any]:
+        """Name, learning_rate and further arguments of the optimiser of adaptation."""
+        own = self.adapt.optimizer
+        return own.model_dump() if own else deepcopy(self.raw["train"]["optimizer"])
+
+    @property
+    def adapt_frames(self) -> tuple[int, int] | None:
+        """(F_min, F_max) of the sweep in adaptation; None without sparse frames."""
+        if self.sparse_frames is None:
+            return None
+        return self.adapt.frames or self.sparse_frames.frames
+
+    def locate(self, key: str) -> str:
+        """
+        Tell who set a key, for messages about its value that come later.
+
+        :param key: dotted, such as dataset.dir.train.
+        :return: words such as "in meta.yaml".
+        """
+        default = f"in {', '.join(self.source)}" if self.source else ""
+        return Findings(self.origins, default).locate(tuple(key.split(".")))
+
+    def deepreg_config(self) -> dict[str, Any]:
+        """
+        Give what DeepReg's own code may see.
+
+        :return: a copy without our keys; for DeepReg's own methods also brought up to
+            date from the older form 0.1.1 by DeepReg, as its own commands do.
+        """
+        config = deepcopy(self.raw)
+        for key in ("align", "adapt"):
+            config.pop(key, None)
+        for key in OUR_DATASET_KEYS:
+            config["dataset"].pop(key, None)
+        for key in _OUR_TRAIN_KEYS:
+            config["train"].pop(key, None)
+        if self.is_reptile:
+            used = SHAPE_KEYS[self.dataset.type]
+            for name in set().union(*SHAPE_KEYS.values()).difference(used):
+                config["dataset"].pop(
+                    name, None
+                )  # DeepReg refuses those of other types
+            return config
+        from deepreg_meta.stack import require_stack
+
+        require_stack()
+        from deepreg.config.v011 import parse_v011
+
+        return parse_v011(config)
+
+    def dump(self, path: PathLike, header: str = "") -> None:
+        """
+        Write the configuration as YAML, whole or not at all.
+
+        :param path: file to write; its folder exists.
+        :param header: lines written as comments at its head, such as versions.
+        """
+        path = Path(path)
+        comments = "".join(f"# {line}\n" for line in header.splitlines())
+        # sort_keys=False: the order of dataset.labels is that of the label channels
+        text = comments + yaml.safe_dump(self.raw, sort_keys=False)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+            os.chmod(temporary, 0o644)  # mkstemp's 0600 would hide it from colleagues
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise

@@ -1,0 +1,317 @@
+"""
+The sections of a configuration as frozen models: one field per YAML key, its rule in
+words beside its type, its default. What reads files and what compares sections with
+each other is in `config.py` and `config_rules.py`.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
+
+# The optimisers of legacy Keras: listed here, so that a misspelt name is found before
+# TensorFlow is imported.
+OPTIMIZERS = ("SGD", "Adam", "RMSprop", "Adagrad", "Adadelta", "Adamax", "Nadam")
+OPTIMIZERS += ("AdamW",)
+MODES = ("train", "valid", "test")
+# The keys of `dataset` that give the network's grids, by type of data.
+SHAPE_KEYS = {
+    "paired": ("moving_image_shape", "fixed_image_shape"),
+    "unpaired": ("image_shape",),
+    "grouped": ("image_shape",),
+}
+
+
+def _rule(
+    text: str, fix: str = "", choices: tuple[str, ...] = (), **kwargs: Any
+) -> Any:
+    """
+    Describe a field: `text` completes the sentence "expected ..., got <value>.".
+
+    :param text: the rule in words.
+    :param fix: what to do instead, where the rule alone does not tell.
+    :param choices: the words allowed, where the type does not list them.
+    :param kwargs: default and bounds, handed to pydantic.
+    :return: pydantic's field description.
+    """
+    return Field(
+        description=text, json_schema_extra={"fix": fix, "choices": choices}, **kwargs
+    )
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _as_folders(value: Any) -> Any:
+    """One folder, several or none (DeepReg takes "" for none) as a tuple or None."""
+    if value is None or value == "" or value == []:
+        return None
+    folders = [value] if isinstance(value, str) else value
+    if not isinstance(folders, (list, tuple)):
+        return value
+    return tuple(
+        str(Path(f).expanduser()) if f and isinstance(f, str) else f for f in folders
+    )
+
+
+_PositiveInt = Annotated[int, Field(ge=1)]
+_PositiveFloat = Annotated[float, Field(gt=0)]
+_Shape = Annotated[
+    tuple[_PositiveInt, _PositiveInt, _PositiveInt], BeforeValidator(_as_tuple)
+]
+_Spacing = Annotated[
+    tuple[_PositiveFloat, _PositiveFloat, _PositiveFloat], BeforeValidator(_as_tuple)
+]
+_Folders = Annotated[tuple[str, ...] | None, BeforeValidator(_as_folders)]
+
+
+def _as_frames(value: Any) -> Any:
+    value = _as_tuple(value)
+    if isinstance(value, tuple) and len(value) == 2:
+        low, high = value
+        if isinstance(low, int) and isinstance(high, int) and low > high:
+            raise ValueError("F_min > F_max")
+    return value
+
+
+_Frames = Annotated[tuple[_PositiveInt, _PositiveInt], BeforeValidator(_as_frames)]
+_FRAMES_RULE = "two integers [F_min, F_max] with 1 <= F_min <= F_max"
+_SHAPE_RULE = "three integers >= 1"
+_SHAPE_FIX = "A 2-D image has a last side of 1, as in [64, 64, 1]."
+
+
+class Section(BaseModel):
+    """A section that only this package reads: an unknown key in it is an error."""
+
+    # strict: neither "3" nor true is the integer 3
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False
+    )
+
+
+class DeepRegSection(Section):
+    """A section with keys of DeepReg, whose unknown keys `config_rules.py` judges."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class MetaConfig(Section):
+    """`train.meta`: Reptile, the outer loop and its inner steps."""
+
+    base: str = _rule(
+        "the name of a registered DeepReg model (ddf, dvf, ...)", default="ddf",
+        min_length=1,
+    )  # fmt: skip
+    inner_steps: int = _rule(
+        "an integer >= 1", default=10, ge=1,
+        fix="Use `train.method: ddf` to train without meta-learning.",
+    )  # fmt: skip
+    tasks_per_step: int = _rule("an integer >= 1", default=1, ge=1)
+    meta_step_size: float = _rule("a number in (0, 1]", default=0.5, gt=0, le=1)
+    meta_step_size_end: float = _rule(
+        "a number in [0, meta_step_size]", default=1.0e-5, ge=0, le=1
+    )
+    iterate: Literal["last", "average"] = _rule("last or average", default="last")
+    inner_optimizer_state: Literal["reset", "carry"] = _rule(
+        "reset or carry", default="reset"
+    )
+    episodes_per_epoch: int | None = _rule(
+        "null (one episode per training case) or an integer >= 1", default=None, ge=1
+    )
+
+
+class SparseFramesConfig(Section):
+    """The augmentation `sparse_frames`: how many frames of the fixed image are kept."""
+
+    name: Literal["sparse_frames"] = "sparse_frames"
+    frames: _Frames = _rule(_FRAMES_RULE)
+    axis: int = _rule("0, 1 or 2, the axis across the frames", ge=0, le=2)
+    reverse: bool = _rule(
+        "true or false (true sweeps from the high index to the low)", default=False
+    )
+
+
+class AlignConfig(Section):
+    """`align`: how the moving grid lies on the fixed one; a bare mode is enough."""
+
+    mode: Literal["corner", "center", "affine", "centroid", "sections"] = _rule(
+        "corner, center, affine, centroid or sections", default="center"
+    )
+    label: int = _rule(
+        "an integer >= 0, the label channel of the centroid", default=0, ge=0
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_bare_mode(cls, data: Any) -> Any:
+        return data if isinstance(data, dict) else {"mode": data}
+
+
+def _check_optimizer(name: str) -> str:
+    if name not in OPTIMIZERS:
+        raise ValueError("unknown optimizer")
+    return name
+
+
+class OptimizerConfig(DeepRegSection):
+    """`train.optimizer` and `adapt.optimizer`: name, rate, further Keras arguments."""
+
+    name: Annotated[str, AfterValidator(_check_optimizer)] = _rule(
+        f"one of {', '.join(OPTIMIZERS)}", choices=OPTIMIZERS
+    )
+    learning_rate: float = _rule("a number > 0, such as 1.0e-3", gt=0)
+
+
+class AdaptConfig(Section):
+    """`adapt`: adaptation at test time. A null is filled in by `RunConfig`."""
+
+    steps: int = _rule("an integer >= 0, the number of updates", default=0, ge=0)
+    optimizer: OptimizerConfig | None = _rule(
+        "null (that of train.optimizer) or a mapping with name and learning_rate",
+        default=None,
+    )
+    labels: Annotated[
+        tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_as_tuple)
+    ] = _rule("a list of label channels, integers >= 0", default=(0,))
+    frames: _Frames | None = _rule(
+        f"null (those of sparse_frames) or {_FRAMES_RULE}", default=None
+    )
+    schedule: Literal["sweep", "all"] = _rule("sweep or all", default="sweep")
+
+
+class PhantomConfig(Section):
+    """`dataset.phantom`: the generated cases used where no folder is given."""
+
+    seed: int = _rule("an integer >= 0", default=0, ge=0)
+    num_train: int = _rule("an integer >= 2", default=12, ge=2)
+    num_valid: int = _rule("an integer >= 0", default=2, ge=0)
+    num_test: int = _rule("an integer >= 0", default=6, ge=0)
+
+
+class SpacingConfig(Section):
+    """`dataset.spacing_mm`: voxel sides that replace those of the files."""
+
+    moving: _Spacing | None = _rule("null or three numbers > 0, in mm", default=None)
+    fixed: _Spacing | None = _rule("null or three numbers > 0, in mm", default=None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_bare_sides(cls, data: Any) -> Any:
+        sides = isinstance(data, (list, tuple))
+        return {"moving": data, "fixed": data} if sides else data
+
+
+class DirConfig(Section):
+    """`dataset.dir`: the folders of each split, ~ expanded."""
+
+    train: _Folders = _rule("a folder, a list of folders or null", default=None)
+    valid: _Folders = _rule("a folder, a list of folders or null", default=None)
+    test: _Folders = _rule("a folder, a list of folders or null", default=None)
+
+
+class DatasetConfig(DeepRegSection):
+    """`dataset`: DeepReg's keys and `phantom`, `labels`, `spacing_mm`, `cache_gb`."""
+
+    type: Literal["paired", "unpaired", "grouped"] = _rule(
+        "paired, unpaired or grouped"
+    )
+    format: Literal["nifti", "h5"] = _rule("nifti or h5")
+    dir: DirConfig = _rule(
+        "a mapping with the keys train, valid and test", default=DirConfig()
+    )
+    labeled: bool = _rule("true or false", default=False)
+    moving_image_shape: _Shape | None = _rule(_SHAPE_RULE, fix=_SHAPE_FIX, default=None)
+    fixed_image_shape: _Shape | None = _rule(_SHAPE_RULE, fix=_SHAPE_FIX, default=None)
+    image_shape: _Shape | None = _rule(_SHAPE_RULE, fix=_SHAPE_FIX, default=None)
+    phantom: PhantomConfig | None = _rule("null or a mapping", default=None)
+    labels: dict[str, _PositiveInt] | None = _rule(
+        "null or a mapping of label names to the integers >= 1 of the label files",
+        default=None, min_length=1,
+    )  # fmt: skip
+    spacing_mm: SpacingConfig | None = _rule(
+        "null, three numbers > 0, or a mapping with moving and fixed", default=None
+    )
+    cache_gb: float = _rule("a number >= 0", default=4.0, ge=0)
+
+    @property
+    def moving_shape(self) -> tuple[int, int, int] | None:
+        """Sides of the moving images as the network sees them."""
+        return self.moving_image_shape if self.type == "paired" else self.image_shape
+
+    @property
+    def fixed_shape(self) -> tuple[int, int, int] | None:
+        """Sides of the fixed images as the network sees them."""
+        return self.fixed_image_shape if self.type == "paired" else self.image_shape
+
+    @property
+    def volume_kinds(self) -> tuple[str, ...]:
+        """The kinds of files in a split, as DeepReg calls their folders."""
+        kinds = ("moving_images", "fixed_images") if self.type == "paired" else ()
+        kinds = kinds or ("images",)
+        labels = tuple(kind.replace("image", "label") for kind in kinds)
+        return kinds + labels if self.labeled else kinds
+
+    def folders(self, mode: str) -> tuple[str, ...]:
+        """
+        Name the folders of one split.
+
+        :param mode: train, valid or test.
+        :return: paths, ~ expanded; empty where the split is not given.
+        """
+        return getattr(self.dir, mode) or ()
+
+
+class BackboneConfig(DeepRegSection):
+    """`train.backbone`: the name; the rest belongs to the backbone."""
+
+    name: str = _rule("the name of a registered backbone", min_length=1)
+    num_channel_initial: int | None = _rule("an integer >= 1", default=None, ge=1)
+
+
+class LossTermConfig(DeepRegSection):
+    """One of `train.loss`: name and weight; the rest belongs to the loss."""
+
+    name: str = _rule("the name of a registered loss", min_length=1)
+    weight: float = _rule("a number >= 0", default=1.0, ge=0)
+
+
+class LossConfig(DeepRegSection):
+    """`train.loss`: a term that is absent is not used."""
+
+    image: LossTermConfig | None = _rule("a mapping with name, weight", default=None)
+    label: LossTermConfig | None = _rule("a mapping with name, weight", default=None)
+    regularization: LossTermConfig | None = _rule(
+        "a mapping with name, weight", default=None
+    )
+
+
+class PreprocessConfig(DeepRegSection):
+    """`train.preprocess`; without `data_augmentation` nothing is augmented."""
+
+    batch_size: int = _rule("an integer >= 1", default=1, ge=1)
+    shuffle_buffer_num_batch: int = _rule("an integer >= 0", default=1, ge=0)
+    data_augmentation: dict[str, Any] | list[dict[str, Any]] | None = _rule(
+        "null, a mapping with name, or a list of such mappings", default=None
+    )
+
+
+class TrainConfig(DeepRegSection):
+    """`train` of a run with method reptile."""
+
+    method: str = _rule("the name of a method (reptile, ddf, dvf, ...)", min_length=1)
+    seed: int = _rule("an integer >= 0", default=0, ge=0)
+    meta: MetaConfig = _rule("a mapping", default=MetaConfig())
+    backbone: BackboneConfig = _rule("a mapping with name")
+    loss: LossConfig = _rule("a mapping with image, label, regularization")
+    optimizer: OptimizerConfig = _rule("a mapping with name and learning_rate")
+    preprocess: PreprocessConfig = _rule("a mapping", default=PreprocessConfig())
+    epochs: int = _rule("an integer >= 1", ge=1)
+    save_period: int = _rule("an integer >= 1, in epochs", default=1, ge=1)

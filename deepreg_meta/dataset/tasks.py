@@ -1,0 +1,287 @@
+"""
+The cases of one split, read through DeepReg's loaders and kept in memory.
+"""
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from os import path as ospath
+from typing import Any
+
+import numpy as np
+
+from deepreg_meta.config import RunConfig, check_paths
+from deepreg_meta.dataset.cache import VolumeCache
+from deepreg_meta.dataset.partner import check_partners
+from deepreg_meta.dataset.volume import Target, Volume, VolumeReader
+from deepreg_meta.dataset.volume_check import DataError
+from deepreg_meta.stack import require_stack
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """
+    A pair of volumes to be registered, on the network's grids.
+
+    :param name: file stem; of unpaired volumes both stems.
+    :param indices: (pair,) or (moving, fixed), as DeepReg counts.
+    :param moving_image: (m_dim1, m_dim2, m_dim3) float32 in [0, 1].
+    :param fixed_image: (f_dim1, f_dim2, f_dim3) float32 in [0, 1].
+    :param moving_labels: (L, m_dim1, m_dim2, m_dim3) float32 in [0, 1], or None.
+    :param fixed_labels: (L, f_dim1, f_dim2, f_dim3) float32 in [0, 1], or None.
+    :param label_names: L names.
+    :param moving_affine: (4, 4), voxel indices of the moving grid to the file's world.
+    :param fixed_affine: (4, 4), the same for the fixed grid.
+    :param moving_spacing_mm: (3,), voxel sides of the moving grid.
+    :param fixed_spacing_mm: (3,), voxel sides of the fixed grid.
+    :param spacing_is_nominal: whether the lengths do not come from the files, but from
+        `dataset.spacing_mm` (or from nowhere, as in HDF5), so that "mm" is a nominal
+        unit.
+    """
+
+    name: str
+    indices: tuple[int, ...]
+    moving_image: np.ndarray
+    fixed_image: np.ndarray
+    moving_labels: np.ndarray | None
+    fixed_labels: np.ndarray | None
+    label_names: tuple[str, ...]
+    moving_affine: np.ndarray
+    fixed_affine: np.ndarray
+    moving_spacing_mm: np.ndarray
+    fixed_spacing_mm: np.ndarray
+    spacing_is_nominal: bool
+
+
+class CaseSet:
+    """
+    The cases of one split; a sequence of `Case`, read when asked for.
+
+    Paired data: case i is pair i in file order. Unpaired data: the set holds images,
+    the cases of the sequence are DeepReg's fixed pairs for evaluation, and training
+    draws its own with `draw_pair`.
+
+        cases = load_case_set(config, "train")
+        cases.validate()
+        case = cases.get_pair(*cases.draw_pair(np.random.default_rng(0)))
+
+    :param loader: DeepReg's paired or unpaired data loader.
+    :param config: the validated configuration.
+    :param mode: train, valid or test.
+    """
+
+    def __init__(self, loader: Any, config: RunConfig, mode: str) -> None:
+        dataset = config.dataset
+        self.mode, self.is_paired = mode, dataset.type == "paired"
+        self._loader = loader
+        self._heading = f"dataset.dir.{mode} {config.locate(f'dataset.dir.{mode}')}"
+        self._needed = {f"adapt.labels {c}": c for c in config.adapt.labels}
+        if config.align.mode in ("centroid", "sections"):
+            self._needed["align.label"] = config.align.label
+        spacing, indices = dataset.spacing_mm, dataset.labels
+        moving = Target(dataset.moving_shape, spacing and spacing.moving, indices)
+        fixed = Target(dataset.fixed_shape, spacing and spacing.fixed, indices)
+        self._readers = {
+            "moving": VolumeReader(
+                loader.loader_moving_image, loader.loader_moving_label, moving
+            )
+        }
+        if self.is_paired:
+            self._readers["fixed"] = VolumeReader(
+                loader.loader_fixed_image, loader.loader_fixed_label, fixed
+            )
+        self._cache = VolumeCache(dataset.cache_gb * 1e9)
+        self._pairs = self.pairs()
+        self.image_names = _unique_names(loader.loader_moving_image.get_data_ids())
+        self.names = tuple(self._name(i, j) for i, j in self._pairs)
+
+    @property
+    def num_images(self) -> int:
+        """Number of images; of paired data, of moving images."""
+        return self._readers["moving"].num_images
+
+    @property
+    def num_labels_max(self) -> int:
+        """The largest number of label channels of any case; 0 without labels."""
+        reader = self._readers["moving"]
+        return max(reader.num_labels(index) for index in range(self.num_images))
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __getitem__(self, index: int) -> Case:
+        return self.get_pair(*self._pairs[index])
+
+    def __iter__(self) -> Iterator[Case]:
+        return (self[index] for index in range(len(self)))
+
+    def pairs(self, seed: int | None = 0) -> list[tuple[int, int]]:
+        """
+        List (moving, fixed) for every case of one pass.
+
+        :param seed: of the order in which DeepReg joins unpaired images, 0 in its
+            evaluation; None draws a new order. Paired data has no choice.
+        :return: one pair of indices per case; an odd image out is left out.
+        """
+        if self.is_paired:
+            return [(index, index) for index in range(self.num_images)]
+        order = list(range(self.num_images))
+        random.Random(seed).shuffle(order)
+        return list(zip(order[::2], order[1::2], strict=False))
+
+    def draw_pair(self, rng: np.random.Generator) -> tuple[int, int]:
+        """
+        Draw the (moving, fixed) of one training task, all pairs being equally likely.
+
+        :param rng: source of randomness.
+        :return: two indices: equal for paired data, different for unpaired.
+        """
+        moving = int(rng.integers(self.num_images))
+        if self.is_paired:
+            return moving, moving
+        fixed = int(rng.integers(self.num_images - 1))
+        return moving, fixed + (fixed >= moving)
+
+    def get_pair(self, moving: int, fixed: int) -> Case:
+        """
+        Read a case, from memory where it is there.
+
+        :param moving: index of the moving image.
+        :param fixed: index of the fixed image; the same one for paired data.
+        :return: the case; its arrays are read-only.
+        :raises DataError: when one of its files cannot be used.
+        """
+        if self.is_paired and moving != fixed:
+            raise ValueError(
+                "get_pair: expected the same index twice for paired data, got "
+                f"{moving} and {fixed}."
+            )
+        first, second = self._volume("moving", moving), self._volume("fixed", fixed)
+        problems = self._check_pair(moving, fixed, first, second)
+        if problems:
+            raise DataError(f"{self._heading}: a case cannot be used:", problems)
+        return Case(
+            name=self._name(moving, fixed),
+            indices=(moving,) if self.is_paired else (moving, fixed),
+            moving_image=first.image,
+            fixed_image=second.image,
+            moving_labels=first.labels,
+            fixed_labels=second.labels,
+            label_names=first.label_names,
+            moving_affine=first.affine,
+            fixed_affine=second.affine,
+            moving_spacing_mm=first.spacing_mm,
+            fixed_spacing_mm=second.spacing_mm,
+            spacing_is_nominal=first.spacing_is_nominal or second.spacing_is_nominal,
+        )
+
+    def validate(self, progress: Progress | None = None) -> None:
+        """
+        Read every file once and check it; what fits in memory stays there.
+
+        :param progress: called with (volumes done, volumes in all) after each volume.
+        :raises DataError: with the problems of all files together.
+        """
+        problems: list[str] = []
+        num_done, num_all = 0, len(self._readers) * self.num_images
+        reference: tuple[int, Volume] | None = None
+        for index in range(self.num_images):
+            volumes = []
+            for role in self._readers:
+                try:
+                    volumes.append(self._volume(role, index))
+                except DataError as err:
+                    problems += err.problems
+                num_done += 1
+                if progress is not None:
+                    progress(num_done, num_all)
+            if len(volumes) < len(self._readers):
+                continue
+            # an unpaired image may meet any other: all are compared with the first
+            reference = reference or (index, volumes[0])
+            fixed = (index, volumes[1]) if self.is_paired else reference
+            problems += self._check_pair(index, fixed[0], volumes[0], fixed[1])
+        if problems:
+            count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+            raise DataError(f"{self._heading}: {count} in the files:", problems)
+
+    def close(self) -> None:
+        """Close the files that stayed open (HDF5)."""
+        self._loader.close()
+
+    def _volume(self, role: str, index: int) -> Volume:
+        role = role if role in self._readers else "moving"  # unpaired: one kind
+        reader = self._readers[role]
+        return self._cache.get((role, index), lambda: reader.read(index))
+
+    def _check_pair(
+        self, moving: int, fixed: int, first: Volume, second: Volume
+    ) -> list[str]:
+        """Return what two good volumes have against each other."""
+        if first.labels is None or second.labels is None:
+            return []
+        reader = self._readers["moving"]
+        path, num_labels = reader.label_path(moving), len(first.labels)
+        if num_labels != len(second.labels):
+            other = self._readers.get("fixed", reader).label_path(fixed)
+            return [
+                f"{path}: expected as many label channels as {other} "
+                f"({len(second.labels)}), got {num_labels}."
+            ]
+        return [
+            f"{path}: expected a channel for {key}, got {num_labels} label channels."
+            for key, channel in self._needed.items()
+            if channel >= num_labels
+        ]
+
+    def _name(self, moving: int, fixed: int) -> str:
+        name = self.image_names[moving]
+        return name if self.is_paired else f"{name}_to_{self.image_names[fixed]}"
+
+
+def _unique_names(ids: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    """Name images by file stem, with the folder where two folders share a stem."""
+    stems = [stem.replace(ospath.sep, "_") for _, stem in ids]
+    return tuple(
+        stem
+        if stems.count(stem) == 1
+        else f"{ospath.basename(ospath.normpath(folder))}_{stem}"
+        for (folder, _), stem in zip(ids, stems, strict=True)
+    )
+
+
+def load_case_set(
+    config: RunConfig, mode: str, dirs: str | Sequence[str] | None = None
+) -> CaseSet | None:
+    """
+    Open the cases of one split. Voxels are read later, see `CaseSet.validate`.
+
+    :param config: the validated configuration.
+    :param mode: train, valid or test.
+    :param dirs: folders in place of those of `dataset.dir`, such as a phantom's.
+    :return: the cases, or None where the split has no folder.
+    :raises ValueError: for grouped data, which only DeepReg's own methods read.
+    :raises ConfigError: when a folder is missing.
+    :raises DataError: when files are missing, or there are too few.
+    """
+    if config.dataset.type == "grouped":
+        raise ValueError(
+            f"dataset.type {config.locate('dataset.type')}: expected paired or "
+            "unpaired for adaptation and Reptile, got 'grouped'."
+        )
+    folders = [dirs] if isinstance(dirs, str) else list(dirs or ())
+    folders = [ospath.expanduser(str(f)) for f in folders]
+    folders = folders or list(config.dataset.folders(mode))
+    if not folders:
+        return None
+    check_paths(config, mode, folders)
+    heading = f"dataset.dir.{mode} {config.locate(f'dataset.dir.{mode}')}:"
+    check_partners(config.dataset, folders, heading)
+    require_stack()
+    from deepreg.dataset.load import get_data_loader
+
+    data_config = config.deepreg_config()["dataset"]
+    data_config["dir"] = {mode: folders}
+    return CaseSet(get_data_loader(data_config, mode), config, mode)

@@ -1,0 +1,138 @@
+"""
+What is wrong with the contents of one volume's files, in words for the user.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from deepreg_meta.dataset.resize import voxel_sides
+
+MAX_LINES = 20
+
+
+class DataError(ValueError):
+    """
+    What is wrong with the files of a data set: a heading and a line for each problem.
+
+    :param heading: what the problems are about.
+    :param problems: lines; beyond the first `MAX_LINES` they are only counted.
+    """
+
+    def __init__(self, heading: str, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        lines = [heading, *self.problems[:MAX_LINES]]
+        if len(self.problems) > MAX_LINES:
+            lines.append(f"... and {len(self.problems) - MAX_LINES} more problems.")
+        super().__init__("\n".join(lines))
+
+
+def check_image(image: np.ndarray, affine: np.ndarray, path: str) -> list[str]:
+    """
+    Check the voxels of an image and its place in space.
+
+    :param image: voxels as stored.
+    :param affine: voxel indices to world coordinates.
+    :param path: name of the file, for the messages.
+    :return: one line per problem.
+    """
+    if image.ndim != 3 or not image.size:
+        fix = "Save one volume per file."
+        if image.ndim == 2:
+            fix = "Save a 2-D image with a last side of 1, as in (64, 64, 1)."
+        got = f"got {image.ndim}-D of shape {image.shape}"
+        return [f"{path}: expected a 3-D image, {got}. {fix}"]
+    problems = []
+    num_bad = image.size - np.isfinite(image).sum()
+    if num_bad:
+        problems.append(
+            f"{path}: expected finite intensities, got {num_bad} voxels that are "
+            "NaN or infinite."
+        )
+    elif image.min() == image.max():
+        problems.append(
+            f"{path}: expected an image with contrast, got the constant "
+            f"{image.min():g}."
+        )
+    if affine.shape != (4, 4) or not _is_invertible(affine):
+        problems.append(
+            f"{path}: expected an invertible affine of shape (4, 4), got "
+            f"{np.round(affine, 4).tolist()}."
+        )
+    return problems
+
+
+def check_label(
+    label: np.ndarray,
+    image_shape: tuple[int, ...],
+    indices: Mapping[str, int] | None,
+    path: str,
+) -> list[str]:
+    """
+    Check the voxels of a label.
+
+    :param label: voxels as stored.
+    :param image_shape: shape of its image.
+    :param indices: name and integer of each label where the file is an index map; None
+        where it holds channels in [0, 1].
+    :param path: name of the file, for the messages.
+    :return: one line per problem.
+    """
+    if label.ndim != 3 and (label.ndim != 4 or indices is not None):
+        what = "a 3-D label or a 4-D one with channels last"
+        if indices is not None:
+            what = "a 3-D index map, because dataset.labels is given"
+        return [f"{path}: expected {what}, got shape {label.shape}."]
+    problems = []
+    if len(image_shape) == 3 and label.shape[:3] != image_shape:
+        problems.append(
+            f"{path}: expected the grid of its image, {image_shape}, got "
+            f"{label.shape[:3]}."
+        )
+    return problems + [f"{path}: {text}" for text in _check_values(label, indices)]
+
+
+def check_channels(labels: np.ndarray, names: Sequence[str], path: str) -> list[str]:
+    """
+    Check that no label channel is empty.
+
+    :param labels: (L, d1, d2, d3), on the network's grid, where a structure of a few
+        voxels may have been lost in resizing.
+    :param names: L names.
+    :param path: name of the file, for the messages.
+    :return: one line per empty channel.
+    """
+    return [
+        f"{path}: expected voxels in every label channel, got none in channel "
+        f"{channel} ({name}) on the grid {labels.shape[1:]}."
+        for channel, name in enumerate(names)
+        if not labels[channel].any()
+    ]
+
+
+def _check_values(label: np.ndarray, indices: Mapping[str, int] | None) -> list[str]:
+    """Return what is wrong with the values of a label."""
+    if not np.isfinite(label).all():
+        return ["expected finite label values, got NaN or infinite ones."]
+    if indices is None:
+        if label.min() >= 0 and label.max() <= 1:
+            return []
+        rule = "expected values in [0, 1]"
+        fix = "Declare the integers of an index map as in `dataset.labels: {gland: 1}`."
+        wrong = np.unique(label)
+    else:
+        wrong = np.setdiff1d(label, [0, *indices.values()])
+        if not wrong.size:
+            return []
+        rule = f"expected 0 or an integer of dataset.labels {dict(indices)}"
+        fix = "Declare it there, or remove it from the file."
+    shown = ", ".join(f"{value:g}" for value in wrong[:8])
+    more = ", ..." if wrong.size > 8 else ""
+    return [f"{rule}, got {shown}{more}. {fix}"]
+
+
+def _is_invertible(affine: np.ndarray) -> bool:
+    sides = voxel_sides(affine)
+    if not (np.isfinite(affine).all() and (sides > 0).all()):
+        return False
+    return bool(abs(np.linalg.det(affine[:3, :3] / sides)) > 1e-6)

@@ -1,0 +1,103 @@
+"""
+Name and describe the columns of the result files: one vocabulary for all of them.
+
+Lengths end in `_mm`. Where the spacing is nominal a file is written with `_vox`
+instead, so that none calls a voxel a millimetre.
+"""
+
+from fnmatch import fnmatchcase
+
+STAGES = {
+    "before": "before registration: initial alignment only",
+    "unadapted": "after the network, without adaptation",
+    "adapted": "after test-time adaptation",
+}
+_STAGED = {
+    "dsc": "Dice of the gland in [0, 1], whole volume",
+    "dsc_off_frames": "Dice of the gland in [0, 1], off the sampled frames",
+    "tre_*_mm": "target registration error on points (case: root mean square)",
+    "tre_blob_*_mm": "DeepReg's error: warped to fixed centroid, lost ones left out",
+    "lost": "landmarks whose warped blob vanished (landmark: 1 if it did)",
+    "folds": "share of voxels in [0, 1] with a Jacobian determinant <= 0",
+    "jacobian_min": "least Jacobian determinant",
+    "jacobian_sd_log": "standard deviation of the log of the positive determinants",
+}
+
+
+def stage_column(metric: str, stage: str) -> str:
+    """
+    Name the column of a metric at a stage.
+
+    :param metric: `dsc`, or `tre_*_mm` where the stage stands inside.
+    :param stage: key of STAGES.
+    :return: `dsc_adapted`, `tre_adapted_mm`.
+    """
+    return metric.replace("*", stage) if "*" in metric else f"{metric}_{stage}"
+
+
+COLUMNS: dict[str, str] = {
+    "case": "name of the case, as in the file names",
+    "landmark": "name or label channel of the landmark",
+    "step": "adaptation update, 0 is before the first",
+    **{
+        stage_column(metric, stage): f"{text}; {when}"
+        for metric, text in _STAGED.items()
+        for stage, when in STAGES.items()
+    },
+    "num_landmarks": "landmarks that both images of the case show",
+    "num_frames": "frames of the fixed image seen (case: by the prediction)",
+    "num_updates": "adaptation updates made",
+    "seconds": "time of adaptation and prediction in s",
+    "seconds_per_update": "time of one adaptation update in s",
+    "loss": "total loss that the update minimised",
+    "loss_*": "one term of the loss, weighted",
+    "dsc": "Dice of the gland in [0, 1] after the update",
+    "tre_mm": "root mean square of the landmark errors after the update",
+    "metric": "column that is summarised",
+    "n": "number of values; missing ones are left out",
+    "mean": "mean over cases (or landmarks)",
+    "sd": "standard deviation of the sample (n - 1)",
+    "median": "median",
+    "q1": "lower quartile",
+    "q3": "upper quartile",
+}
+UNITS = {"mm": "_mm", "voxels": "_vox"}
+
+
+def describe_column(name: str) -> str:
+    """
+    Look up what a column holds.
+
+    :param name: column of a CSV file, in either unit; `loss_image` meets `loss_*`.
+    :return: the description, with the unit of a length.
+    :raises ValueError: when no entry of COLUMNS documents the column.
+    """
+    is_vox = name.endswith("_vox")
+    key = name.removesuffix("_vox") + "_mm" if is_vox else name
+    text = COLUMNS.get(key)
+    if text is None:
+        patterns = (pattern for pattern in COLUMNS if fnmatchcase(key, pattern))
+        text = COLUMNS.get(next(patterns, ""))
+    if text is None:
+        raise ValueError(
+            f"report: column {name!r} is not documented. Add it to COLUMNS in "
+            "deepreg_meta/evaluate/columns.py."
+        )
+    if key.endswith("_mm"):
+        unit = "voxels (nominal spacing)" if is_vox else "mm"
+        return f"{text}; in {unit}"
+    return text
+
+
+def rename_unit(name: str, unit: str) -> str:
+    """
+    Give a column of lengths the ending of its unit.
+
+    :param name: column; one that does not end in `_mm` is left as it is.
+    :param unit: "mm" or "voxels".
+    :return: the name to write.
+    :raises ValueError: for another unit.
+    """
+    if unit not in UNITS:
+        raise ValueError(f"report unit: expected one of {list(UNITS)}, got {unit!r}.")
+    return name[: -len("_mm")] + UNITS[unit] if name.endswith("_mm") else name

@@ -1,0 +1,112 @@
+"""Build the Reptile model from a DeepReg configuration, for DeepReg's registry."""
+
+from dataclasses import replace
+
+import tensorflow as tf
+from deepreg.registry import REGISTRY
+
+from deepreg_meta.model.episode import BatchDrawer, DrawOptions
+from deepreg_meta.model.registration import FieldNetwork, RegistrationLoss
+from deepreg_meta.model.reptile import ReptileModel, ReptileOptions
+
+
+def build_optimizer(config: dict) -> tf.keras.optimizers.Optimizer:
+    """
+    Build a Keras optimiser.
+
+    :param config: {name, learning_rate, ...}, DeepReg's `train.optimizer`.
+    :return: a new optimiser. On a CPU its update is not compiled by XLA: one small
+        compilation for each variable costs seconds and saves nothing.
+    """
+    options = dict(config)
+    optimizer_class = getattr(tf.keras.optimizers, options["name"])
+    options.setdefault("jit_compile", bool(tf.config.list_physical_devices("GPU")))
+    return optimizer_class(**options)
+
+
+def _augmentations(config: dict) -> dict[str, dict]:
+    """Return the augmentations of `train.preprocess` by name."""
+    section = config.get("preprocess", {}).get("data_augmentation") or []
+    entries = [section] if isinstance(section, dict) else list(section)
+    return {entry["name"]: entry for entry in entries}
+
+
+def draw_options(config: dict, batch_size: int, labeled: bool) -> DrawOptions:
+    """
+    Read how mini-batches are drawn.
+
+    :param config: DeepReg's `train` section, with `align` and `adapt` beside `meta`.
+    :param batch_size: mini-batch of one inner step.
+    :param labeled: whether the data has labels.
+    """
+    augmentations = _augmentations(config)
+    sparse = augmentations.get("sparse_frames")
+    align = config.get("align") or {}
+    mode = align.get("mode", "centroid" if labeled else "center")
+    return DrawOptions(
+        align=mode,
+        align_label=align.get("label", 0),
+        frames=tuple(sparse["frames"]) if sparse else None,
+        frame_axis=sparse["axis"] if sparse else 0,
+        reverse=sparse.get("reverse", False) if sparse else False,
+        affine_scale=augmentations.get("affine", {"scale": 0.0}).get("scale", 0.1),
+        batch_size=batch_size,
+        adapt_labels=tuple(config.get("adapt", {}).get("labels", [0])),
+        stretch=bool(config.get("stretch", False)),
+    )
+
+
+@REGISTRY.register_model(name="reptile")
+def build_reptile(
+    moving_image_size: tuple,
+    fixed_image_size: tuple,
+    index_size: int,
+    labeled: bool,
+    batch_size: int,
+    config: dict,
+    num_devices: int = 1,
+    name: str = "reptile",
+) -> ReptileModel:
+    """
+    Build a Reptile model as DeepReg builds its models.
+
+    :param moving_image_size: (m_dim1, m_dim2, m_dim3).
+    :param fixed_image_size: (f_dim1, f_dim2, f_dim3).
+    :param index_size: not needed.
+    :param labeled: whether the data has labels.
+    :param batch_size: mini-batch of one inner step.
+    :param config: DeepReg's `train` section with `meta`, and with `align` and `adapt`
+        of the top level put beside it.
+    :param num_devices: not needed.
+    :param name: of the model.
+    :return: the model, to be compiled with the inner optimiser.
+    """
+    del index_size, num_devices
+    meta, adapt = config.get("meta", {}), config.get("adapt", {})
+    loss = RegistrationLoss(config["loss"], labeled)
+    options = draw_options(config, batch_size, labeled)
+    frames = adapt.get("frames") or options.frames
+    if adapt.get("schedule", "sweep") == "all" and frames is not None:
+        frames = (frames[1], frames[1])
+    adapt_options = replace(options, frames=tuple(frames) if frames else None)
+    sizes = tuple(moving_image_size), tuple(fixed_image_size)
+    optimizer = adapt.get("optimizer")
+    return ReptileModel(
+        network=FieldNetwork(meta.get("base", "ddf"), config["backbone"], sizes[1]),
+        loss=loss,
+        drawer=BatchDrawer(options, loss, *sizes),
+        adapt_drawer=BatchDrawer(adapt_options, loss, *sizes),
+        options=ReptileOptions(
+            inner_steps=meta.get("inner_steps", 10),
+            tasks_per_step=meta.get("tasks_per_step", 1),
+            meta_step_size=meta.get("meta_step_size", 0.5),
+            meta_step_size_end=meta.get("meta_step_size_end", 1e-5),
+            num_episodes=meta.get("num_episodes", 1),
+            average_iterates=meta.get("iterate", "last") == "average",
+            carry_optimizer_state=meta.get("inner_optimizer_state", "reset") == "carry",
+            seed=config.get("seed", 0),
+        ),
+        adapt_optimizer=build_optimizer(optimizer) if optimizer else None,
+        adapt_steps=adapt.get("steps", 0),
+        name=name,
+    )

@@ -1,0 +1,324 @@
+"""
+Mini-batches drawn inside the graph from the one pair that was loaded.
+
+Meta-training draws random frames, labels and augmentation; adaptation draws the frames
+of an ordered sweep. Both use the same masks and the same alignment from what is seen.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import tensorflow as tf
+from deepreg.model.layer_util import resize3d
+
+from deepreg_meta.dataset import frame_mask
+from deepreg_meta.dataset.augmentation import compose_affine, random_affine
+from deepreg_meta.layer.warp import apply_affine, reference_grid, sample
+from deepreg_meta.model.alignment import (
+    Grids,
+    SectionProfile,
+    align_grids,
+    align_points,
+    align_sections,
+    grid_centre,
+    section_profile,
+    soft_centroid,
+)
+from deepreg_meta.model.registration import Batch, RegistrationLoss
+
+
+class Task(NamedTuple):
+    """One pair. Label channels beyond `num_labels` are padding."""
+
+    moving_image: tf.Tensor  # (m_dim1, m_dim2, m_dim3)
+    fixed_image: tf.Tensor  # (f_dim1, f_dim2, f_dim3)
+    moving_labels: tf.Tensor  # (labels, m_dim1, m_dim2, m_dim3)
+    fixed_labels: tf.Tensor  # (labels, f_dim1, f_dim2, f_dim3)
+    num_labels: tf.Tensor  # scalar int32, 0 for unlabeled data
+    moving_affine: tf.Tensor  # (4, 4), voxel to world in mm
+    fixed_affine: tf.Tensor  # (4, 4)
+    moving_spacing: tf.Tensor  # (3,), mm
+    fixed_spacing: tf.Tensor  # (3,), mm
+
+
+class Constants(NamedTuple):
+    """What every mini-batch of one pair shares, computed once."""
+
+    matrix: tf.Tensor  # (3, 3), alignment of the grids alone
+    offset: tf.Tensor  # (3,)
+    moving_centroid: tf.Tensor  # (1, 3), of the alignment label
+    profile: SectionProfile  # of the alignment label, empty unless it aligns
+    extent: tf.Tensor  # (1, 2), slices of the fixed gland
+
+
+@dataclass(frozen=True)
+class DrawOptions:
+    """How mini-batches are drawn."""
+
+    align: str = "center"  # one of alignment.MODES
+    align_label: int = 0  # channel whose centroids are aligned
+    frames: tuple[int, int] | None = None  # (F_min, F_max); None shows everything
+    frame_axis: int = 0
+    reverse: bool = False  # direction of the sweep
+    affine_scale: float = 0.0  # strength of the random affine maps; 0 is none
+    batch_size: int = 1  # mini-batch of one inner step
+    adapt_labels: tuple[int, ...] = (0,)  # channels that adaptation may see
+    stretch: bool = False  # network input as DeepReg's: resized, not aligned
+
+
+class BatchDrawer:
+    """Draw mini-batches of one pair for meta-training, adaptation and prediction."""
+
+    def __init__(
+        self,
+        options: DrawOptions,
+        loss: RegistrationLoss,
+        moving_size: tuple[int, int, int],
+        fixed_size: tuple[int, int, int],
+    ) -> None:
+        """
+        :param options: how to draw.
+        :param loss: prepares the fixed label for itself.
+        :param moving_size: (m_dim1, m_dim2, m_dim3).
+        :param fixed_size: (f_dim1, f_dim2, f_dim3).
+        """
+        self.options, self.loss = options, loss
+        self.moving_size, self.fixed_size = tuple(moving_size), tuple(fixed_size)
+
+    def constants(self, task: Task) -> Constants:
+        """Compute what does not change between the mini-batches of a pair."""
+        grids = Grids(self.moving_size, self.fixed_size, *task[5:])
+        matrix, offset = align_grids(self.options.align, grids)
+        label = self.options.align_label
+        if self.options.align == "centroid":
+            centre = grid_centre(self.moving_size)
+            moving = soft_centroid(task.moving_labels[label][None], centre)
+        else:
+            moving = tf.zeros([1, 3])
+        base = matrix[None], offset[None]
+        profile = self._profile(task.moving_labels[label][None], base)
+        extent = self._extent(task.fixed_labels[:1])
+        return Constants(matrix, offset, moving, profile, extent)
+
+    def _profile(
+        self, label: tf.Tensor, base: tuple[tf.Tensor, tf.Tensor]
+    ) -> SectionProfile:
+        """Cut the moving label by the frames' planes, where that aligns."""
+        if self.options.align != "sections":
+            return SectionProfile(tf.zeros([1, 1]), tf.zeros([1, 1, 2]))
+        return section_profile(label, *base, self.fixed_size, self.options.frame_axis)
+
+    def _extent(self, gland: tf.Tensor) -> tf.Tensor:
+        """Return the slices of the gland, of the whole image where there is none."""
+        if gland.shape[1:] != self.fixed_size:  # unlabeled data
+            gland = tf.zeros([1, *self.fixed_size])
+        return frame_mask.label_extent(gland, self.options.frame_axis)
+
+    def _align(
+        self,
+        constants: Constants,
+        seen_label: tf.Tensor,
+        slices: tf.Tensor,
+        moving_point: tf.Tensor,
+        profile: SectionProfile,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """
+        Align a mini-batch by what it sees.
+
+        :param constants: of the pair.
+        :param seen_label: alignment label on the frames seen, (batch, f1, f2, f3).
+        :param slices: the frames seen, (batch, num_slices).
+        :param moving_point: centroid of the moving label, (batch, 3).
+        :param profile: of the moving label.
+        :return: A (batch, 3, 3) and t (batch, 3).
+        """
+        batch = tf.shape(seen_label)[0]
+        matrix = tf.broadcast_to(constants.matrix, [batch, 3, 3])
+        base = matrix, tf.broadcast_to(constants.offset, [batch, 3])
+        if self.options.align == "sections":
+            axis = self.options.frame_axis
+            return align_sections(base, profile, seen_label, slices, axis)
+        if self.options.align != "centroid":
+            return base
+        # frames that miss the gland tell nothing: the grids' centres are aligned then
+        fixed_point = soft_centroid(seen_label, -tf.ones([3]))
+        offset = align_points(base[0], fixed_point, moving_point)
+        return matrix, tf.where(fixed_point[:, :1] >= 0.0, offset, base[1])
+
+    def _moving_input(
+        self, image: tf.Tensor, matrix: tf.Tensor, offset: tf.Tensor
+    ) -> tf.Tensor:
+        """Resample the moving image on the fixed grid: aligned, or as DeepReg does."""
+        if self.options.stretch:
+            return resize3d(image=image[..., None], size=self.fixed_size)[..., 0]
+        grid = reference_grid(self.fixed_size)[None]
+        return sample(image, apply_affine(grid, matrix, offset))
+
+    def _mask(self, slices: tf.Tensor) -> tf.Tensor:
+        return frame_mask.expand_frame_mask(
+            slices, self.fixed_size, self.options.frame_axis
+        )
+
+    def training(self, task: Task, constants: Constants, seed: tf.Tensor) -> Batch:
+        """
+        Draw a mini-batch for one inner step of meta-training.
+
+        The label is chosen and the maps and frames are drawn for each sample; the image
+        is masked, the label stays complete (Baum et al., IEEE TMI 2022, III-F).
+
+        :param task: the pair.
+        :param constants: of the pair.
+        :param seed: int32, shape = (2,); everything drawn depends on it alone.
+        :return: the mini-batch.
+        """
+        options, size = self.options, self.options.batch_size
+        seeds = tf.random.experimental.stateless_split(seed, 4)
+        identity = tf.eye(3, batch_shape=[size]), tf.zeros([size, 3])
+        moving_map = fixed_map = identity
+        if options.affine_scale > 0.0:
+            scale = options.affine_scale
+            moving_map = random_affine(seeds[0], size, self.moving_size, scale)
+            fixed_map = random_affine(seeds[1], size, self.fixed_size, scale)
+        choice = tf.random.stateless_uniform(
+            [size], seeds[2], 0, tf.maximum(task.num_labels, 1), dtype=tf.int32
+        )
+        volumes = [tf.repeat(task.fixed_image[None], size, axis=0)]
+        labeled = self._is_labeled(task)
+        if labeled:
+            gland = tf.repeat(task.fixed_labels[options.align_label][None], size, axis=0)
+            volumes += [tf.gather(task.fixed_labels, choice), gland]
+        stacked = tf.stack(volumes, axis=-1)  # (batch, f1, f2, f3, 1 or 3)
+        if options.affine_scale > 0.0:
+            grid = reference_grid(self.fixed_size)[None]
+            stacked = sample(stacked, apply_affine(grid, *fixed_map))
+        slices = tf.ones([size, self.fixed_size[options.frame_axis]])
+        if options.frames is not None:
+            extent = tf.repeat(constants.extent, size, axis=0)
+            if labeled:
+                extent = frame_mask.label_extent(stacked[..., 2], options.frame_axis)
+            slices = frame_mask.sample_frame_mask(
+                seeds[3], options.frames, extent, self.fixed_size[options.frame_axis]
+            )
+        return self._training_batch(
+            task, constants, stacked, slices, moving_map, choice, labeled
+        )
+
+    def _training_batch(
+        self,
+        task: Task,
+        constants: Constants,
+        stacked: tf.Tensor,
+        slices: tf.Tensor,
+        moving_map: tuple[tf.Tensor, tf.Tensor],
+        choice: tf.Tensor,
+        labeled: bool,
+    ) -> Batch:
+        """Put a training mini-batch together from what was drawn."""
+        size = self.options.batch_size
+        ones = tf.ones([size, *self.fixed_size])
+        shown = ones if self.options.frames is None else self._mask(slices)
+        seen_label = stacked[..., 2] * shown if labeled else ones
+        # the augmented moving label: its centroid is the own one, mapped back
+        point = tf.repeat(constants.moving_centroid, size, axis=0) - moving_map[1]
+        point = tf.linalg.solve(moving_map[0], point[..., None])[..., 0]
+        base = compose_affine(moving_map, (constants.matrix[None], constants.offset[None]))
+        label = task.moving_labels[self.options.align_label]
+        profile = self._profile(tf.repeat(label[None], size, axis=0), base)
+        aligned = self._align(constants, seen_label, slices, point, profile)
+        matrix, offset = compose_affine(moving_map, aligned)
+        moving_image = tf.repeat(task.moving_image[None], size, axis=0)
+        fixed_label = stacked[..., 1] if labeled else ones
+        target = fixed_label
+        if self.loss.uses_label:
+            target = self.loss.prepare_label(fixed_label, None, task.fixed_spacing)
+        return Batch(
+            moving_input=self._moving_input(moving_image, matrix, offset),
+            fixed_input=stacked[..., 0] * shown,
+            matrix=matrix,
+            offset=offset,
+            moving_image=moving_image,
+            moving_label=tf.gather(task.moving_labels, choice),
+            # the whole label counts in meta-training, the image only where it is shown
+            loss_mask=ones if self.loss.uses_label else shown,
+            label_target=target,
+        )
+
+    def adaptation(
+        self,
+        task: Task,
+        constants: Constants,
+        label: tf.Tensor | int,
+        num_seen: tf.Tensor | int | None,
+    ) -> Batch:
+        """
+        Draw the one sample that an update of adaptation, or the prediction, sees.
+
+        Images, labels and alignment are masked with the frames seen so far.
+
+        :param task: the pair.
+        :param constants: of the pair.
+        :param label: channel that adapts.
+        :param num_seen: frames of the sweep seen so far; None shows everything.
+        :return: a mini-batch of one.
+        """
+        options = self.options
+        mask = None
+        slices = tf.ones([1, self.fixed_size[options.frame_axis]])
+        if options.frames is not None and num_seen is not None:
+            slices = self.seen_slices(constants, num_seen, options.frame_axis)
+            mask = self._mask(slices)
+        ones = tf.ones([1, *self.fixed_size])
+        shown = ones if mask is None else mask
+        fixed_label = align_label = ones
+        if self._is_labeled(task):
+            fixed_label = task.fixed_labels[label][None]
+            align_label = task.fixed_labels[options.align_label][None]
+        matrix, offset = self._align(
+            constants,
+            align_label * shown,
+            slices,
+            constants.moving_centroid,
+            constants.profile,
+        )
+        target = fixed_label
+        if self.loss.uses_label:
+            target = self.loss.prepare_label(fixed_label, mask, task.fixed_spacing)
+        moving_image = task.moving_image[None]
+        return Batch(
+            moving_input=self._moving_input(moving_image, matrix, offset),
+            fixed_input=task.fixed_image[None] * shown,
+            matrix=matrix,
+            offset=offset,
+            moving_image=moving_image,
+            moving_label=task.moving_labels[label][None],
+            loss_mask=shown,
+            label_target=target,
+        )
+
+    def seen_slices(
+        self, constants: Constants, num_seen: tf.Tensor | int, axis: int
+    ) -> tf.Tensor:
+        """Return the slices that the sweep has shown, shape = (1, num_slices)."""
+        return frame_mask.sweep_frame_mask(
+            num_seen,
+            self.options.frames[1],
+            constants.extent,
+            self.fixed_size[axis],
+            self.options.reverse,
+        )
+
+    def frames_at(self, step: tf.Tensor, num_steps: tf.Tensor) -> tf.Tensor | None:
+        """
+        Return how many frames update `step` (from 0) of `num_steps` sees.
+
+        F_min + floor(step (F_max - F_min) / num_steps): the paper's schedule, one frame
+        more at each update, when num_steps = F_max - F_min.
+        """
+        if self.options.frames is None:
+            return None
+        low, high = self.options.frames
+        return low + step * (high - low) // tf.maximum(num_steps, 1)
+
+    def _is_labeled(self, task: Task) -> bool:
+        return tuple(task.fixed_labels.shape[1:]) == self.fixed_size
+

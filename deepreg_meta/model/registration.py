@@ -1,0 +1,215 @@
+"""The field of one batch of pairs, and its losses."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+from deepreg.model.backbone.interface import Backbone
+from deepreg.registry import REGISTRY
+
+from deepreg_meta import compat
+from deepreg_meta.layer.warp import apply_affine, integrate, reference_grid, sample
+from deepreg_meta.loss.deform import BendingEnergy
+from deepreg_meta.loss.label import DiceTarget, MultiScaleDice
+
+# DeepReg losses without convolutions, which XLA compiles well on CPUs too
+_COMPILABLE = ("bending", "gradient", "ssd")
+
+
+class Batch(NamedTuple):
+    """One mini-batch, drawn from one pair, ready for the network and the losses."""
+
+    moving_input: tf.Tensor  # (batch, f_dim1, f_dim2, f_dim3), initially aligned
+    fixed_input: tf.Tensor  # (batch, f_dim1, f_dim2, f_dim3), masked to the frames
+    matrix: tf.Tensor  # (batch, 3, 3), fixed to moving voxels
+    offset: tf.Tensor  # (batch, 3)
+    moving_image: tf.Tensor  # (batch, m_dim1, m_dim2, m_dim3)
+    moving_label: tf.Tensor  # (batch, m_dim1, m_dim2, m_dim3)
+    loss_mask: tf.Tensor  # (batch, f_dim1, f_dim2, f_dim3), 1 where losses look
+    label_target: DiceTarget | tf.Tensor  # the fixed label, prepared for its loss
+
+
+class FieldNetwork(tf.keras.layers.Layer):
+    """
+    Predict a displacement field with the backbone of a registered DeepReg model.
+
+    The DeepReg model is built on the fixed grid and asked what its backbone predicts: a
+    displacement field (`ddf`) or a velocity field to be integrated (`dvf`).
+    """
+
+    def __init__(
+        self,
+        base: str,
+        backbone: dict,
+        fixed_image_size: tuple[int, int, int],
+        name: str = "field_network",
+    ) -> None:
+        """
+        :param base: name of a DeepReg model: ddf, dvf, or one registered by the user.
+        :param backbone: its backbone, a DeepReg configuration.
+        :param fixed_image_size: (f_dim1, f_dim2, f_dim3).
+        :param name: of the layer.
+        :raises ValueError: when the model predicts no field.
+        """
+        super().__init__(name=name)
+        self.fixed_image_size = tuple(fixed_image_size)
+        with compat.quiet_losses():
+            model = REGISTRY.build_model(
+                config=dict(
+                    name=base,
+                    moving_image_size=self.fixed_image_size,
+                    fixed_image_size=self.fixed_image_size,
+                    index_size=1,
+                    labeled=base == "conditional",
+                    batch_size=1,
+                    config=dict(method=base, backbone=backbone, loss={}),
+                )
+            )
+        outputs = model._outputs  # DeepReg offers no public way to ask
+        backbones = [x for x in model._model.layers if isinstance(x, Backbone)]
+        if "ddf" not in outputs or len(backbones) != 1:
+            raise ValueError(
+                "train.meta.base: expected a model that predicts a displacement field "
+                f"with one backbone, such as ddf or dvf, got {base!r}, which predicts "
+                f"{sorted(outputs)}."
+            )
+        self.backbone = backbones[0]
+        self._is_velocity = "dvf" in outputs
+        self._has_theta = "theta" in outputs
+
+    def call(
+        self,
+        moving_input: tf.Tensor,
+        fixed_input: tf.Tensor,
+        training: bool | None = None,
+    ) -> tf.Tensor:
+        """
+        Predict the field of a batch.
+
+        :param moving_input: initially aligned, shape = (batch, f1, f2, f3).
+        :param fixed_input: shape = (batch, f1, f2, f3).
+        :param training: handed to the backbone.
+        :return: ddf, float32, shape = (batch, f1, f2, f3, 3), in fixed voxels.
+        """
+        images = tf.stack([moving_input, fixed_input], axis=-1)
+        field = self.backbone(images, training=training)
+        if self._has_theta:
+            field = field[0]
+        field = tf.cast(field, tf.float32)
+        return integrate(field) if self._is_velocity else field
+
+
+def _build_loss(section: dict) -> object:
+    """Build a registered loss; DeepReg's product Dice takes its fast equal here."""
+    plain = dict(binary=False, neg_weight=0.0, kernel="gaussian")
+    options = {k: v for k, v in section.items() if k not in ("name", "scales")}
+    if section.get("name") == "dice" and all(plain.get(k) == options[k] for k in options):
+        return MultiScaleDice(sigmas_mm=section.get("scales") or [0], name="dice")
+    return REGISTRY.build_loss(section)
+
+
+class RegistrationLoss:
+    """Image, label and regularisation losses of a DeepReg `train.loss` section."""
+
+    def __init__(self, config: dict, labeled: bool) -> None:
+        """
+        :param config: {image: {name, weight, ...}, label: ..., regularization: ...};
+            losses with weight 0 and label losses of unlabeled data are left out.
+        :param labeled: whether the data has labels.
+        """
+        self.weights: dict[str, float] = {}
+        self._losses = {}
+        compilable = True
+        for key in ("image", "label", "regularization"):
+            section = dict(config.get(key) or {})
+            weight = float(section.pop("weight", 1.0))
+            if not section or weight == 0.0 or (key == "label" and not labeled):
+                continue
+            self.weights[key] = weight
+            self._losses[key] = _build_loss(section)
+            compilable &= section["name"] in _COMPILABLE or isinstance(
+                self._losses[key], (MultiScaleDice, BendingEnergy)
+            )
+        # Everything after the network is one compiled kernel: memory-bound passes over
+        # the field, which XLA fuses. Its convolutions are slow on CPUs, so losses that
+        # have some stay out.
+        self.parts = tf.function(self._parts, jit_compile=compilable)
+
+    @property
+    def uses_label(self) -> bool:
+        """Whether a label loss takes part."""
+        return "label" in self._losses
+
+    @property
+    def uses_image(self) -> bool:
+        """Whether an image loss takes part."""
+        return "image" in self._losses
+
+    @property
+    def names(self) -> list[str]:
+        """The parts of the loss, in the order of `parts`, before `total`."""
+        return list(self._losses)
+
+    def prepare_label(
+        self, fixed_label: tf.Tensor, mask: tf.Tensor | None, spacing_mm: tf.Tensor
+    ) -> DiceTarget | tf.Tensor:
+        """
+        Do what the label loss needs of the fixed label, once per label and mask.
+
+        :param fixed_label: shape = (batch, f1, f2, f3).
+        :param mask: the voxels that count, same shape, or None for all.
+        :param spacing_mm: of the fixed grid, shape = (3,).
+        :return: filtered labels for the multi-scale Dice, else the masked label.
+        """
+        if isinstance(self._losses.get("label"), MultiScaleDice):
+            return self._losses["label"].prepare(fixed_label, mask, spacing_mm)
+        return fixed_label if mask is None else fixed_label * mask
+
+    def _label_loss(self, batch: Batch, warped_label: tf.Tensor) -> tf.Tensor:
+        loss = self._losses["label"]
+        if isinstance(loss, MultiScaleDice):
+            return tf.reduce_mean(loss.evaluate(batch.label_target, warped_label))
+        return self._mean(loss, batch.label_target, warped_label * batch.loss_mask)
+
+    @staticmethod
+    def _mean(loss: object, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+        """DeepReg's image and label losses are sums over the batch; ours are means."""
+        total = loss(y_true=y_true, y_pred=y_pred)
+        return total / tf.cast(tf.shape(y_true)[0], tf.float32)
+
+    def _parts(self, ddf: tf.Tensor, batch: Batch) -> dict[str, tf.Tensor]:
+        """
+        Return the unweighted losses of a field and their weighted total.
+
+        :param ddf: shape = (batch, f1, f2, f3, 3).
+        :param batch: what the field was predicted from.
+        :return: scalars by name, means over the batch, and `total`.
+        """
+        values = {}
+        if self.uses_label or self.uses_image:
+            loc = locations(ddf, batch.matrix, batch.offset)
+        if self.uses_image:
+            warped = sample(batch.moving_image, loc) * batch.loss_mask
+            fixed = batch.fixed_input * batch.loss_mask
+            values["image"] = self._mean(self._losses["image"], fixed, warped)
+        if self.uses_label:
+            warped_label = sample(batch.moving_label, loc)
+            values["label"] = self._label_loss(batch, warped_label)
+        if "regularization" in self._losses:
+            values["regularization"] = self._losses["regularization"](ddf)
+        values["total"] = tf.add_n(
+            [self.weights[key] * values[key] for key in self._losses]
+        )
+        return values
+
+
+def locations(ddf: tf.Tensor, matrix: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+    """
+    Return where every fixed voxel lands in the moving grid: A (x + u(x)) + t.
+
+    :param ddf: u, shape = (batch, f1, f2, f3, 3), in fixed voxels.
+    :param matrix: A, shape = (batch, 3, 3).
+    :param offset: t, shape = (batch, 3).
+    :return: shape = (batch, f1, f2, f3, 3), in moving voxels.
+    """
+    grid = reference_grid(tuple(ddf.shape[1:4]))
+    return apply_affine(grid + ddf, matrix, offset)

@@ -1,0 +1,185 @@
+"""
+Register the pairs of a split, with test-time adaptation:
+
+    deepreg_predict --ckpt_path logs/<run> --mode test --adapt-steps 8
+
+TensorFlow is imported only after the command line has been read.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from deepreg_meta import command_line as cli
+
+
+def _steps(text: str) -> int:
+    """Read --adapt-steps."""
+    try:
+        steps = int(text)
+    except ValueError:
+        steps = -1
+    if steps < 0:
+        raise argparse.ArgumentTypeError(f"expected an integer >= 0, got {text!r}")
+    return steps
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser: DeepReg's flags, --adapt-steps and --version."""
+    parser = cli.new_parser(
+        "deepreg_predict",
+        "Register the pairs of a split with a trained network, adapted to each pair.",
+        "example: deepreg_predict --ckpt_path logs/first --mode test --adapt-steps 8",
+    )
+    cli.add_common_arguments(parser, config_required=False)
+    parser.add_argument(
+        "--ckpt_path",
+        "-k",
+        required=True,
+        help="Checkpoint, such as logs/<run>/save/ckpt-10, or the folder of a run: its "
+        "newest one. Checkpoints of DeepReg's own methods can be adapted too.",
+    )
+    parser.add_argument(
+        "--mode",
+        "-m",
+        required=True,
+        choices=("train", "valid", "test"),
+        help="Split to register.",
+    )
+    parser.add_argument(
+        "--adapt-steps",
+        "--adapt_steps",
+        type=_steps,
+        default=None,
+        metavar="N",
+        help="Updates of test-time adaptation for each pair; 0 is plain prediction. "
+        "Default: adapt.steps of the configuration, else 0.",
+    )
+    parser.add_argument(
+        "--batch_size",
+        "-b",
+        type=int,
+        default=1,
+        help="Batch size of DeepReg's own prediction; adaptation takes one pair at a "
+        "time. Default: 1.",
+    )
+    parser.add_argument(
+        "--sample_label",
+        "-s",
+        default="all",
+        help="As in DeepReg, which does not use it.",
+    )
+    parser.add_argument("--save_nifti", dest="save_nifti", action="store_true")
+    parser.add_argument(
+        "--no_nifti",
+        dest="save_nifti",
+        action="store_false",
+        help="Do not write warped images, warped labels and fields.",
+    )
+    parser.add_argument("--save_png", dest="save_png", action="store_true")
+    parser.add_argument(
+        "--no_png",
+        dest="save_png",
+        action="store_false",
+        help="Do not draw figures (default for DeepReg's own prediction).",
+    )
+    parser.set_defaults(save_nifti=True, save_png=None)
+    return parser
+
+
+def predict(
+    ckpt_path: str,
+    mode: str,
+    adapt_steps: int | None = None,
+    gpu: str | None = None,
+    gpu_allow_growth: bool = False,
+    batch_size: int = 1,
+    log_dir: str = "",
+    log_root: str = "logs",
+    config_path: str | Sequence[str] = (),
+    save_nifti: bool = True,
+    save_png: bool | None = None,
+) -> Path:
+    """
+    Register the pairs of a split.
+
+    :param ckpt_path: checkpoint, or folder of a run.
+    :param mode: train, valid or test.
+    :param adapt_steps: updates for each pair; None follows the configuration.
+    :param gpu: GPU indices, such as "0,1"; "" the CPU; None all visible GPUs.
+    :param gpu_allow_growth: take GPU memory as needed.
+    :param batch_size: of DeepReg's own prediction.
+    :param log_dir: name of the folder of results; "" is the time.
+    :param log_root: folder of all runs.
+    :param config_path: YAML files instead of the one saved with the run.
+    :param save_nifti: write images, labels and fields.
+    :param save_png: draw figures; None does so but for DeepReg's own prediction.
+    :return: folder of the results.
+    :raises ValueError: for a configuration, data or checkpoint that cannot be used.
+    :raises FileNotFoundError: for a missing file.
+    """
+    from deepreg_meta.checkpoint_path import newest_checkpoint
+    from deepreg_meta.config import load_config
+
+    checkpoint = newest_checkpoint(ckpt_path)
+    saved = Path(checkpoint).parent.parent / "config.yaml"
+    overrides = None if adapt_steps is None else {"adapt": {"steps": adapt_steps}}
+    config = load_config(list(config_path) or [str(saved)], overrides)
+    cli.prepare_tensorflow(gpu, gpu_allow_growth)
+    if not config.is_reptile and config.adapt.steps == 0:
+        return _predict_with_deepreg(
+            config,
+            checkpoint,
+            mode,
+            gpu=cli.visible_gpus(gpu),
+            gpu_allow_growth=not gpu_allow_growth,  # DeepReg's predict inverts it
+            batch_size=batch_size,
+            log_dir=log_dir or cli.time_stamp(),
+            log_root=log_root,
+            save_nifti=save_nifti,
+            save_png=bool(save_png),
+        )
+    from deepreg_meta.prediction import adapt_and_predict
+
+    folder = cli.new_run_folder(log_root, log_dir, (mode,))
+    return adapt_and_predict(
+        config, checkpoint, mode, folder, save_nifti, save_png is not False
+    )
+
+
+def _predict_with_deepreg(
+    config: object, checkpoint: str, mode: str, **kwargs: object
+) -> Path:
+    """Let DeepReg predict with one of its own methods, without adaptation."""
+    import deepreg.predict
+
+    from deepreg_meta.config import check_paths
+
+    check_paths(config, mode)
+    with cli.deepreg_config_file(config) as path:
+        deepreg.predict.predict(
+            ckpt_path=checkpoint,
+            mode=mode,
+            sample_label="all",
+            config_path=[path],
+            **kwargs,
+        )
+    return Path(kwargs["log_root"]).expanduser() / kwargs["log_dir"] / "test"
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """
+    Run `deepreg_predict`.
+
+    :param args: command line, None for that of the process.
+    :return: exit status.
+    """
+    parsed = build_parser().parse_args(args)
+    options = vars(parsed)
+    options.pop("sample_label")
+    return cli.run(lambda: predict(**options), "The results are in {}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""The data of a run: the folders of the configuration, or the embedded phantom."""
+
+import logging
+
+from tqdm import tqdm
+
+from deepreg_meta.config import RunConfig
+from deepreg_meta.dataset import phantom
+from deepreg_meta.dataset.tasks import CaseSet, load_case_set
+
+logger = logging.getLogger(__name__)
+
+
+def phantom_folder(config: RunConfig) -> str:
+    """
+    Generate the phantom of a configuration, unless it is there already.
+
+    :param config: with `dataset.phantom`.
+    :return: folder with train, valid and test.
+    """
+    dataset, options = config.dataset, config.dataset.phantom
+    counts = (options.num_train, options.num_valid, options.num_test)
+    folder = phantom.default_phantom_dir(
+        dict(
+            type=dataset.type,
+            counts=counts,
+            seed=options.seed,
+            moving_shape=dataset.moving_shape,
+            fixed_shape=dataset.fixed_shape,
+        )
+    )
+    logger.info(
+        "No data folder is configured: using the generated phantom in %s. To use your "
+        "own images, set dataset.dir.train, .valid and .test (README, section Data).",
+        folder,
+    )
+    if dataset.type == "paired":
+        phantom.write_dataset(
+            folder,
+            *counts,
+            seed=options.seed,
+            moving_shape=dataset.moving_shape,
+            fixed_shape=dataset.fixed_shape,
+        )
+    else:
+        phantom.write_unpaired_dataset(
+            folder, *counts, seed=options.seed, image_shape=dataset.fixed_shape
+        )
+    return str(folder)
+
+
+def open_cases(config: RunConfig, modes: tuple[str, ...]) -> dict[str, CaseSet | None]:
+    """
+    Open the splits that a run needs and check every file of theirs.
+
+    :param config: of the run.
+    :param modes: of train, valid, test.
+    :return: the cases by mode; None for a split without a folder.
+    :raises ValueError: with all problems of a split together.
+    """
+    root = phantom_folder(config) if config.uses_phantom else None
+    counts = config.dataset.phantom
+    cases = {}
+    for mode in modes:
+        if root is not None and not getattr(counts, f"num_{mode}"):
+            cases[mode] = None
+            continue
+        dirs = None if root is None else f"{root}/{mode}"
+        cases[mode] = load_case_set(config, mode, dirs)
+        if cases[mode] is not None:
+            _validate(cases[mode], mode)
+    return cases
+
+
+def _validate(cases: CaseSet, mode: str) -> None:
+    """Read and check every file of a split, with a bar that goes away."""
+    with tqdm(desc=f"checking {mode}", unit="volume", leave=False) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        cases.validate(progress)

@@ -1,0 +1,143 @@
+"""Meta-train a model from a validated configuration."""
+
+import logging
+from importlib import metadata
+from pathlib import Path
+
+import tensorflow as tf
+from deepreg.registry import REGISTRY
+
+from deepreg_meta import __version__
+from deepreg_meta.callback.checkpoint import SaveCheckpoint, restore_model
+from deepreg_meta.callback.progress import Progress
+from deepreg_meta.checkpoint_path import epoch_of, newest_checkpoint
+from deepreg_meta.command_line import new_run_folder
+from deepreg_meta.config import RunConfig
+from deepreg_meta.dataset.pipeline import evaluation_dataset, training_dataset
+from deepreg_meta.dataset.tasks import CaseSet
+from deepreg_meta.model.build import build_optimizer
+from deepreg_meta.model.reptile import ReptileModel
+from deepreg_meta.run_data import open_cases
+
+logger = logging.getLogger(__name__)
+
+
+def episodes_per_epoch(config: RunConfig, cases: CaseSet) -> int:
+    """Return `train.meta.episodes_per_epoch`; without it every pair comes up once."""
+    meta = config.meta
+    return meta.episodes_per_epoch or max(len(cases) // meta.tasks_per_step, 1)
+
+
+def build_model(config: RunConfig, num_episodes: int = 1) -> ReptileModel:
+    """
+    Build and compile the model of a configuration, its weights drawn from its seed.
+
+    :param config: with method reptile.
+    :param num_episodes: of the whole run, over which the meta step size decays.
+    :return: the model.
+    """
+    tf.keras.utils.set_random_seed(config.seed)
+    dataset, train = config.dataset, config.raw["train"]
+    model_config = dict(
+        train,
+        meta=dict(train.get("meta") or {}, num_episodes=num_episodes),
+        align=config.raw["align"],
+        adapt=config.raw["adapt"],
+    )
+    model = REGISTRY.build_model(
+        dict(
+            name=config.method,
+            moving_image_size=dataset.moving_shape,
+            fixed_image_size=dataset.fixed_shape,
+            index_size=2 if dataset.type == "paired" else 3,
+            labeled=dataset.labeled,
+            batch_size=config.train.preprocess.batch_size,
+            config=model_config,
+        )
+    )
+    model.compile(optimizer=build_optimizer(train["optimizer"]))
+    return model
+
+
+def meta_train(
+    config: RunConfig, ckpt_path: str = "", log_dir: str = "", log_root: str = "logs"
+) -> Path:
+    """
+    Meta-train and save checkpoints, logs and the configuration in a run's folder.
+
+    :param config: with method reptile.
+    :param ckpt_path: checkpoint or folder of a run to continue from, "" for none.
+    :param log_dir: name of the run's folder, "" for the time.
+    :param log_root: folder of all runs.
+    :return: folder of the run.
+    :raises ValueError: for data or a checkpoint that does not fit, before training.
+    """
+    checkpoint = newest_checkpoint(ckpt_path) if ckpt_path else ""
+    cases = open_cases(config, ("train", "valid"))
+    if cases["train"] is None:
+        raise ValueError(
+            f"dataset.dir.train {config.locate('dataset.dir.train')}: expected a folder "
+            "to train on, got none."
+        )
+    per_epoch = episodes_per_epoch(config, cases["train"])
+    epochs = config.train.epochs
+    model = build_model(config, num_episodes=epochs * per_epoch)
+    first_epoch = 0
+    if checkpoint:
+        restore_model(model, checkpoint, weights_only=False)
+        first_epoch = epoch_of(checkpoint)
+        logger.info("Continuing from %s.", checkpoint)
+        if first_epoch >= epochs:
+            raise ValueError(
+                f"--ckpt_path: {checkpoint} has had {first_epoch} epochs already, and "
+                f"train.epochs is {epochs}. Raise it, or use --max_epochs."
+            )
+    folder = new_run_folder(log_root, log_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    config.dump(folder / "config.yaml", header=_provenance(checkpoint))
+    _fit(model, config, cases, folder, first_epoch, per_epoch)
+    for split in cases.values():
+        if split is not None:
+            split.close()
+    return folder
+
+
+def _provenance(checkpoint: str) -> str:
+    """Return comment lines that say what a run was made with."""
+    names = ("tensorflow", "tf-keras", "deepreg", "numpy")
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in names)
+    lines = [f"deepreg_meta {__version__}, {versions}"]
+    if checkpoint:
+        lines.append(f"continued from {checkpoint}")
+    return "\n".join(lines)
+
+
+def _fit(
+    model: ReptileModel,
+    config: RunConfig,
+    cases: dict[str, CaseSet | None],
+    folder: Path,
+    first_epoch: int,
+    per_epoch: int,
+) -> None:
+    """Run the episodes."""
+    period = min(config.train.save_period, config.train.epochs)
+    valid = cases["valid"]
+    start = first_epoch * per_epoch
+    model.fit(
+        training_dataset(
+            cases["train"], config.seed, config.meta.tasks_per_step, start
+        ),
+        steps_per_epoch=per_epoch,
+        initial_epoch=first_epoch,
+        epochs=config.train.epochs,
+        validation_data=None if valid is None else evaluation_dataset(valid),
+        validation_freq=period,
+        callbacks=[
+            tf.keras.callbacks.TensorBoard(str(folder), write_graph=False),
+            tf.keras.callbacks.CSVLogger(folder / "log.csv", append=start > 0),
+            SaveCheckpoint(folder, period, config.dataset.labeled),
+            Progress(config.train.epochs * per_epoch, start),
+        ],
+        verbose=0,
+    )

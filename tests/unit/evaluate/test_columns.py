@@ -1,0 +1,41 @@
+"""Laws, values and errors of deepreg_meta.evaluate.columns."""
+
+import pytest
+
+from deepreg_meta.evaluate.columns import (
+    COLUMNS,
+    describe_column,
+    rename_unit,
+    stage_column,
+)
+
+
+def test_every_column_has_a_description_and_lengths_name_their_unit():
+    for name in COLUMNS:
+        text = describe_column(name)
+        assert len(text) > 5
+        assert text.endswith("; in mm") == name.endswith("_mm")
+
+
+def test_a_stage_stands_at_the_end_or_where_the_star_is():
+    assert stage_column("dsc", "adapted") == "dsc_adapted"
+    assert stage_column("tre_*_mm", "before") == "tre_before_mm"
+    assert {"dsc_off_frames_unadapted", "tre_blob_adapted_mm"} <= set(COLUMNS)
+
+
+def test_a_length_in_voxels_is_described_as_such():
+    assert rename_unit("tre_adapted_mm", "voxels") == "tre_adapted_vox"
+    assert rename_unit("tre_adapted_mm", "mm") == "tre_adapted_mm"
+    assert rename_unit("dsc_adapted", "voxels") == "dsc_adapted"
+    assert "voxels (nominal" in describe_column("tre_adapted_vox")
+
+
+def test_a_loss_by_name_is_described_by_its_pattern():
+    assert describe_column("loss_image") == COLUMNS["loss_*"]
+
+
+def test_undocumented_columns_and_units_are_refused():
+    with pytest.raises(ValueError, match="column 'dcs_adapted' is not documented"):
+        describe_column("dcs_adapted")
+    with pytest.raises(ValueError, match="unit: expected one of .*got 'cm'"):
+        rename_unit("tre_mm", "cm")
