@@ -1,8 +1,8 @@
 """
 deepreg_meta: deformable registration with networks trained to be adapted.
 
-Importing the package costs nothing; `register()` imports TensorFlow and puts the entries
-of this package into DeepReg's registries.
+Importing the package costs nothing; `register()` imports TensorFlow and puts the
+entries of this package into DeepReg's registries.
 """
 
 __version__ = "0.1.0"

@@ -32,8 +32,8 @@ def newest_checkpoint(path: str | Path) -> str:
     ]
     if not numbers:
         raise FileNotFoundError(
-            f"--ckpt_path: expected a folder with checkpoints ckpt-<epoch>, got {path}, "
-            "which has none. Was the training interrupted before its first save?"
+            "--ckpt_path: expected a folder with checkpoints ckpt-<epoch>, got "
+            f"{path}, which has none. Was the training interrupted before its first save?"
         )
     return str(folder / f"{CHECKPOINT_NAME}-{max(numbers)}")
 

@@ -182,7 +182,9 @@ def run(call: Callable[[], object], closing: str) -> int:
         logger.error("%s", err)
         return 2
     except KeyboardInterrupt:
-        logger.error("Interrupted. Continue with --ckpt_path and the folder of the run.")
+        logger.error(
+            "Interrupted. Continue with --ckpt_path and the folder of the run."
+        )
         return 130
     logger.info(closing.format(result))
     return 0

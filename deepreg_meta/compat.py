@@ -9,7 +9,6 @@ import collections
 import collections.abc
 import contextlib
 import logging
-import os
 from collections.abc import Iterator
 
 from deepreg_meta.stack import require_stack
@@ -43,7 +42,7 @@ def _quieten_keras() -> None:
 
 
 def _restore_collections_mapping() -> None:
-    """`deepreg.config.parser` merges files with `collections.Mapping` (gone in 3.10)."""
+    """`deepreg.config.parser` merges with `collections.Mapping` (gone in 3.10)."""
     if not hasattr(collections, "Mapping"):
         collections.Mapping = collections.abc.Mapping  # type: ignore[attr-defined]
 
@@ -129,20 +128,6 @@ def _keep_users_folder_clean() -> None:
         original(config=config, out_dir=out_dir, filename=filename)
 
     parser.save = save
-
-
-def choose_devices(gpu: str | None, allow_growth: bool) -> None:
-    """
-    Choose GPUs before TensorFlow touches them.
-
-    :param gpu: as DeepReg's --gpu ("" the CPU, "0,1" two GPUs); None leaves all
-        visible.
-    :param allow_growth: take GPU memory as needed, with the same meaning in training
-        and prediction (DeepReg's predict inverts it).
-    """
-    if gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] = "true" if allow_growth else "false"
 
 
 @contextlib.contextmanager

@@ -17,9 +17,9 @@ from deepreg_meta.callback.fine_tune import FineTune
 from deepreg_meta.config import RunConfig
 from deepreg_meta.dataset.pipeline import task_arrays
 from deepreg_meta.dataset.tasks import CaseSet
-from deepreg_meta.results import CaseResult, write_case, write_summary
 from deepreg_meta.model.build import build_optimizer, build_reptile
 from deepreg_meta.model.reptile import ReptileModel
+from deepreg_meta.results import CaseResult, write_case, write_summary
 from deepreg_meta.run_data import open_cases
 from deepreg_meta.training import build_model
 
@@ -31,7 +31,7 @@ def load_model(config: RunConfig, checkpoint: str) -> ReptileModel:
     Build the model of a configuration and restore its weights.
 
     :param config: of the run that saved the checkpoint.
-    :param checkpoint: its path. For DeepReg's own methods it was written by DeepReg: its
+    :param checkpoint: its path. For DeepReg's own methods DeepReg wrote it: its
         weights are read, its optimiser's state is not.
     :return: a model that adapts.
     :raises ValueError: for a checkpoint of another architecture.

@@ -71,9 +71,7 @@ class CaseResult:
         :return: (f_dim1, f_dim2, f_dim3).
         """
         matrix, offset = self.outputs["matrix"], self.outputs["offset"]
-        loc = locations(
-            tf.constant(self.ddf(stage)[None]), matrix[None], offset[None]
-        )
+        loc = locations(tf.constant(self.ddf(stage)[None]), matrix[None], offset[None])
         return sample(tf.constant(volume[None]), loc).numpy()[0]
 
 

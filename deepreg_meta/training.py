@@ -76,8 +76,8 @@ def meta_train(
     cases = open_cases(config, ("train", "valid"))
     if cases["train"] is None:
         raise ValueError(
-            f"dataset.dir.train {config.locate('dataset.dir.train')}: expected a folder "
-            "to train on, got none."
+            f"dataset.dir.train {config.locate('dataset.dir.train')}: expected a "
+            "folder to train on, got none."
         )
     per_epoch = episodes_per_epoch(config, cases["train"])
     epochs = config.train.epochs
@@ -95,7 +95,7 @@ def meta_train(
     folder = new_run_folder(log_root, log_dir)
     folder.mkdir(parents=True, exist_ok=True)
     config.dump(folder / "config.yaml", header=_provenance(checkpoint))
-    _fit(model, config, cases, folder, first_epoch, per_epoch)
+    fit(model, config, cases, folder, first_epoch)
     for split in cases.values():
         if split is not None:
             split.close()
@@ -112,15 +112,23 @@ def _provenance(checkpoint: str) -> str:
     return "\n".join(lines)
 
 
-def _fit(
+def fit(
     model: ReptileModel,
     config: RunConfig,
     cases: dict[str, CaseSet | None],
     folder: Path,
-    first_epoch: int,
-    per_epoch: int,
+    first_epoch: int = 0,
 ) -> None:
-    """Run the episodes."""
+    """
+    Run the episodes of a configuration; checkpoints and logs go to a folder.
+
+    :param model: from `build_model`, restored if it is to continue.
+    :param config: with method reptile.
+    :param cases: train, and valid or None.
+    :param folder: of the run; it exists.
+    :param first_epoch: epochs that the model has had.
+    """
+    per_epoch = episodes_per_epoch(config, cases["train"])
     period = min(config.train.save_period, config.train.epochs)
     valid = cases["valid"]
     start = first_epoch * per_epoch

@@ -16,9 +16,7 @@ def restore_model(model: tf.keras.Model, checkpoint: str, weights_only: bool) ->
     :param weights_only: leave the optimiser's state (prediction needs none).
     :raises ValueError: when the checkpoint belongs to another architecture.
     """
-    saved = {
-        name: tuple(shape) for name, shape in tf.train.list_variables(checkpoint)
-    }
+    saved = {name: tuple(shape) for name, shape in tf.train.list_variables(checkpoint)}
     problem = _architecture_problem(model, saved)
     if problem:
         raise ValueError(

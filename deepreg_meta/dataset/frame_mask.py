@@ -33,7 +33,7 @@ def sample_frame_mask(
     Draw random frames, as in meta-training.
 
     The number of frames is uniform in [F_min, F_max]; the frames are distinct slices,
-    uniform within the extent. An extent of fewer slices is widened by slices next to it.
+    uniform within the extent. An extent of fewer slices is widened by its neighbours.
 
     :param seed: int32, shape = (2,); the same seed gives the same mask.
     :param frames: (F_min, F_max).
@@ -86,9 +86,7 @@ def sweep_frame_mask(
     if reverse:
         position = tf.reverse(position, [1])
     seen = tf.cast(order < num_seen, tf.float32)
-    return tf.reduce_sum(
-        tf.one_hot(position, num_slices) * seen[..., None], axis=1
-    )
+    return tf.reduce_sum(tf.one_hot(position, num_slices) * seen[..., None], axis=1)
 
 
 def expand_frame_mask(mask: tf.Tensor, shape: tuple, axis: int) -> tf.Tensor:
@@ -174,8 +172,8 @@ class SparseFrames(tf.keras.layers.Layer):
         """
         Mask the fixed image of every sample with frames of its own.
 
-        :param inputs: DeepReg's dictionary; fixed_image (batch, f_dim1, f_dim2, f_dim3),
-            and fixed_label of the same shape where labeled.
+        :param inputs: DeepReg's dictionary; fixed_image has the shape (batch, f_dim1,
+            f_dim2, f_dim3), and so has fixed_label where labeled.
         :param kwargs: not used.
         :return: the dictionary with the fixed image masked.
         """

@@ -55,7 +55,7 @@ def training_pair(cases: CaseSet, seed: int, index: int) -> tuple[int, int]:
         return cases.draw_pair(np.random.default_rng([seed, index]))
     cycle, position = divmod(index, len(cases))
     order = np.random.default_rng([seed, cycle]).permutation(len(cases))
-    return int(order[position]), int(order[position])
+    return cases.pairs()[order[position]]
 
 
 def _spec(arrays: dict[str, np.ndarray]) -> dict[str, tf.TensorSpec]:
@@ -78,7 +78,9 @@ def training_dataset(
     def episode(number: int) -> dict[str, np.ndarray]:
         tasks = [
             task_arrays(
-                cases.get_pair(*training_pair(cases, seed, number * tasks_per_step + i)),
+                cases.get_pair(
+                    *training_pair(cases, seed, number * tasks_per_step + i)
+                ),
                 num_labels,
             )
             for i in range(tasks_per_step)

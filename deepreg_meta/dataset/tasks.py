@@ -2,6 +2,7 @@
 The cases of one split, read through DeepReg's loaders and kept in memory.
 """
 
+import copy
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -93,6 +94,7 @@ class CaseSet:
                 loader.loader_fixed_image, loader.loader_fixed_label, fixed
             )
         self._cache = VolumeCache(dataset.cache_gb * 1e9)
+        self._selected = range(self.num_images)
         self._pairs = self.pairs()
         self.image_names = _unique_names(loader.loader_moving_image.get_data_ids())
         self.names = tuple(self._name(i, j) for i, j in self._pairs)
@@ -126,10 +128,30 @@ class CaseSet:
         :return: one pair of indices per case; an odd image out is left out.
         """
         if self.is_paired:
-            return [(index, index) for index in range(self.num_images)]
+            return [(index, index) for index in self._selected]
         order = list(range(self.num_images))
         random.Random(seed).shuffle(order)
         return list(zip(order[::2], order[1::2], strict=False))
+
+    def subset(self, indices: Sequence[int]) -> "CaseSet":
+        """
+        Take some of the cases of paired data, for folds; files and memory are shared.
+
+        :param indices: into this sequence.
+        :return: a set of these cases.
+        :raises ValueError: for unpaired data, or an index that is not there.
+        """
+        if not self.is_paired:
+            raise ValueError("subset: expected paired data, got unpaired.")
+        if not all(0 <= index < len(self) for index in indices):
+            raise ValueError(
+                f"subset: expected indices in [0, {len(self)}), got {list(indices)}."
+            )
+        chosen = copy.copy(self)
+        chosen._selected = [self._pairs[index][0] for index in indices]
+        chosen._pairs = chosen.pairs()
+        chosen.names = tuple(self._name(i, j) for i, j in chosen._pairs)
+        return chosen
 
     def draw_pair(self, rng: np.random.Generator) -> tuple[int, int]:
         """
@@ -138,9 +160,9 @@ class CaseSet:
         :param rng: source of randomness.
         :return: two indices: equal for paired data, different for unpaired.
         """
-        moving = int(rng.integers(self.num_images))
         if self.is_paired:
-            return moving, moving
+            return self._pairs[int(rng.integers(len(self._pairs)))]
+        moving = int(rng.integers(self.num_images))
         fixed = int(rng.integers(self.num_images - 1))
         return moving, fixed + (fixed >= moving)
 

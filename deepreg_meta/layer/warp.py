@@ -17,9 +17,7 @@ def reference_grid(size: tuple[int, int, int]) -> tf.Tensor:
     return tf.stack(tf.meshgrid(*axes, indexing="ij"), axis=-1)
 
 
-def apply_affine(
-    points: tf.Tensor, matrix: tf.Tensor, offset: tf.Tensor
-) -> tf.Tensor:
+def apply_affine(points: tf.Tensor, matrix: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
     """
     Map points by y = matrix x + offset, one map per batch element.
 
@@ -62,7 +60,9 @@ def _is_inside(loc: tf.Tensor, size: tuple[int, int, int]) -> tf.Tensor:
     return tf.reduce_all((loc >= -0.5) & (loc < upper), axis=-1)
 
 
-def _linear(flat: tf.Tensor, start: tf.Tensor, loc: tf.Tensor, size: tuple) -> tf.Tensor:
+def _linear(
+    flat: tf.Tensor, start: tf.Tensor, loc: tf.Tensor, size: tuple
+) -> tf.Tensor:
     """
     Interpolate trilinearly.
 

@@ -1,4 +1,4 @@
-"""Multi-scale soft Dice that filters the fixed label once and the warped label never."""
+"""Multi-scale soft Dice that filters the fixed label once and the warped one never."""
 
 from typing import NamedTuple
 
@@ -122,7 +122,9 @@ class MultiScaleDice:
             if sigma_mm == 0:
                 overlap, weight = label, ones
             else:
-                once = [gaussian_matrix(size[i], sigma_mm / spacing[i]) for i in (0, 1, 2)]
+                once = [
+                    gaussian_matrix(size[i], sigma_mm / spacing[i]) for i in (0, 1, 2)
+                ]
                 twice = [tf.matmul(matrix, matrix) for matrix in once]
                 overlap = filter_along_axes(label, twice) * ones
                 weight = filter_along_axes(tf.ones_like(ones), once) * ones
@@ -131,7 +133,9 @@ class MultiScaleDice:
             sums.append(tf.reduce_sum(weight * fixed_label, axis=[1, 2, 3]))
         num_scales, num_voxels = len(self.sigmas_mm), size.num_elements()
         return DiceTarget(
-            overlap=tf.reshape(tf.stack(overlaps, axis=1), [-1, num_scales, num_voxels]),
+            overlap=tf.reshape(
+                tf.stack(overlaps, axis=1), [-1, num_scales, num_voxels]
+            ),
             fixed_sum=tf.stack(sums, axis=1),
             weight=tf.reshape(tf.stack(weights, axis=1), [-1, num_scales, num_voxels]),
         )

@@ -185,7 +185,9 @@ class BatchDrawer:
         volumes = [tf.repeat(task.fixed_image[None], size, axis=0)]
         labeled = self._is_labeled(task)
         if labeled:
-            gland = tf.repeat(task.fixed_labels[options.align_label][None], size, axis=0)
+            gland = tf.repeat(
+                task.fixed_labels[options.align_label][None], size, axis=0
+            )
             volumes += [tf.gather(task.fixed_labels, choice), gland]
         stacked = tf.stack(volumes, axis=-1)  # (batch, f1, f2, f3, 1 or 3)
         if options.affine_scale > 0.0:
@@ -221,7 +223,9 @@ class BatchDrawer:
         # the augmented moving label: its centroid is the own one, mapped back
         point = tf.repeat(constants.moving_centroid, size, axis=0) - moving_map[1]
         point = tf.linalg.solve(moving_map[0], point[..., None])[..., 0]
-        base = compose_affine(moving_map, (constants.matrix[None], constants.offset[None]))
+        base = compose_affine(
+            moving_map, (constants.matrix[None], constants.offset[None])
+        )
         label = task.moving_labels[self.options.align_label]
         profile = self._profile(tf.repeat(label[None], size, axis=0), base)
         aligned = self._align(constants, seen_label, slices, point, profile)
@@ -321,4 +325,3 @@ class BatchDrawer:
 
     def _is_labeled(self, task: Task) -> bool:
         return tuple(task.fixed_labels.shape[1:]) == self.fixed_size
-

@@ -102,7 +102,9 @@ def _build_loss(section: dict) -> object:
     """Build a registered loss; DeepReg's product Dice takes its fast equal here."""
     plain = dict(binary=False, neg_weight=0.0, kernel="gaussian")
     options = {k: v for k, v in section.items() if k not in ("name", "scales")}
-    if section.get("name") == "dice" and all(plain.get(k) == options[k] for k in options):
+    if section.get("name") == "dice" and all(
+        plain.get(k) == options[k] for k in options
+    ):
         return MultiScaleDice(sigmas_mm=section.get("scales") or [0], name="dice")
     return REGISTRY.build_loss(section)
 

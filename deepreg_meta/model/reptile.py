@@ -16,7 +16,6 @@ from deepreg_meta.model.registration import (
     locations,
 )
 
-
 STAGES = ("unadapted", "adapted")
 
 
@@ -55,7 +54,7 @@ class ReptileModel(tf.keras.Model):
         network: FieldNetwork,
         loss: RegistrationLoss,
         drawer: BatchDrawer,
-        options: ReptileOptions = ReptileOptions(),
+        options: ReptileOptions | None = None,
         adapt_optimizer: tf.keras.optimizers.Optimizer | None = None,
         adapt_steps: int = 0,
         adapt_drawer: BatchDrawer | None = None,
@@ -65,7 +64,7 @@ class ReptileModel(tf.keras.Model):
         :param network: predicts the field.
         :param loss: of a mini-batch, in training and adaptation.
         :param drawer: draws mini-batches.
-        :param options: of the outer loop.
+        :param options: of the outer loop; None is the defaults.
         :param adapt_optimizer: of adaptation; None adapts with a copy of the inner one.
         :param adapt_steps: updates of adaptation in validation and prediction, N.
         :param adapt_drawer: draws what adaptation sees; None is `drawer`.
@@ -74,7 +73,7 @@ class ReptileModel(tf.keras.Model):
         super().__init__(name=name)
         self.network, self.loss_fn = network, loss
         self.drawer, self.adapt_drawer = drawer, adapt_drawer or drawer
-        self.options = options
+        self.options = options or ReptileOptions()
         self.adapt_steps = adapt_steps
         self._adapt_optimizer = adapt_optimizer
         self.episode = tf.Variable(0, dtype=tf.int64, trainable=False, name="episode")
@@ -82,7 +81,9 @@ class ReptileModel(tf.keras.Model):
         names += [f"{kind}_{stage}" for kind in ("loss", "dsc") for stage in STAGES]
         self._means = {name: tf.keras.metrics.Mean(name=name) for name in names}
 
-    def compile(self, optimizer: tf.keras.optimizers.Optimizer, **kwargs: object) -> None:
+    def compile(
+        self, optimizer: tf.keras.optimizers.Optimizer, **kwargs: object
+    ) -> None:
         """
         Set the inner optimiser.
 
@@ -129,7 +130,9 @@ class ReptileModel(tf.keras.Model):
         step_size = self.meta_step_size()
         weights.restore(variables, weights.interpolate(start, end, step_size))
         self.episode.assign_add(1)
-        logs = dict(zip(names, tf.unstack(losses / options.tasks_per_step), strict=True))
+        logs = dict(
+            zip(names, tf.unstack(losses / options.tasks_per_step), strict=True)
+        )
         logs = {"loss": logs.pop("total"), **logs, "meta_step_size": step_size}
         return self._average(logs)
 
@@ -281,9 +284,7 @@ def _landmarks(task: Task) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     return *points, tf.cast(present, tf.float32)
 
 
-def _score(
-    task: Task, points: tuple, batch: Batch, ddf: tf.Tensor
-) -> tf.Tensor:
+def _score(task: Task, points: tuple, batch: Batch, ddf: tf.Tensor) -> tf.Tensor:
     """
     Return hard Dice of the whole first label and the RMS landmark error in voxels.
 
@@ -308,4 +309,3 @@ def _score(
     square = tf.reduce_sum((mapped - moving_points) ** 2, axis=1)
     mean_square = tf.reduce_sum(square * present) / tf.reduce_sum(present)
     return tf.stack([dsc, tf.sqrt(mean_square)])
-
