@@ -32,8 +32,9 @@ def newest_checkpoint(path: str | Path) -> str:
     ]
     if not numbers:
         raise FileNotFoundError(
-            "--ckpt_path: expected a folder with checkpoints ckpt-<epoch>, got "
-            f"{path}, which has none. Was the training interrupted before its first save?"
+            "--ckpt_path: expected a folder with checkpoints ckpt-<epoch>, "
+            f"got {path}, which has none. Was the training interrupted before its "
+            "first save?"
         )
     return str(folder / f"{CHECKPOINT_NAME}-{max(numbers)}")
 

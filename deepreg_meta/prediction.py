@@ -168,6 +168,7 @@ def predict_cases(
                 steps=steps,
                 frame_axis=model.adapt_drawer.options.frame_axis,
                 is_sparse=model.adapt_drawer.options.frames is not None,
+                scores_images=model.loss_fn.uses_image,
             )
             results.append(write_case(folder, result, save_nifti, save_png))
     return results

@@ -35,6 +35,7 @@ class CaseResult:
     :param steps: updates made.
     :param frame_axis: axis across the frames.
     :param is_sparse: whether the fixed image was shown in frames.
+    :param scores_images: compare intensities too, for images of one modality.
     """
 
     case: Case
@@ -43,6 +44,7 @@ class CaseResult:
     steps: int
     frame_axis: int
     is_sparse: bool
+    scores_images: bool = False
     case_row: dict = field(default_factory=dict)
     landmark_rows: list[dict] = field(default_factory=list)
 
@@ -96,6 +98,10 @@ def score(result: CaseResult) -> dict[str, np.ndarray]:
             warped[stage] = result.warp(case.moving_labels[0], stage)
             row |= _score_gland(result, stage, warped[stage])
             row |= _score_landmarks(result, stage, landmarks)
+        if result.scores_images:
+            image = result.warp(case.moving_image, stage)
+            row[f"mse_{stage}"] = metric.mse(case.fixed_image, image)
+            row[f"ncc_{stage}"] = metric.ncc(case.fixed_image, image)
         if stage != "before":
             folds = metric.fold_statistics(result.ddf(stage))
             row[f"folds_{stage}"] = folds["share_nonpositive"]

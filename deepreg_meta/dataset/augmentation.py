@@ -17,8 +17,8 @@ def random_affine(
     Draw affine maps of voxel coordinates, without flips, as DeepReg's `affine` does.
 
     Four corners of the grid, centred in [-1, 1]^3, are each pulled towards the centre
-    by factors uniform in [1 - scale, 1]. DeepReg draws them with NumPy, which a compiled
-    graph would freeze; here every seed gives its own map.
+    by factors uniform in [1 - scale, 1]. DeepReg draws them with NumPy, which a
+    compiled graph would freeze; here every seed gives its own map.
 
     :param seed: int32, shape = (2,).
     :param batch: number of maps.

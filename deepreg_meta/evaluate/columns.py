@@ -18,6 +18,8 @@ _STAGED = {
     "tre_*_mm": "target registration error on points (case: root mean square)",
     "tre_blob_*_mm": "DeepReg's error: warped to fixed centroid, lost ones left out",
     "lost": "landmarks whose warped blob vanished (landmark: 1 if it did)",
+    "mse": "mean squared difference of the warped and the whole fixed image",
+    "ncc": "normalised cross-correlation of the warped and the whole fixed image",
     "folds": "share of voxels in [0, 1] with a Jacobian determinant <= 0",
     "jacobian_min": "least Jacobian determinant",
     "jacobian_sd_log": "standard deviation of the log of the positive determinants",
@@ -38,7 +40,7 @@ def stage_column(metric: str, stage: str) -> str:
 COLUMNS: dict[str, str] = {
     "case": "name of the case, as in the file names",
     "landmark": "name or label channel of the landmark",
-    "step": "adaptation update, 0 is before the first",
+    "step": "adaptation update, from 0",
     **{
         stage_column(metric, stage): f"{text}; {when}"
         for metric, text in _STAGED.items()
@@ -49,10 +51,10 @@ COLUMNS: dict[str, str] = {
     "num_updates": "adaptation updates made",
     "seconds": "time of adaptation and prediction in s",
     "seconds_per_update": "time of one adaptation update in s",
-    "loss": "total loss that the update minimised",
-    "loss_*": "one term of the loss, weighted",
-    "dsc": "Dice of the gland in [0, 1] after the update",
-    "tre_mm": "root mean square of the landmark errors after the update",
+    "loss": "total loss that the update started from",
+    "loss_*": "one term of the loss, without its weight",
+    "dsc": "Dice of the whole gland in [0, 1] that the update started from",
+    "tre_mm": "root mean square of the landmark errors the update started from",
     "metric": "column that is summarised",
     "n": "number of values; missing ones are left out",
     "mean": "mean over cases (or landmarks)",

@@ -67,6 +67,32 @@ def dsc_masked(
     return dsc(a[keep], b[keep], threshold)
 
 
+def mse(a: ArrayLike, b: ArrayLike) -> float:
+    """
+    Compute the mean squared difference of two images.
+
+    :param a: image, any shape.
+    :param b: image of the same shape.
+    :return: >= 0, in squared intensities.
+    """
+    difference = np.asarray(a, np.float64) - np.asarray(b, np.float64)
+    return float(np.mean(difference**2))
+
+
+def ncc(a: ArrayLike, b: ArrayLike) -> float:
+    """
+    Compute the global normalised cross-correlation of two images.
+
+    :param a: image, any shape.
+    :param b: image of the same shape.
+    :return: Pearson's correlation of the voxels in [-1, 1]; nan for a constant image.
+    """
+    a, b = np.asarray(a, np.float64).ravel(), np.asarray(b, np.float64).ravel()
+    a, b = a - a.mean(), b - b.mean()
+    norm = np.sqrt((a @ a) * (b @ b))
+    return float(a @ b / norm) if norm > 0 else float("nan")
+
+
 def centroid(
     mask: ArrayLike, threshold: float = FOREGROUND
 ) -> NDArray[np.float64] | None:

@@ -148,6 +148,7 @@ def format_terminal(
             ("TRE, case rms ({unit})", cases, "tre_*_mm", 2, 1),
             ("TRE, landmark ({unit})", landmarks, "tre_*_mm", 2, 1),
             ("TRE, blobs ({unit})", landmarks, "tre_blob_*_mm", 2, 1),
+            ("NCC of the images", cases, "ncc", 3, 1),
             ("folds (%)", cases, "folds", 2, 100),
         )
     ]

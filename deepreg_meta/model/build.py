@@ -51,7 +51,8 @@ def draw_options(config: dict, batch_size: int, labeled: bool) -> DrawOptions:
         reverse=sparse.get("reverse", False) if sparse else False,
         affine_scale=augmentations.get("affine", {"scale": 0.0}).get("scale", 0.1),
         batch_size=batch_size,
-        adapt_labels=tuple(config.get("adapt", {}).get("labels", [0])),
+        # unlabeled data has one placeholder channel, which no loss looks at
+        adapt_labels=tuple(config.get("adapt", {}).get("labels") or [0]),
         stretch=bool(config.get("stretch", False)),
     )
 

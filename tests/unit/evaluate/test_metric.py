@@ -236,3 +236,17 @@ def test_a_share_of_folds_is_counted_by_voxel_and_nan_counts_as_folded():
     found = metric.fold_statistics(ddf)
     assert found["share_nonpositive"] == pytest.approx(2 / 5)
     assert metric.fold_statistics(ddf * np.nan)["share_nonpositive"] == 1.0
+
+
+def test_mse_of_a_constant_offset_is_its_square():
+    image = np.arange(5 * 6 * 7).reshape(5, 6, 7)
+    assert metric.mse(image, image + 3) == pytest.approx(9.0)
+
+
+def test_ncc_ignores_gain_and_offset_and_shows_the_sign():
+    image = np.random.default_rng(0).random((5, 6, 7))
+    assert metric.ncc(image, 2 * image + 1) == pytest.approx(1.0)
+    assert metric.ncc(image, -image) == pytest.approx(-1.0)
+    # (0, 1, 2) and (0, 0, 1): covariance 1, variances 2 and 2/3
+    assert metric.ncc([0, 1, 2], [0, 0, 1]) == pytest.approx(np.sqrt(3) / 2)
+    assert np.isnan(metric.ncc(image, np.ones_like(image)))

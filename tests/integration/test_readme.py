@@ -1,0 +1,180 @@
+"""Tests of the READMEs: what they tell a user to type or to open exists."""
+
+import ast
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+from deepreg_meta import predict, train
+from deepreg_meta.config_schema import AdaptConfig, MetaConfig, PhantomConfig
+
+ROOT = Path(__file__).resolve().parents[2]
+READMES = ["README.md", "demos/meta_trus/README.md"]
+PARSERS = {"train": train.build_parser(), "predict": predict.build_parser()}
+COMMANDS = {
+    "deepreg_train": "train",
+    "deepreg_predict": "predict",
+    "deepreg_meta.train": "train",
+    "deepreg_meta.predict": "predict",
+}
+# flags of pip, and of the Makefile's own programs
+FOREIGN_FLAGS = {"--no-deps"}
+CODE = re.compile(r"```(\w*)\n(.*?)```", re.S)
+INLINE = re.compile(r"`([^`]+)`")
+LINK = re.compile(r"\]\(([^)]+)\)")
+FLAG = re.compile(r"(?<![\w-])--[a-zA-Z][\w-]*")
+# folders that runs write
+WRITTEN = re.compile(r"^(dataset|logs)")
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def blocks(name: str, language: str) -> list[str]:
+    return [body for kind, body in CODE.findall(read(name)) if kind == language]
+
+
+def command_lines(name: str) -> list[list[str]]:
+    """Split the lines of shell blocks into words, comments and placeholders out."""
+    text = "\n".join(blocks(name, "bash")).replace("\\\n", " ")
+    text = re.sub(r"<[^>]*>", "x", text)
+    lines = (shlex.split(line, comments=True) for line in text.splitlines())
+    return [words for words in lines if words]
+
+
+def command_of(words: list[str]) -> tuple[str, list[str]] | None:
+    """Find which of our commands a line runs, and its arguments."""
+    for index, word in enumerate(words):
+        if word in COMMANDS:
+            return COMMANDS[word], words[index + 1 :]
+    return None
+
+
+def is_known_path(path: str, base: Path) -> bool:
+    return any((folder / path).exists() for folder in (ROOT, base))
+
+
+ALL_COMMANDS = [
+    pytest.param(name, words, id=" ".join(words))
+    for name in READMES
+    for words in command_lines(name)
+]
+
+
+@pytest.mark.parametrize(("name", "words"), ALL_COMMANDS)
+def test_a_command_is_understood_by_the_program_it_names(name, words):
+    found = command_of(words)
+    scripts = [word for word in words if word.endswith(".py")]
+    if found is not None:
+        program, arguments = found
+        PARSERS[program].parse_args(arguments)  # an unknown flag ends in SystemExit
+        configs = [word for word in arguments if word.startswith("config/")]
+        assert all((ROOT / config).is_file() for config in configs)
+    elif words[0] == "make":
+        assert set(words[1:]) <= make_targets()
+    elif scripts:
+        source = read(scripts[0])
+        flags = [word for word in words if word.startswith("--")]
+        assert all(f'"{flag}"' in source for flag in flags)
+    else:
+        assert words[:2] == ["pip", "install"]
+
+
+def make_targets() -> set[str]:
+    return set(re.findall(r"^([a-z-]+):", read("Makefile"), re.M))
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_make_targets_in_the_text_exist(name):
+    text = re.sub(r"\s+", " ", read(name))
+    named = set(re.findall(r"`make ([a-z-]+)`", text))
+    assert named
+    assert named <= make_targets()
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_links_lead_to_files(name):
+    base = (ROOT / name).parent
+    local = [target for target in LINK.findall(read(name)) if "://" not in target]
+    assert local
+    assert [t for t in local if not (base / t.split("#")[0]).exists()] == []
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_paths_of_the_project_that_the_text_names_exist(name):
+    prose = CODE.sub("", read(name))
+    roots = {path.name for path in ROOT.iterdir()}
+    words = [word for code in INLINE.findall(prose) for word in code.split()]
+    named = [
+        word.strip(",;:")
+        for word in words
+        if word.split("/")[0] in roots and not WRITTEN.match(word)
+    ]
+    missing = [w for w in named if not is_known_path(w, (ROOT / name).parent)]
+    assert missing == []
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_flags_in_the_text_are_known_to_a_program(name):
+    known = {
+        option
+        for parser in PARSERS.values()
+        for action in parser._actions
+        for option in action.option_strings
+    }
+    demos = (ROOT / "demos" / "meta_trus").glob("*.py")
+    for script in demos:
+        known |= set(re.findall(r'"(--[\w-]+)"', script.read_text(encoding="utf-8")))
+    flags = set(FLAG.findall(LINK.sub("", read(name))))
+    assert flags - known - FOREIGN_FLAGS == set()
+
+
+def test_every_flag_of_the_commands_that_is_not_deepregs_is_explained():
+    assert "--adapt-steps" in read("README.md")
+    assert "--version" in read("README.md")
+
+
+def rows_of_keys() -> dict[str, str]:
+    """Read the table of YAML keys: name to default, as written."""
+    rows = re.findall(r"^\| (`[^|]+`) \| ([^|]*) \|", read("README.md"), re.M)
+    return {key.strip("`"): default.strip() for key, default in rows}
+
+
+@pytest.mark.parametrize(
+    ("prefix", "model"), [("train.meta", MetaConfig), ("adapt", AdaptConfig)]
+)
+def test_the_table_of_keys_is_complete_and_gives_the_defaults(prefix, model):
+    table = rows_of_keys()
+    for name, field in model.model_fields.items():
+        written = yaml.safe_load(table[f"{prefix}.{name}"])
+        default = list(field.default) if field.default == (0,) else field.default
+        assert written == default, f"{prefix}.{name}"
+    listed = {key for key in table if key.startswith(f"{prefix}.")}
+    assert listed == {f"{prefix}.{name}" for name in model.model_fields}
+
+
+def test_the_table_of_keys_gives_the_numbers_of_phantom_pairs():
+    key = "dataset.phantom.num_train`, `.num_valid`, `.num_test"
+    phantom = PhantomConfig()
+    numbers = (phantom.num_train, phantom.num_valid, phantom.num_test)
+    assert rows_of_keys()[key] == ", ".join(map(str, numbers))
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_names_that_python_examples_import_exist(name):
+    for block in blocks(name, "python"):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom):
+                module = importlib.import_module(node.module)
+                assert all(hasattr(module, alias.name) for alias in node.names)
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_yaml_examples_are_yaml(name):
+    for block in blocks(name, "yaml"):
+        assert isinstance(yaml.safe_load(block), dict)

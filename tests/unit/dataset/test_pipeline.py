@@ -1,0 +1,139 @@
+"""Tests of the way from cases to the tensors of episodes."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deepreg_meta.dataset.pipeline import (
+    evaluation_dataset,
+    task_arrays,
+    training_dataset,
+    training_pair,
+)
+from deepreg_meta.dataset.tasks import Case
+from deepreg_meta.model.episode import Task
+
+MOVING, FIXED = (3, 4, 5), (4, 3, 2)
+
+
+def make_case(moving, fixed, num_labels):
+    """Return a case whose voxels say which pair and which channel they are of."""
+
+    def labels(shape):
+        if num_labels == 0:
+            return None
+        return np.stack(
+            [np.full(shape, i + 1.0, np.float32) for i in range(num_labels)]
+        )
+
+    return Case(
+        name=f"{moving}_{fixed}",
+        indices=(moving, fixed),
+        moving_image=np.full(MOVING, moving, np.float32),
+        fixed_image=np.full(FIXED, fixed, np.float32),
+        moving_labels=labels(MOVING),
+        fixed_labels=labels(FIXED),
+        label_names=tuple(map(str, range(num_labels))),
+        moving_affine=2.0 * np.eye(4),
+        fixed_affine=3.0 * np.eye(4),
+        moving_spacing_mm=np.array([2.0, 2.0, 2.0]),
+        fixed_spacing_mm=np.array([3.0, 3.0, 3.0]),
+        spacing_is_nominal=False,
+    )
+
+
+class Cases:
+    """Six cases in memory with what the pipeline asks of a `CaseSet`."""
+
+    num_labels_max = 3
+
+    def __init__(self, is_paired=True, num_labels=(1, 3, 2, 1, 1, 2)):
+        self.is_paired, self.num_labels = is_paired, num_labels
+        if not any(num_labels):
+            self.num_labels_max = 0
+
+    def __len__(self):
+        return 6
+
+    def __iter__(self):
+        return (self.get_pair(i, i) for i in range(6))
+
+    def pairs(self):
+        return [(i, i) for i in range(6)]
+
+    def get_pair(self, moving, fixed):
+        return make_case(moving, fixed, self.num_labels[moving])
+
+    def draw_pair(self, rng):
+        return tuple(map(int, rng.choice(6, 2, replace=False)))
+
+
+def take(dataset, number):
+    return list(dataset.take(number).as_numpy_iterator())
+
+
+def test_arrays_are_the_fields_of_a_task_with_labels_padded_by_zeros():
+    arrays = task_arrays(make_case(4, 5, 2), 3)
+    assert tuple(arrays) == Task._fields
+    assert arrays["moving_labels"].shape == (3, *MOVING)
+    assert arrays["fixed_labels"].shape == (3, *FIXED)
+    channels = arrays["fixed_labels"].max(axis=(1, 2, 3))
+    np.testing.assert_array_equal(channels, [1.0, 2.0, 0.0])
+    assert arrays["num_labels"] == 2
+    assert arrays["moving_affine"][0, 0] == 2.0 and arrays["fixed_affine"][0, 0] == 3.0
+    np.testing.assert_array_equal(arrays["fixed_spacing"], [3.0] * 3)
+    assert {a.dtype for a in arrays.values()} == {np.dtype("f4"), np.dtype("i4")}
+
+
+def test_unlabeled_cases_have_label_volumes_of_one_voxel():
+    arrays = task_arrays(make_case(0, 0, 0), 0)
+    assert arrays["num_labels"] == 0
+    assert arrays["moving_labels"].shape == arrays["fixed_labels"].shape == (1, 1, 1, 1)
+
+
+def test_paired_cases_come_once_per_cycle_in_changing_order():
+    cases = Cases()
+    cycles = [[training_pair(cases, 7, 6 * c + i) for i in range(6)] for c in range(5)]
+    for cycle in cycles:
+        assert sorted(cycle) == [(i, i) for i in range(6)]
+    assert len({tuple(cycle) for cycle in cycles}) > 1
+    other = [training_pair(cases, 8, i) for i in range(30)]
+    assert other != sum(cycles, [])
+
+
+def test_any_two_unpaired_images_may_meet_and_one_index_means_one_pair():
+    cases = Cases(is_paired=False)
+    pairs = [training_pair(cases, 0, i) for i in range(200)]
+    assert len(set(pairs)) > 25  # of 30
+    assert pairs == [training_pair(cases, 0, i) for i in range(200)]
+
+
+@pytest.mark.parametrize("is_paired", [True, False])
+def test_training_continues_with_the_pairs_it_would_have_met(is_paired):
+    cases = Cases(is_paired)
+    whole = take(training_dataset(cases, 1, 2, 0), 7)
+    rest = take(training_dataset(cases, 1, 2, 4), 3)
+    for a, b in zip(whole[4:], rest, strict=True):
+        tf.nest.map_structure(np.testing.assert_array_equal, a, b)
+    assert whole[0]["moving_image"].shape == (2, *MOVING)
+    # task i of episode e is number 2 e + i of the run
+    seen = [int(x) for e in whole for x in e["moving_image"][:, 0, 0, 0]]
+    assert seen == [training_pair(cases, 1, i)[0] for i in range(14)]
+
+
+def test_evaluation_gives_every_pair_once_in_order():
+    elements = take(evaluation_dataset(Cases()), 99)
+    assert [int(e["fixed_image"].max()) for e in elements] == list(range(6))
+    assert [int(e["num_labels"][0]) for e in elements] == [1, 3, 2, 1, 1, 2]
+    assert elements[0]["fixed_labels"].shape == (1, 3, *FIXED)
+    # twice the same: predictions of one run are in the order of the other's
+    again = take(evaluation_dataset(Cases()), 99)
+    tf.nest.map_structure(np.testing.assert_array_equal, elements, again)
+
+
+def test_unlabeled_datasets_run():
+    cases = Cases(num_labels=(0,) * 6)
+    assert (
+        take(training_dataset(cases, 0, 3, 0), 1)[0]["num_labels"].tolist() == [0] * 3
+    )
+    assert len(take(evaluation_dataset(cases), 99)) == 6

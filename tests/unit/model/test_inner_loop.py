@@ -1,0 +1,215 @@
+"""Tests of deepreg_meta/model/inner_loop.py."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deepreg_meta.model.build import build_optimizer
+from deepreg_meta.model.inner_loop import InnerLoop
+from tests.helpers import (
+    assert_close,
+    assert_same_bits,
+    differ,
+    make_model,
+    make_task,
+    values,
+)
+
+RATE = 0.05
+
+
+@pytest.fixture(scope="module")
+def model():
+    """:return: supplies a network, a loss and a drawer without randomness."""
+    return make_model(align="center")
+
+
+@pytest.fixture(scope="module")
+def batch(model):
+    """:return: the mini-batch of every step."""
+    task = make_task(num_labels=1)
+    return model.drawer.training(task, model.drawer.constants(task), [0, 0])
+
+
+@pytest.fixture(scope="module")
+def weights(model):
+    """:return: the weights that every test starts from."""
+    return values(model.network.weights)
+
+
+@pytest.fixture
+def new_loop(model, weights):
+    """:return: makes a loop with a new optimiser, at the start."""
+
+    def make(name: str = "SGD", **options: object) -> InnerLoop:
+        for variable, value in zip(model.network.weights, weights, strict=True):
+            variable.assign(value)
+        optimizer = build_optimizer(dict(name=name, learning_rate=RATE, **options))
+        return InnerLoop(model.network, model.loss_fn, optimizer)
+
+    return make
+
+
+def test_one_step_is_the_gradient_times_the_rate(new_loop, model, batch):
+    """Plain SGD: w - rate * dL/dw, the loss written out by hand."""
+    loop = new_loop()
+    start = values(model.network.trainable_variables)
+    with tf.GradientTape() as tape:
+        ddf = model.network(batch.moving_input, batch.fixed_input, training=True)
+        parts = model.loss_fn.parts(ddf, batch)
+        loss = parts["label"] + 0.1 * parts["regularization"]
+    gradients = tape.gradient(loss, model.network.trainable_variables)
+    assert max(float(tf.reduce_max(tf.abs(g))) for g in gradients) > 1e-3
+
+    found, field = loop.step(batch)
+
+    np.testing.assert_allclose(found["total"], loss, rtol=1e-6)
+    np.testing.assert_allclose(field, ddf, atol=1e-6)
+    expected = [s - RATE * g.numpy() for s, g in zip(start, gradients, strict=True)]
+    assert_close(model.network.trainable_variables, expected)
+
+
+def test_several_steps_are_one_after_the_other(new_loop, model, batch):
+    """Weights and the rows of the history: the losses before each step."""
+    loop = new_loop("Adam")
+    rows = []
+    for _ in range(3):
+        parts, _ = loop.step(batch)
+        rows.append([parts[name] for name in ("label", "regularization", "total")])
+    expected = values(model.network.weights)
+
+    loop = new_loop("Adam")
+    mean, history = loop.run(lambda step: batch, 3)
+
+    assert mean is None
+    assert_close(model.network.weights, expected)
+    np.testing.assert_allclose(history, rows, atol=1e-6)
+    assert history[2, 2] < history[0, 2]
+
+
+def test_the_average_is_the_mean_of_the_iterates_without_the_start(
+    new_loop, model, batch, weights
+):
+    """Equation 10 of Baum et al. 2022 sums theta_1 ... theta_k."""
+    loop = new_loop("Adam")
+    iterates = []
+    for _ in range(3):
+        loop.step(batch)
+        iterates.append(values(model.network.weights))
+    expected = [np.mean(each, axis=0) for each in zip(*iterates, strict=True)]
+
+    mean, _ = new_loop("Adam").run(lambda step: batch, 3, average=True)
+
+    assert_close(mean, expected)
+    assert differ(mean, weights) and differ(mean, iterates[-1])
+    assert_close(model.network.weights, iterates[-1])  # left at the last iterate
+
+
+def test_the_graph_takes_the_same_steps_as_eager_mode(new_loop, model, batch):
+    """One trace serves any number of steps."""
+    expected, eager_history = {}, {}
+    for steps in (1, 3):
+        _, eager_history[steps] = new_loop().run(lambda step: batch, steps)
+        expected[steps] = values(model.network.weights)
+    loop = new_loop()
+    run = tf.function(lambda steps: loop.run(lambda step: batch, steps)[1])
+    start = values(model.network.weights)
+    for steps in (3, 1):
+        for variable, value in zip(model.network.weights, start, strict=True):
+            variable.assign(value)
+        history = run(tf.constant(steps))
+        np.testing.assert_allclose(history, eager_history[steps], atol=1e-6)
+        assert_close(model.network.weights, expected[steps])
+
+
+def test_zero_steps_change_no_bit_and_give_no_rows(new_loop, model, batch, weights):
+    """The width of the history is that of the losses, the total and the record."""
+    loop = new_loop()
+    _, history = loop.run(lambda step: batch, 0)
+    assert history.shape[0] == 0
+    assert_same_bits(model.network.weights, weights)
+
+
+def test_draw_and_record_get_the_index_and_the_field_before_the_step(
+    new_loop, model, batch
+):
+    """Recorded columns come after the total."""
+    loop = new_loop()
+    field = model.network(batch.moving_input, batch.fixed_input, training=True)
+    loop = new_loop()
+    drawn = []
+
+    def draw(step):
+        drawn.append(int(step))
+        return batch
+
+    def record(step, seen, ddf):
+        assert seen is batch
+        return tf.stack([tf.cast(step, tf.float32), tf.reduce_mean(ddf)])
+
+    _, history = loop.run(draw, 3, record)
+
+    assert drawn == [0, 1, 2]
+    assert history.shape == (3, 5)
+    np.testing.assert_array_equal(history[:, 3], [0, 1, 2])
+    np.testing.assert_allclose(history[0, 4], np.mean(field), atol=1e-6)
+    assert history[1, 4] != history[0, 4]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("Adam", {}), ("SGD", {"momentum": 0.9}), ("RMSprop", {}), ("Nadam", {})],
+)
+def test_a_reset_optimiser_is_a_new_one(new_loop, model, batch, name, options):
+    """Moments, step count and the running product of Nadam, not the rate."""
+    loop = new_loop(name, **options)
+    new = values(loop.optimizer.variables)
+    loop.run(lambda step: batch, 2)
+    once = values(model.network.weights)
+    assert differ(loop.optimizer.variables, new, atol=0)
+
+    loop.reset_optimizer()
+
+    assert_same_bits(loop.optimizer.variables, new)
+    assert float(loop.optimizer.learning_rate) == pytest.approx(RATE)
+    again = new_loop(name, **options)
+    again.run(lambda step: batch, 2)
+    assert_same_bits(model.network.weights, once)
+
+
+def test_the_state_is_carried_from_run_to_run_without_a_reset(new_loop, model, batch):
+    """2 + 1 steps are 3 steps; with a reset in between Adam goes elsewhere."""
+    new_loop("Adam").run(lambda step: batch, 3)
+    expected = values(model.network.weights)
+
+    loop = new_loop("Adam")
+    loop.run(lambda step: batch, 2)
+    loop.run(lambda step: batch, 1)
+    assert int(loop.optimizer.iterations) == 3
+    assert_close(model.network.weights, expected)
+
+    loop = new_loop("Adam")
+    loop.run(lambda step: batch, 2)
+    loop.reset_optimizer()
+    loop.run(lambda step: batch, 1)
+    assert int(loop.optimizer.iterations) == 1
+    assert differ(model.network.weights, expected)
+
+
+def test_an_optimiser_that_starts_from_an_array_is_refused(model):
+    """It could not be reset by one value per variable."""
+
+    class FromWeights(tf.keras.optimizers.Optimizer):
+        def __init__(self):
+            super().__init__(name="from_weights", jit_compile=False)
+            self._learning_rate = self._build_learning_rate(0.1)
+
+        def build(self, var_list):
+            super().build(var_list)
+            for variable in var_list:
+                self.add_variable_from_reference(
+                    variable, "slow", initial_value=variable.numpy()
+                )
+
+    with pytest.raises(ValueError, match="train.optimizer: expected an optimiser whose"):
+        InnerLoop(model.network, model.loss_fn, FromWeights())
