@@ -71,7 +71,7 @@ def save_displacement(
     :param fixed_affine: (4, 4).
     """
     image = nib.Nifti1Image(displacement[:, :, :, None, :], fixed_affine)
-    image.header.set_intent("vector")
+    image.header.set_intent(NIFTI_INTENT_VECTOR)
     _set_forms(image, fixed_affine)
     nib.save(image, path)
 

@@ -52,7 +52,8 @@ def interpolate(start: Sequence, end: Sequence, step_size: tf.Tensor | float) ->
     Move weights part of the way from `start` to `end`: start + step_size (end - start).
 
     Source: Nichol, Achiam and Schulman 2018, arXiv:1803.02999, Algorithm 1, last line.
-    A step size of exactly 1 returns `end` to the bit, which the sum would not.
+    Step sizes of exactly 0 and 1 return `start` and `end` to the bit, which the sum would
+    not. Variables that are not floating point, such as counters, stay as in `start`.
 
     :param start: one tensor per variable; left unchanged.
     :param end: tensors of the same number and shapes as `start`.
@@ -68,7 +69,8 @@ def interpolate(start: Sequence, end: Sequence, step_size: tf.Tensor | float) ->
             moved.append(a)
             continue
         size = tf.cast(step_size, a.dtype)
-        moved.append(tf.where(size < 1.0, a + size * (b - a), b))
+        between = tf.where(size < 1.0, a + size * (b - a), b)
+        moved.append(tf.where(size > 0.0, between, a))
     return moved
 
 
@@ -94,9 +96,12 @@ def equal(a: Sequence, b: Sequence) -> bool:
 
     :param a: variables, tensors or arrays.
     :param b: variables, tensors or arrays.
-    :return: True when numbers, shapes and all bytes agree; NaN equals the same NaN.
+    :return: True when numbers, shapes, types and bytes agree; NaN equals the same NaN.
     """
     if len(a) != len(b):
         return False
-    pairs = zip(a, b, strict=True)
-    return all(np.asarray(x).tobytes() == np.asarray(y).tobytes() for x, y in pairs)
+    pairs = ((np.asarray(x), np.asarray(y)) for x, y in zip(a, b, strict=True))
+    return all(
+        x.shape == y.shape and x.dtype == y.dtype and x.tobytes() == y.tobytes()
+        for x, y in pairs
+    )

@@ -2,8 +2,10 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
+import yaml
 
 from deepreg_meta.stack import require_stack
 
@@ -136,6 +138,51 @@ def make_model(
     model.compile(optimizer=build_optimizer(full["optimizer"]))
     randomize(model.network)
     return model
+
+
+def run_config() -> dict:
+    """:return: a run of two epochs on a phantom, as a user would write it in YAML."""
+    return dict(
+        dataset=dict(
+            type="paired",
+            format="nifti",
+            dir=dict(train=None, valid=None, test=None),
+            phantom=dict(seed=1, num_train=3, num_valid=1, num_test=2),
+            labeled=True,
+            moving_image_shape=list(PHANTOM_MOVING_SHAPE),
+            fixed_image_shape=list(PHANTOM_FIXED_SHAPE),
+        ),
+        align="centroid",
+        train=dict(
+            method="reptile",
+            meta=dict(inner_steps=2, episodes_per_epoch=2),
+            backbone=dict(
+                name="local_norm",
+                num_channel_initial=1,
+                extract_levels=[0, 1],
+                initial_kernel_size=3,
+            ),
+            loss=dict(
+                label=dict(name="multi_scale_dice", sigmas_mm=[0, 4]),
+                regularization=dict(name="bending_energy", weight=0.1),
+            ),
+            optimizer=dict(name="Adam", learning_rate=0.01),
+            preprocess=dict(
+                data_augmentation=[
+                    dict(name="affine", scale=0.1),
+                    dict(name="sparse_frames", frames=[2, 5], axis=1),
+                ],
+            ),
+            epochs=2,
+            save_period=1,
+        ),
+    )
+
+
+def write_yaml(path: Path, config: dict) -> str:
+    """:return: the path of the file written."""
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    return str(path)
 
 
 @contextlib.contextmanager

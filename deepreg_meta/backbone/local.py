@@ -1,5 +1,6 @@
 """LocalNet with an explicit choice of normalisation."""
 
+import math
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -59,7 +60,7 @@ class Identity(tf.keras.layers.Layer):
 
 def _norm_factory(normalization: str, num_channel_initial: int) -> Callable | None:
     """Return what makes a normalisation layer, None for DeepReg's own."""
-    groups = min(8, num_channel_initial)
+    groups = math.gcd(8, num_channel_initial)  # divides every level's channels
     return {
         "batch": BatchStatistics,
         "moving": None,
@@ -78,7 +79,8 @@ class LocalNetNorm(LocalNet):
     - `batch`: statistics of the batch, at inference too;
     - `moving`: DeepReg's batch normalisation, with moving averages at inference;
     - `instance`: statistics of each sample and channel;
-    - `group`: statistics of each sample and group of channels (at most 8 groups);
+    - `group`: statistics of each sample and group of channels: 8 groups, or as many of
+      1, 2, 4 as divide the channels;
     - `none`: no normalisation.
 
     Source: Hu et al., Med. Image Anal. 49, 2018 (LocalNet). With one sample per batch

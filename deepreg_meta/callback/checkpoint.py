@@ -13,8 +13,10 @@ def restore_model(model: tf.keras.Model, checkpoint: str, weights_only: bool) ->
 
     :param model: of the same configuration as the one that was saved.
     :param checkpoint: its path.
-    :param weights_only: leave the optimiser's state (prediction needs none).
-    :raises ValueError: when the checkpoint belongs to another architecture.
+    :param weights_only: leave all but the network as it is (prediction needs no more,
+        and its optimiser may be another one).
+    :raises ValueError: when the checkpoint belongs to another architecture, or, unless
+        `weights_only`, to another optimiser.
     """
     saved = {name: tuple(shape) for name, shape in tf.train.list_variables(checkpoint)}
     problem = _architecture_problem(model, saved)
@@ -24,11 +26,19 @@ def restore_model(model: tf.keras.Model, checkpoint: str, weights_only: bool) ->
             f"configuration describes: {problem} Use the config.yaml of its run, or "
             "none at all."
         )
-    status = tf.train.Checkpoint(model=model).restore(checkpoint)
     if weights_only:
-        status.expect_partial()
-    else:
-        status.assert_consumed()
+        part = tf.train.Checkpoint(network=model.network)
+        status = tf.train.Checkpoint(model=part).restore(checkpoint).expect_partial()
+        status.assert_existing_objects_matched()
+        return
+    try:
+        tf.train.Checkpoint(model=model).restore(checkpoint).assert_consumed()
+    except (AssertionError, ValueError) as err:
+        raise ValueError(
+            f"--ckpt_path: {checkpoint} cannot be continued with the optimisers of the "
+            "configuration, their state is that of others. Use train.optimizer and "
+            "adapt.optimizer of the config.yaml of its run."
+        ) from err
 
 
 def _architecture_problem(model: tf.keras.Model, saved: dict[str, tuple]) -> str:

@@ -18,7 +18,8 @@ def random_affine(
 
     Four corners of the grid, centred in [-1, 1]^3, are each pulled towards the centre
     by factors uniform in [1 - scale, 1]. DeepReg draws them with NumPy, which a
-    compiled graph would freeze; here every seed gives its own map.
+    compiled graph would freeze, and applies the map to raw voxel coordinates; here every
+    seed gives its own map, about the centre of the grid.
 
     :param seed: int32, shape = (2,).
     :param batch: number of maps.
@@ -33,13 +34,11 @@ def random_affine(
     linear = tf.transpose(theta[:, :3], [0, 2, 1])
     # from the unit cube to voxels: x = half (p + 1); a singleton axis has no extent
     half = tf.constant([(n - 1) / 2.0 for n in size], tf.float32)
-    safe = tf.maximum(half, 1e-6)
-    matrix = half[:, None] * linear / safe[None, :]
-    keep = tf.linalg.diag(tf.cast(half == 0.0, tf.float32))
-    matrix = matrix + keep
+    inverse = tf.math.divide_no_nan(1.0, half)
+    matrix = half[:, None] * linear * inverse[None, :]
+    matrix += tf.linalg.diag(tf.cast(half == 0.0, tf.float32))
     shift = half * (theta[:, 3] + 1.0)
-    offset = shift - tf.linalg.matvec(matrix - keep, half)
-    return matrix, offset
+    return matrix, shift - tf.linalg.matvec(matrix, half)
 
 
 def compose_affine(

@@ -173,16 +173,17 @@ class SparseFrames(tf.keras.layers.Layer):
         Mask the fixed image of every sample with frames of its own.
 
         :param inputs: DeepReg's dictionary; fixed_image has the shape (batch, f_dim1,
-            f_dim2, f_dim3), and so has fixed_label where labeled.
+            f_dim2, f_dim3).
         :param kwargs: not used.
         :return: the dictionary with the fixed image masked.
         """
         image = inputs["fixed_image"]
         shape = tuple(image.shape[1:4])
-        # without a label every slice may be drawn: an empty label has the whole extent
-        label = inputs.get("fixed_label", tf.zeros_like(image))
+        num_slices = shape[self.axis]
+        # all slices: DeepReg's samples hold one label, and the extent of a landmark
+        # would give the network its position away
+        extent = tf.repeat([[0, num_slices - 1]], tf.shape(image)[0], axis=0)
         seed = self._generator.make_seeds(1)[:, 0]
-        extent = label_extent(label, self.axis)
-        mask = sample_frame_mask(seed, self.frames, extent, shape[self.axis])
+        mask = sample_frame_mask(seed, self.frames, extent, num_slices)
         masked = image * expand_frame_mask(mask, shape, self.axis)
         return {**inputs, "fixed_image": masked}

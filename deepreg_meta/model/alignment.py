@@ -144,11 +144,12 @@ def _interpolate_rows(values: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
     """
     last = tf.cast(tf.shape(values)[1] - 1, tf.float32)
     position = tf.clip_by_value(position, 0.0, last)
-    low = tf.minimum(tf.floor(position), last - 1.0)
+    low = tf.floor(position)
     weight = position - low
     index = tf.cast(low, tf.int32)
+    above = tf.minimum(index + 1, tf.cast(last, tf.int32))
     at_low = tf.gather(values, index, batch_dims=1)
-    at_high = tf.gather(values, index + 1, batch_dims=1)
+    at_high = tf.gather(values, above, batch_dims=1)
     for _ in range(at_low.shape.rank - weight.shape.rank):
         weight = weight[..., None]
     return at_low + weight * (at_high - at_low)

@@ -149,10 +149,6 @@ def test_the_registry_builds_it_and_its_configuration_comes_back(rng):
     assert weight_shapes(again) == weight_shapes(model)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="12 channels are not divisible into min(8, 12) groups: Keras' own error",
-)
 def test_group_normalisation_takes_any_number_of_channels(rng):
     model = build("group", num_channel_initial=12, extract_levels=[0])
     assert model(images(rng, batch=1)).shape == (1, *SIZE, 3)

@@ -140,6 +140,13 @@ def test_a_sweep_shows_the_number_asked_for_and_one_more_each_time(num_frames, e
         assert set(range(extent[0], extent[1] + 1)) <= set(shown[-1])
 
 
+def test_a_short_extent_is_widened_on_both_sides_where_there_is_room():
+    assert sweep(3, 3, (5, 5)) == [4, 5, 6]
+    assert sweep(5, 5, (4, 5)) == [3, 4, 5, 6, 7]
+    assert sweep(3, 3, (0, 0)) == [0, 1, 2]
+    assert sweep(3, 3, (11, 11)) == [9, 10, 11]
+
+
 def test_a_reversed_sweep_shows_the_same_frames_from_the_other_end():
     whole = sweep(5, 5, (1, 9))
     assert sweep(5, 5, (1, 9), reverse=True) == whole
@@ -192,7 +199,6 @@ def test_the_registered_layer_masks_the_fixed_image_alone(mode, rng, labeled):
     for one, whole in zip(image, original, strict=True):
         kept = np.flatnonzero(np.any(one != 0.0, axis=(0, 2)))
         assert 2 <= len(kept) <= 3
-        assert not labeled or (2 <= kept[0] and kept[-1] <= 6)  # within the gland
         np.testing.assert_array_equal(one[:, kept], whole[:, kept])
 
 

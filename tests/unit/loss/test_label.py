@@ -28,7 +28,7 @@ def value_and_gradient(loss, fixed, warped):
 
 
 def numpy_dice(fixed, warped, mask, sigmas_mm, spacing_mm):
-    """Filter both masked labels axis by axis, as DeepReg would, and average the Dice."""
+    """Filter both masked labels axis by axis, as DeepReg would; average the Dice."""
 
     def smooth(label, sigma_mm):
         for axis in range(3):

@@ -1,0 +1,138 @@
+"""Tests of deepreg_meta/model/build.py."""
+
+import pytest
+import tensorflow as tf
+from deepreg.registry import REGISTRY
+
+from deepreg_meta.model.build import build_optimizer, build_reptile, draw_options
+from deepreg_meta.model.episode import DrawOptions
+from deepreg_meta.model.reptile import ReptileModel, ReptileOptions
+from tests.helpers import FIXED_SHAPE, MOVING_SHAPE, model_config
+
+SIZES = dict(
+    moving_image_size=list(MOVING_SHAPE),
+    fixed_image_size=list(FIXED_SHAPE),
+    index_size=2,
+    labeled=True,
+    batch_size=3,
+)
+FRAMES = {"name": "sparse_frames", "frames": [2, 5], "axis": 1, "reverse": True}
+
+
+def test_an_optimiser_takes_all_its_options():
+    """The update is left to TensorFlow's own kernels on a CPU."""
+    config = dict(name="Adam", learning_rate=0.02, beta_1=0.5)
+    optimizer = build_optimizer(config)
+    assert isinstance(optimizer, tf.keras.optimizers.Adam)
+    assert float(optimizer.learning_rate) == pytest.approx(0.02)
+    assert optimizer.beta_1 == 0.5
+    has_gpu = bool(tf.config.list_physical_devices("GPU"))
+    assert optimizer.jit_compile is has_gpu
+    assert config == dict(name="Adam", learning_rate=0.02, beta_1=0.5)
+
+
+def test_every_option_of_drawing_is_read():
+    """Values that are none of the defaults."""
+    config = dict(
+        preprocess=dict(data_augmentation=[{"name": "affine", "scale": 0.3}, FRAMES]),
+        align=dict(mode="sections", label=2),
+        adapt=dict(labels=[1, 0]),
+        stretch=True,
+    )
+    assert draw_options(config, batch_size=4, labeled=True) == DrawOptions(
+        align="sections",
+        align_label=2,
+        frames=(2, 5),
+        frame_axis=1,
+        reverse=True,
+        affine_scale=0.3,
+        batch_size=4,
+        adapt_labels=(1, 0),
+        stretch=True,
+    )
+
+
+def test_without_augmentation_nothing_is_augmented():
+    """DeepReg itself augments when the key is missing; its `affine` has scale 0.1."""
+    plain = draw_options({}, batch_size=1, labeled=False)
+    assert (plain.affine_scale, plain.frames, plain.align) == (0.0, None, "center")
+    single = dict(preprocess=dict(data_augmentation={"name": "affine"}))
+    assert draw_options(single, 1, True).affine_scale == 0.1
+
+
+def test_the_registry_builds_the_model_of_a_configuration():
+    """Every key of `meta` and `adapt` arrives."""
+    config = model_config(
+        augmentation=[FRAMES],
+        align="sections",
+        base="dvf",
+        tasks_per_step=2,
+        meta_step_size=0.75,
+        meta_step_size_end=0.25,
+        iterate="average",
+        inner_optimizer_state="carry",
+        adapt=dict(
+            steps=6, frames=[3, 7], optimizer=dict(name="SGD", learning_rate=0.5)
+        ),
+    )
+    model = REGISTRY.build_model(dict(name="reptile", config=config, **SIZES))
+    assert isinstance(model, ReptileModel)
+    assert tuple(model.options) == tuple(
+        ReptileOptions(
+            inner_steps=2,
+            tasks_per_step=2,
+            meta_step_size=0.75,
+            meta_step_size_end=0.25,
+            num_episodes=4,
+            average_iterates=True,
+            carry_optimizer_state=True,
+            seed=3,
+        )
+    )
+    assert model.adapt_steps == 6
+    assert model.drawer.options.frames == (2, 5)
+    assert model.drawer.options.batch_size == 3
+    assert model.adapt_drawer.options.frames == (3, 7)
+    assert model.loss_fn.names == ["label", "regularization"]
+    model.compile(optimizer=build_optimizer(config["optimizer"]))
+    found = model._adaptation.optimizer
+    assert isinstance(found, tf.keras.optimizers.SGD)
+    assert float(found.learning_rate) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("adapt", "frames"),
+    [
+        ({}, (2, 5)),
+        ({"schedule": "all"}, (5, 5)),
+        ({"schedule": "all", "frames": [3, 7]}, (7, 7)),
+    ],
+)
+def test_the_schedule_all_shows_all_frames_from_the_first_update(adapt, frames):
+    """F_min = F_max."""
+    model = build_reptile(
+        config=model_config(augmentation=[FRAMES], adapt=adapt), **SIZES
+    )
+    assert model.adapt_drawer.options.frames == frames
+    assert model.drawer.options.frames == (2, 5)
+
+
+def test_adaptation_has_a_copy_of_the_optimiser_of_training():
+    """The same options, a state of its own."""
+    config = model_config(optimizer=dict(name="Adam", learning_rate=0.02, beta_1=0.5))
+    model = build_reptile(config=config, **SIZES)
+    model.compile(optimizer=build_optimizer(config["optimizer"]))
+    copy = model._adaptation.optimizer
+    assert copy is not model.optimizer
+    assert copy.get_config() == model.optimizer.get_config()
+
+
+def test_the_sizes_of_a_weak_configuration_have_defaults():
+    """`meta` and `adapt` may be missing, as in a call from Python."""
+    config = model_config()
+    for name in ("meta", "adapt", "align", "preprocess"):
+        config.pop(name)
+    model = build_reptile(config=config, **{**SIZES, "labeled": False})
+    assert tuple(model.options) == tuple(ReptileOptions(seed=3))
+    assert model.adapt_steps == 0
+    assert model.drawer.options.align == "center"

@@ -1,0 +1,333 @@
+"""Tests of mini-batches: what training and adaptation see, and what they must not."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from deepreg.model.layer_util import resize3d
+
+from deepreg_meta.dataset import frame_mask
+from deepreg_meta.layer.warp import apply_affine, reference_grid, sample
+from deepreg_meta.model.alignment import MODES, soft_centroid
+from deepreg_meta.model.episode import BatchDrawer, DrawOptions, Task
+from deepreg_meta.model.registration import RegistrationLoss
+
+MOVING, FIXED, AXIS = (9, 10, 8), (8, 11, 9), 1
+LABELED = dict(
+    image=dict(name="ssd", weight=0.1),
+    label=dict(name="multi_scale_dice", sigmas_mm=[0, 2]),
+)
+DICE = dict(label=dict(name="multi_scale_dice", sigmas_mm=[0]))
+SSD = dict(image=dict(name="ssd"))
+
+
+def ball(shape, centre, radius):
+    grid = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)
+    distance = np.linalg.norm(grid - np.array(centre), axis=-1)
+    return np.clip(radius + 0.5 - distance, 0, 1).astype(np.float32)
+
+
+def make_task(rng, num_labels=3, labeled=True, **changes):
+    """Return a pair: a gland, two landmarks and one channel of padding."""
+
+    def volumes(shape, centre):
+        labels = [ball(shape, centre, 3.0)]
+        labels += [ball(shape, np.add(centre, d), 1.0) for d in ((1, 0, 0), (0, -1, 1))]
+        labels = np.stack([*labels[:num_labels], np.zeros(shape, np.float32)])
+        image = rng.uniform(0.2, 1.0, shape).astype(np.float32)
+        return image, labels if labeled else np.zeros((1, 1, 1, 1), np.float32)
+
+    moving, fixed = volumes(MOVING, (4.5, 4.0, 3.5)), volumes(FIXED, (3.5, 5.2, 4.0))
+    values = dict(
+        moving_image=moving[0],
+        fixed_image=fixed[0],
+        moving_labels=moving[1],
+        fixed_labels=fixed[1],
+        num_labels=np.int32(num_labels if labeled else 0),
+        moving_affine=np.eye(4, dtype=np.float32),
+        fixed_affine=np.diag([1.1, 0.9, 1.0, 1.0]).astype(np.float32),
+        moving_spacing=np.float32([1.0, 1.2, 0.8]),
+        fixed_spacing=np.float32([1.1, 0.9, 1.0]),
+    )
+    values = {k: tf.constant(v) for k, v in (values | changes).items()}
+    return Task(**values)
+
+
+def make_drawer(loss=LABELED, labeled=True, **options):
+    options = dict(align="centroid", frames=(2, 4), frame_axis=AXIS) | options
+    loss = RegistrationLoss(loss, labeled)
+    return BatchDrawer(DrawOptions(**options), loss, MOVING, FIXED)
+
+
+def train(drawer, task, seed=0, compiled=False):
+    """Draw a training mini-batch; compiling takes seconds, so most tests do not."""
+    tf.config.run_functions_eagerly(not compiled)
+    try:
+        return drawer.training(task, drawer.constants(task), tf.constant([seed, 5]))
+    finally:
+        tf.config.run_functions_eagerly(False)
+
+
+def adapt(drawer, task, num_seen, label=0):
+    return drawer.adaptation(task, drawer.constants(task), label, num_seen)
+
+
+def shown_slices(image):
+    """Return, for each batch element, the slices with anything in them."""
+    return np.any(np.asarray(image) != 0.0, axis=(1, 3))
+
+
+def assert_same(a, b):
+    tf.nest.map_structure(np.testing.assert_array_equal, a, b)
+
+
+def assert_close(a, b):
+    tf.nest.map_structure(
+        lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-5), a, b
+    )
+
+
+def hide_changes(rng, task, slices):
+    """
+    Change the fixed image and all labels on the slices that were not seen.
+
+    The gland's first and last slice, which place the sweep, stay what they are.
+    """
+    hidden = 1.0 - frame_mask.expand_frame_mask(slices, FIXED, AXIS)[0].numpy()
+    first, last = frame_mask.label_extent(task.fixed_labels[:1], AXIS)[0].numpy()
+    labels = task.fixed_labels.numpy()
+    noise = rng.uniform(0.0, 0.49, labels.shape)  # below 0.5: outside the gland
+    noise[0, :, first : last + 1] = rng.uniform(
+        0.5, 1.0, noise[0, :, first : last + 1].shape
+    )
+    image = task.fixed_image.numpy()
+    return task._replace(
+        fixed_image=tf.constant(np.where(hidden, rng.random(FIXED), image), tf.float32),
+        fixed_labels=tf.constant(np.where(hidden, noise, labels), tf.float32),
+    )
+
+
+def test_training_masks_the_image_and_keeps_the_label_complete(rng):
+    task, drawer = make_task(rng, num_labels=1), make_drawer(batch_size=6)
+    batch = train(drawer, task)
+    slices = shown_slices(batch.fixed_input)
+    assert set(slices.sum(axis=1)) <= {2, 3, 4} and len(np.unique(slices, axis=0)) > 2
+    for image, kept in zip(batch.fixed_input.numpy(), slices, strict=True):
+        np.testing.assert_array_equal(image[:, kept], task.fixed_image.numpy()[:, kept])
+    whole = tf.repeat(task.fixed_labels[:1], 6, axis=0)
+    assert_close(
+        batch.label_target,
+        drawer.loss.prepare_label(whole, None, task.fixed_spacing),
+    )
+    np.testing.assert_array_equal(batch.loss_mask, np.ones((6, *FIXED)))
+
+
+def test_training_without_labels_masks_the_image_loss_too(rng):
+    task = make_task(rng, labeled=False)
+    drawer = make_drawer(SSD, labeled=False, align="center", batch_size=3)
+    batch = train(drawer, task)
+    np.testing.assert_array_equal(
+        shown_slices(batch.loss_mask), shown_slices(batch.fixed_input)
+    )
+    assert set(shown_slices(batch.loss_mask).sum(axis=1)) <= {2, 3, 4}
+
+
+def test_one_seed_one_draw_and_another_seed_another(rng):
+    task, drawer = make_task(rng), make_drawer(batch_size=4, affine_scale=0.2)
+    first = train(drawer, task, seed=1)
+    assert_same(first, train(drawer, task, seed=1))
+    other = train(drawer, task, seed=2)
+    for field in ("fixed_input", "moving_input", "matrix", "offset"):
+        assert np.any(getattr(first, field) != getattr(other, field))
+    assert len(np.unique(first.matrix.numpy()[:, 0, 0])) == 4
+
+
+def test_a_compiled_draw_repeats_with_its_seed_and_keeps_the_same_laws(rng):
+    # its numbers are not the eager ones: XLA has a random generator of its own
+    task = make_task(rng)
+    drawer = make_drawer(batch_size=4, affine_scale=0.2, align="sections")
+    batch = train(drawer, task, seed=1, compiled=True)
+    assert_same(batch, train(drawer, task, seed=1, compiled=True))
+    other = train(drawer, task, seed=2, compiled=True)
+    assert np.all(batch.matrix != other.matrix)
+    assert set(shown_slices(batch.fixed_input).sum(axis=1)) <= {2, 3, 4}
+    locations = apply_affine(reference_grid(FIXED)[None], batch.matrix, batch.offset)
+    expected = sample(batch.moving_image, locations)
+    np.testing.assert_allclose(batch.moving_input, expected, atol=1e-4)
+
+
+def test_every_label_is_drawn_equally_often_padding_never_and_both_sides_agree(rng):
+    def marked(shape):  # each voxel of channel i is (i + 1) / 8
+        values = np.arange(1, 5, dtype=np.float32) / 8
+        return values[:, None, None, None] * np.ones((1, *shape), np.float32)
+
+    task = make_task(rng, moving_labels=marked(MOVING), fixed_labels=marked(FIXED))
+    batch = train(make_drawer(DICE, batch_size=300, frames=None, align="center"), task)
+    fixed = batch.label_target.overlap.numpy()[:, 0, 0]
+    np.testing.assert_array_equal(batch.moving_label[:, 0, 0, 0], fixed)
+    values, counts = np.unique(fixed, return_counts=True)
+    np.testing.assert_array_equal(values, [1 / 8, 2 / 8, 3 / 8])
+    np.testing.assert_allclose(counts / 300, 1 / 3, atol=0.11)  # 4 standard errors
+
+
+def test_augmentation_moves_image_and_label_alike(rng):
+    task = make_task(rng, num_labels=1)
+    task = task._replace(fixed_image=task.fixed_labels[0])
+    drawer = make_drawer(DICE, batch_size=3, frames=None, affine_scale=0.3)
+    batch = train(drawer, task)
+    label = tf.reshape(batch.label_target.overlap, [3, *FIXED])
+    np.testing.assert_allclose(batch.fixed_input, label, atol=1e-6)
+    assert np.max(np.abs(label - task.fixed_labels[0])) > 0.1
+
+
+def test_augmented_centroids_still_meet(rng):
+    task = make_task(rng, num_labels=1)
+    drawer = make_drawer(DICE, batch_size=4, frames=None, affine_scale=0.2)
+    batch = train(drawer, task)
+    fixed = tf.reshape(batch.label_target.overlap, [4, *FIXED])
+    point = soft_centroid(fixed, tf.zeros([3]))[:, None]
+    mapped = apply_affine(point, batch.matrix, batch.offset)[:, 0]
+    moving = soft_centroid(task.moving_labels[:1], tf.zeros([3]))
+    np.testing.assert_allclose(mapped, tf.repeat(moving, 4, axis=0), atol=1e-3)
+
+
+@pytest.mark.parametrize("align", ["centroid", "sections"])
+def test_training_aligns_by_the_frames_it_shows_and_nothing_else(rng, align):
+    task, drawer = make_task(rng, num_labels=1), make_drawer(align=align)
+    batch = train(drawer, task, seed=3)
+    slices = tf.constant(shown_slices(batch.fixed_input), tf.float32)
+    changed = train(drawer, hide_changes(rng, task, slices), seed=3)
+    for field in ("matrix", "offset", "moving_input", "fixed_input"):
+        np.testing.assert_array_equal(getattr(changed, field), getattr(batch, field))
+    # the alignment depends on the frames that are drawn
+    offsets = [train(drawer, task, seed).offset.numpy() for seed in range(3)]
+    assert np.ptp(offsets, axis=0).max() > 0.05
+
+
+def test_the_network_sees_the_moving_image_as_the_alignment_shows_it(rng):
+    task, grid = make_task(rng), reference_grid(FIXED)[None]
+    for batch in (
+        train(make_drawer(batch_size=2, affine_scale=0.1), task),
+        adapt(make_drawer(), task, 3),
+    ):
+        locations = apply_affine(grid, batch.matrix, batch.offset)
+        expected = sample(batch.moving_image, locations)
+        np.testing.assert_allclose(batch.moving_input, expected, atol=1e-4)
+
+
+def test_stretch_shows_the_moving_image_as_deepreg_does(rng):
+    task = make_task(rng)
+    batch = adapt(make_drawer(stretch=True), task, None)
+    expected = resize3d(task.moving_image[None, ..., None], FIXED)[..., 0]
+    np.testing.assert_allclose(batch.moving_input, expected, atol=1e-6)
+
+
+def test_adaptation_masks_image_label_and_losses_alike(mode, rng):
+    task, drawer = make_task(rng), make_drawer()
+    batch = mode(lambda: adapt(drawer, task, tf.constant(3)))()
+    extent = frame_mask.label_extent(task.fixed_labels[:1], AXIS)
+    slices = frame_mask.sweep_frame_mask(3, 4, extent, FIXED[AXIS])
+    mask = frame_mask.expand_frame_mask(slices, FIXED, AXIS)
+    assert np.sum(slices) == 3
+    np.testing.assert_array_equal(batch.loss_mask, mask)
+    np.testing.assert_array_equal(batch.fixed_input, task.fixed_image * mask)
+    assert_close(
+        batch.label_target,
+        drawer.loss.prepare_label(task.fixed_labels[:1], mask, task.fixed_spacing),
+    )
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("align", MODES)
+def test_adaptation_knows_nothing_of_the_fixed_image_but_the_frames(
+    rng, align, reverse
+):
+    task = make_task(rng)
+    drawer = make_drawer(align=align, reverse=reverse)
+    batch = adapt(drawer, task, 2)
+    slices = drawer.seen_slices(drawer.constants(task), 2, AXIS)
+    changed = hide_changes(rng, task, slices)
+    assert np.max(np.abs(changed.fixed_labels - task.fixed_labels)) > 0.4
+    assert_same(adapt(drawer, changed, 2), batch)
+    # the same change is seen as soon as a frame more is
+    later, other = adapt(drawer, task, 3), adapt(drawer, changed, 3)
+    assert np.any(later.fixed_input != other.fixed_input)
+
+
+@pytest.mark.parametrize("align", MODES)
+def test_landmarks_never_reach_adaptation(rng, align):
+    task, drawer = make_task(rng), make_drawer(align=align)
+    labels = {}
+    for name in ("fixed_labels", "moving_labels"):
+        values = getattr(task, name).numpy()
+        values[1:] = rng.random(values[1:].shape)
+        labels[name] = tf.constant(values)
+    other = task._replace(num_labels=tf.constant(4), **labels)
+    for num_seen in (2, 4, None):
+        assert_same(adapt(drawer, other, num_seen), adapt(drawer, task, num_seen))
+
+
+def test_the_chosen_label_adapts(rng):
+    task, drawer = make_task(rng), make_drawer(DICE)
+    batch = adapt(drawer, task, None, label=2)
+    np.testing.assert_array_equal(batch.moving_label[0], task.moving_labels[2])
+    overlap = tf.reshape(batch.label_target.overlap, FIXED)
+    np.testing.assert_array_equal(overlap, task.fixed_labels[2])
+
+
+@pytest.mark.parametrize("frames, num_seen", [(None, 2), ((2, 4), None)])
+def test_without_frames_everything_is_shown(rng, frames, num_seen):
+    task = make_task(rng)
+    batch = adapt(make_drawer(frames=frames), task, num_seen)
+    np.testing.assert_array_equal(batch.fixed_input[0], task.fixed_image)
+    np.testing.assert_array_equal(batch.loss_mask, np.ones((1, *FIXED)))
+
+
+def test_centroids_of_the_frames_seen_meet_the_moving_centroid(rng):
+    task, drawer = make_task(rng), make_drawer()
+    batch = adapt(drawer, task, 2)
+    seen = soft_centroid(task.fixed_labels[:1] * batch.loss_mask, tf.zeros([3]))
+    mapped = apply_affine(seen[:, None], batch.matrix, batch.offset)[0, 0]
+    moving = soft_centroid(task.moving_labels[:1], tf.zeros([3]))[0]
+    np.testing.assert_allclose(mapped, moving, atol=1e-4)
+
+
+def test_frames_that_miss_the_gland_are_aligned_by_the_centres(rng):
+    labels = make_task(rng).fixed_labels.numpy()
+    labels[0, :, 3:8] = 0.0  # seen: 4 of the slices 0 to 10 (1, 4, 6, 9), all empty
+    labels[0, :, [0, 10]] = 1.0
+    task = make_task(rng, fixed_labels=labels)
+    for align in ("centroid", "sections"):
+        batch = adapt(make_drawer(align=align), task, 4)
+        center = adapt(make_drawer(align="center"), task, 4)
+        assert np.any(batch.fixed_input != 0.0)
+        np.testing.assert_allclose(batch.offset, center.offset, atol=1e-6)
+
+
+def test_the_sweep_of_unlabeled_data_spans_the_whole_image(rng):
+    task = make_task(rng, labeled=False)
+    drawer = make_drawer(SSD, labeled=False, align="center", frames=(1, 11))
+    batch = adapt(drawer, task, 5)
+    np.testing.assert_array_equal(shown_slices(batch.fixed_input)[0], [1] * 5 + [0] * 6)
+
+
+def frames_of(drawer, num_steps):
+    return [int(drawer.frames_at(tf.constant(i), num_steps)) for i in range(num_steps)]
+
+
+def test_the_schedule_is_the_papers_one_frame_more_at_each_update():
+    # F_min = 2, F_max = 10, N = 8: the last update sees F_max - 1
+    assert frames_of(make_drawer(frames=(2, 10)), 8) == [2, 3, 4, 5, 6, 7, 8, 9]
+
+
+@pytest.mark.parametrize(
+    "num_steps, expected",
+    [(1, [2]), (3, [2, 3, 4]), (4, [2, 3, 4, 5]), (2, [2, 4])],
+)
+def test_other_numbers_of_updates_share_the_sweep_out(num_steps, expected):
+    # 2 + floor(i (6 - 2) / N)
+    assert frames_of(make_drawer(frames=(2, 6)), num_steps) == expected
+
+
+def test_without_frames_there_is_no_schedule_and_zero_steps_do_not_divide():
+    assert make_drawer(frames=None).frames_at(tf.constant(0), tf.constant(4)) is None
+    assert int(make_drawer().frames_at(tf.constant(0), tf.constant(0))) == 2

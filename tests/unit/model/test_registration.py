@@ -1,0 +1,276 @@
+"""Tests of deepreg_meta/model/registration.py."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from deepreg.loss.image import SumSquaredDifference
+from deepreg.loss.label import DiceScore
+from deepreg.registry import REGISTRY
+
+from deepreg_meta.model.registration import (
+    Batch,
+    FieldNetwork,
+    RegistrationLoss,
+    locations,
+)
+from tests.helpers import ball, randomize
+
+FIXED, MOVING = (6, 7, 8), (8, 7, 9)
+BACKBONE = dict(
+    name="local_norm",
+    num_channel_initial=1,
+    extract_levels=[0, 1],
+    initial_kernel_size=3,
+    normalization="none",
+)
+SSD = {"name": "ssd", "weight": 0.5}
+DICE = {"name": "multi_scale_dice", "sigmas_mm": [0, 2], "weight": 2.0}
+BENDING = {"name": "bending_energy", "weight": 3.0}
+
+
+def make_batch(loss: RegistrationLoss, size: int = 1, seed: int = 0) -> Batch:
+    """:return: random images, balls as labels, an alignment that moves by (1, 0, 1)."""
+    rng = np.random.default_rng(seed)
+    fixed_label = np.stack([ball(FIXED, (3, 3, 3 + i), 1.6) for i in range(size)])
+    moving_label = np.stack([ball(MOVING, (4, 2, 4), 1.4 + i) for i in range(size)])
+    return Batch(
+        moving_input=tf.zeros([size, *FIXED]),
+        fixed_input=tf.constant(rng.random((size, *FIXED)), tf.float32),
+        matrix=tf.eye(3, batch_shape=[size]),
+        offset=tf.constant([[1.0, 0, 1]] * size),
+        moving_image=tf.constant(rng.random((size, *MOVING)), tf.float32),
+        moving_label=tf.constant(moving_label),
+        loss_mask=tf.ones([size, *FIXED]),
+        label_target=loss.prepare_label(tf.constant(fixed_label), None, tf.ones([3])),
+    )
+
+
+def random_field(size: int = 1, scale: float = 0.4) -> tf.Tensor:
+    """:return: field, shape = (size, 6, 7, 8, 3)."""
+    rng = np.random.default_rng(1)
+    return tf.constant(rng.normal(0, scale, (size, *FIXED, 3)), tf.float32)
+
+
+def one(batch: Batch, index: int) -> Batch:
+    """:return: one element of a mini-batch, still as a mini-batch."""
+    return tf.nest.map_structure(lambda x: x[min(index, len(x) - 1)][None], batch)
+
+
+# ---- losses ----
+
+
+def test_the_total_is_the_weighted_sum_of_the_parts():
+    """Every part is also what it is alone."""
+    sections = dict(image=SSD, label=DICE, regularization=BENDING)
+    loss = RegistrationLoss(sections, labeled=True)
+    ddf, batch = random_field(), make_batch(loss)
+    parts = {k: float(v) for k, v in loss.parts(ddf, batch).items()}
+    assert loss.names == ["image", "label", "regularization"]
+    assert loss.weights == {"image": 0.5, "label": 2.0, "regularization": 3.0}
+    expected = 0.5 * parts["image"] + 2 * parts["label"] + 3 * parts["regularization"]
+    assert parts["total"] == pytest.approx(expected, rel=1e-5)
+    assert parts["image"] > 0.01 and parts["label"] < -0.01
+    for name, section in sections.items():
+        alone = RegistrationLoss({name: section}, labeled=True)
+        found = alone.parts.python_function(ddf, make_batch(alone))
+        assert float(found[name]) == pytest.approx(parts[name], rel=1e-5)
+
+
+def test_parts_of_no_weight_and_labels_of_unlabelled_data_are_left_out():
+    """A missing weight is 1."""
+    sections = dict(
+        image={"name": "ssd"},
+        label=DICE,
+        regularization={"name": "bending_energy", "weight": 0.0},
+    )
+    loss = RegistrationLoss(sections, labeled=False)
+    assert loss.names == ["image"] and loss.weights == {"image": 1.0}
+    assert loss.uses_image and not loss.uses_label
+    sections["image"] = None
+    assert RegistrationLoss(sections, labeled=True).names == ["label"]
+
+
+def test_the_kernels_of_xla_compute_the_same():
+    """Elsewhere the tests do without; values and gradients agree."""
+    loss = RegistrationLoss(dict(image=SSD, label=DICE, regularization=BENDING), True)
+    batch, ddf = make_batch(loss), random_field()
+    found = []
+    for function in (loss.parts, loss.parts.python_function):
+        with tf.GradientTape() as tape:
+            tape.watch(ddf)
+            total = function(ddf, batch)["total"]
+        found.append((total, tape.gradient(total, ddf)))
+    for compiled, plain in zip(*found, strict=True):
+        np.testing.assert_allclose(compiled, plain, rtol=1e-4, atol=1e-6)
+    assert np.abs(found[0][1]).max() > 1e-3
+
+
+def warp_by_hand(volume: tf.Tensor) -> np.ndarray:
+    """:return: a moving volume under the alignment alone: shifted by (1, 0, 1)."""
+    return volume.numpy()[:, 1:7, 0:7, 1:9]
+
+
+@pytest.mark.parametrize("scales", [None, [0], [0, 1, 2]])
+def test_the_dice_of_deepreg_is_replaced_by_its_fast_equal(scales):
+    """The same value as DeepReg's own class, as a mean over the batch."""
+    section = {"name": "dice", "weight": 1.0}
+    if scales:
+        section["scales"] = scales
+    loss = RegistrationLoss(dict(label=section), labeled=True)
+    batch = make_batch(loss, size=2)
+    assert not isinstance(batch.label_target, tf.Tensor)  # filtered once, beforehand
+    fixed = np.stack([ball(FIXED, (3, 3, 3 + i), 1.6) for i in range(2)])
+    own = REGISTRY.build_loss({k: v for k, v in section.items() if k != "weight"})
+    assert isinstance(own, DiceScore)
+    expected = own(y_true=fixed, y_pred=warp_by_hand(batch.moving_label)) / 2
+    found = loss.parts(tf.zeros([2, *FIXED, 3]), batch)["label"]
+    assert expected < -0.1
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("option", [{"binary": True}, {"neg_weight": 0.3}])
+def test_other_forms_of_dice_are_deepregs_own(option):
+    """The fast form has no binary labels and no negative class."""
+    section = {"name": "dice", **option}
+    loss = RegistrationLoss(dict(label=section), labeled=True)
+    batch = make_batch(loss)
+    assert isinstance(batch.label_target, tf.Tensor)
+    own = REGISTRY.build_loss(dict(section))
+    expected = own(
+        y_true=batch.label_target, y_pred=warp_by_hand(batch.moving_label)
+    )
+    found = loss.parts(tf.zeros([1, *FIXED, 3]), batch)["label"]
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    plain = REGISTRY.build_loss({"name": "dice"})
+    other = plain(y_true=batch.label_target, y_pred=warp_by_hand(batch.moving_label))
+    assert abs(float(other - expected)) > 1e-3
+
+
+def test_the_image_loss_is_deepregs_as_a_mean_over_the_batch():
+    """DeepReg's is a sum over the batch, and its model divides by the batch size."""
+    loss = RegistrationLoss(dict(image=SSD), labeled=False)
+    batch = make_batch(loss, size=2)
+    expected = SumSquaredDifference()(
+        y_true=batch.fixed_input, y_pred=warp_by_hand(batch.moving_image)
+    )
+    by_hand = np.mean((batch.fixed_input - warp_by_hand(batch.moving_image)) ** 2)
+    np.testing.assert_allclose(expected, 2 * by_hand, rtol=1e-5)
+    found = loss.parts(tf.zeros([2, *FIXED, 3]), batch)["image"]
+    np.testing.assert_allclose(found, by_hand, rtol=1e-5)
+
+
+def test_a_mini_batch_is_the_mean_of_its_elements():
+    """For every part, the regularisation included (in DeepReg it is not)."""
+    loss = RegistrationLoss(dict(image=SSD, label=DICE, regularization=BENDING), True)
+    batch, ddf = make_batch(loss, size=2), random_field(2)
+    together = loss.parts.python_function(ddf, batch)
+    alone = [
+        loss.parts.python_function(ddf[i : i + 1], one(batch, i)) for i in range(2)
+    ]
+    for name, value in together.items():
+        mean = (alone[0][name] + alone[1][name]) / 2
+        np.testing.assert_allclose(value, mean, rtol=1e-5)
+        assert abs(float(alone[0][name] - alone[1][name])) > 1e-4
+
+
+@pytest.mark.parametrize("label", [DICE, {"name": "jaccard"}])
+def test_losses_look_only_where_the_mask_is(label):
+    """What lies under the mask changes nothing, what is shown does."""
+    loss = RegistrationLoss(dict(image=SSD, label=label), labeled=True)
+    mask = np.zeros((1, *FIXED), np.float32)
+    mask[:, :, 3:5] = 1
+    fixed_label = ball(FIXED, (3, 3, 3), 1.6)[None]
+
+    def total(image: np.ndarray, fixed: np.ndarray) -> float:
+        batch = make_batch(loss)._replace(
+            fixed_input=tf.constant(image),
+            loss_mask=tf.constant(mask),
+            label_target=loss.prepare_label(
+                tf.constant(fixed), tf.constant(mask), tf.ones([3])
+            ),
+        )
+        return float(loss.parts.python_function(random_field(), batch)["total"])
+
+    image = np.random.default_rng(2).random((1, *FIXED)).astype(np.float32)
+    start = total(image, fixed_label)
+    hidden = np.where(mask == 0, 0.7, image).astype(np.float32)
+    other_label = np.where(mask == 0, 1 - fixed_label, fixed_label)
+    assert total(hidden, other_label) == start
+    shown = np.where(mask == 1, 0.7, image).astype(np.float32)
+    assert abs(total(shown, fixed_label) - start) > 1e-3
+    shown_label = np.where(mask == 1, 1 - fixed_label, fixed_label)
+    assert abs(total(image, shown_label) - start) > 1e-3
+
+
+def test_locations_are_the_alignment_of_the_displaced_grid():
+    """A (x + u) + t for the voxel (2, 3, 4), by hand."""
+    ddf = np.zeros((1, *FIXED, 3), np.float32)
+    ddf[0, 2, 3, 4] = [0.5, -1.0, 2.0]
+    matrix = tf.constant([[[0.0, 2, 0], [1, 0, 0], [0, 0, 3]]])
+    found = locations(tf.constant(ddf), matrix, tf.constant([[10.0, 20, 30]]))
+    # x + u = (2.5, 2, 6); A gives (4, 2.5, 18)
+    np.testing.assert_allclose(found[0, 2, 3, 4], [14.0, 22.5, 48.0])
+    np.testing.assert_allclose(found[0, 0, 0, 1], [10.0, 20.0, 33.0])
+
+
+# ---- the field ----
+
+
+@pytest.fixture(scope="module")
+def networks():
+    """:return: networks for displacements and velocities, with equal weights."""
+    return {base: FieldNetwork(base, BACKBONE, FIXED) for base in ("ddf", "dvf")}
+
+
+@pytest.fixture(scope="module")
+def images():
+    """:return: moving and fixed input."""
+    rng = np.random.default_rng(5)
+    return [tf.constant(rng.random((1, *FIXED)), tf.float32) for _ in range(2)]
+
+
+def test_a_constant_velocity_is_a_constant_displacement(networks, images):
+    """In the interior: beyond the border there is no velocity to integrate."""
+    fields = {}
+    for base, network in networks.items():
+        for variable in network.weights:
+            variable.assign(tf.zeros_like(variable))
+            if variable.shape == [3]:  # biases of the output layers
+                variable.assign([0.3, -0.2, 0.1])
+        fields[base] = network(*images).numpy()
+        assert fields[base].shape == (1, *FIXED, 3)
+    constant = fields["ddf"][0, 3, 3, 4]
+    assert np.abs(constant).min() > 0.05
+    np.testing.assert_allclose(fields["ddf"] - constant, 0, atol=1e-6)
+    np.testing.assert_allclose(
+        fields["dvf"][:, 2:-2, 2:-2, 2:-2] - constant, 0, atol=1e-4
+    )
+
+
+def test_a_velocity_is_integrated_not_taken_for_a_displacement(networks, images):
+    """With random weights both differ; the second order term is small."""
+    fields = {}
+    for base, network in networks.items():
+        for variable in network.weights:
+            variable.assign(tf.zeros_like(variable))
+        randomize(network)
+        fields[base] = network(*images).numpy()
+    difference = np.abs(fields["ddf"] - fields["dvf"]).max()
+    assert 1e-4 < difference < np.abs(fields["ddf"]).max()
+
+
+def test_the_backbone_gets_the_moving_image_first(networks, images):
+    """As in DeepReg: channels (moving, fixed)."""
+    randomize(networks["ddf"])
+    expected = networks["ddf"].backbone(tf.stack(images, axis=-1))
+    found = networks["ddf"](*images)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    swapped = networks["ddf"](*images[::-1])
+    assert np.abs(found - swapped).max() > 1e-3
+
+
+def test_a_model_without_a_field_is_refused():
+    """Its outputs are named."""
+    with pytest.raises(ValueError, match="train.meta.base: expected a model that") as e:
+        FieldNetwork("conditional", BACKBONE, FIXED)
+    assert "'conditional', which predicts ['pred_fixed_label']" in str(e.value)
