@@ -52,8 +52,8 @@ def interpolate(start: Sequence, end: Sequence, step_size: tf.Tensor | float) ->
     Move weights part of the way from `start` to `end`: start + step_size (end - start).
 
     Source: Nichol, Achiam and Schulman 2018, arXiv:1803.02999, Algorithm 1, last line.
-    Step sizes of exactly 0 and 1 return `start` and `end` to the bit, which the sum would
-    not. Variables that are not floating point, such as counters, stay as in `start`.
+    Step sizes of exactly 0 and 1 return `start` and `end` to the bit, which the sum
+    would not. What is not floating point, such as a counter, stays as in `start`.
 
     :param start: one tensor per variable; left unchanged.
     :param end: tensors of the same number and shapes as `start`.

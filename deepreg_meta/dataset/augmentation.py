@@ -18,8 +18,8 @@ def random_affine(
 
     Four corners of the grid, centred in [-1, 1]^3, are each pulled towards the centre
     by factors uniform in [1 - scale, 1]. DeepReg draws them with NumPy, which a
-    compiled graph would freeze, and applies the map to raw voxel coordinates; here every
-    seed gives its own map, about the centre of the grid.
+    compiled graph would freeze, and applies the map to raw voxel coordinates; here
+    every seed gives its own map, about the centre of the grid.
 
     :param seed: int32, shape = (2,).
     :param batch: number of maps.

@@ -175,7 +175,7 @@ def test_the_volumes_lie_in_the_space_of_the_fixed_image(predicted):
         [source] = cache.glob(f"phantom_*/test/fixed_images/{name}.nii.gz")
         fixed = nib.load(source)
         assert abs(fixed.affine[1, 0]) > 1.5  # not the identity
-        for file in ("fixed_image", "warped_image", "warped_label_0", "ddf"):
+        for file in ("fixed_image", "warped_image", "warped_label_label_0", "ddf"):
             image = nib.load(predicted / name / f"{file}.nii.gz")
             np.testing.assert_allclose(image.affine, fixed.affine, atol=1e-5)
             assert image.shape[:3] == PHANTOM_FIXED_SHAPE
@@ -193,7 +193,7 @@ def test_the_warped_label_file_scores_as_the_table_says(predicted):
     for name, row in rows.iterrows():
         [source] = cache.glob(f"phantom_*/test/fixed_labels/{name}.nii.gz")
         fixed = nib.load(source).get_fdata()[..., 0] >= 0.5
-        warped = nib.load(predicted / name / "warped_label_0.nii.gz").get_fdata() >= 0.5
+        warped = nib.load(predicted / name / "warped_label_label_0.nii.gz").get_fdata() >= 0.5
         dsc = 2 * (fixed & warped).sum() / (fixed.sum() + warped.sum())
         assert dsc == pytest.approx(row["dsc_adapted"], abs=0.02)
 

@@ -1,6 +1,7 @@
 """DeepReg's own methods through our commands, and adaptation of what they trained."""
 
 import os
+import random
 from pathlib import Path
 
 import numpy as np
@@ -9,18 +10,21 @@ import pytest
 import tensorflow as tf
 import yaml
 from deepreg.dataset.load import get_data_loader
+from deepreg.model.layer import Warping
+from deepreg.model.layer_util import resize3d
 from deepreg.registry import REGISTRY
 
 from deepreg_meta import predict, train
 from deepreg_meta.config import load_config
 from deepreg_meta.dataset.phantom import write_dataset
+from deepreg_meta.dataset.pipeline import task_arrays
 from deepreg_meta.dataset.tasks import load_case_set
+from deepreg_meta.model.episode import Task
 from deepreg_meta.prediction import load_model
 from tests.helpers import (
     PHANTOM_FIXED_SHAPE,
     PHANTOM_MOVING_SHAPE,
     assert_same_bits,
-    differ,
     values,
     without_xla,
     write_yaml,
@@ -30,11 +34,30 @@ SEED = 5
 
 
 @pytest.fixture(scope="module", autouse=True)
-def no_gpu():
-    """Both sides choose the CPU."""
+def repeatable():
+    """
+    Take the CPU, and from DeepReg's loaders the only draws that no seed reaches.
+
+    They shuffle the pairs of training with a generator of their own, and choose a label
+    in a thread, beside other users of Python's generator.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        patch.setattr("deepreg.dataset.loader.paired_loader.random", Fixed)
+        patch.setattr("deepreg.dataset.util.random", Fixed)
         yield
+
+
+class Fixed:
+    """The little of the module `random` that DeepReg's loaders use."""
+
+    @staticmethod
+    def Random(seed):
+        return random.Random(SEED)
+
+    @staticmethod
+    def randrange(number):
+        return number // 2
 
 
 @pytest.fixture(scope="module")
@@ -201,8 +224,6 @@ def both(trained):
 
 def test_the_unadapted_field_is_that_of_deepregs_model(both):
     """Moving images resized, grids corner on corner, moving averages."""
-    from deepreg_meta.dataset.pipeline import task_arrays
-
     ours, theirs, case = both
     arrays = task_arrays(case, len(case.fixed_labels))
     inputs = {name: np.asarray(value)[None] for name, value in arrays.items()}
@@ -225,34 +246,25 @@ def test_the_unadapted_field_is_that_of_deepregs_model(both):
 
 def test_the_loss_of_adaptation_is_that_of_deepregs_model(both):
     """The gland's Dice over the scales, a batch of one."""
-    from deepreg_meta.dataset.pipeline import task_arrays
-    from deepreg_meta.model.episode import Task
-
     ours, _, case = both
     task = Task(**task_arrays(case, len(case.fixed_labels)))
     start = values(ours.network.weights)
     history = ours.adapt(Task(*map(tf.convert_to_tensor, task)), 3)["history"].numpy()
     assert history[-1, 2] < history[0, 2]
     assert_same_bits(ours.network.weights, start)
-    loss = REGISTRY.build_loss({"name": "dice", "scales": [0, 2]})
-    ours.network.trainable = True
+    # the first row: in training mode, with the weights as they were
     field = ours.network(*stretched(case), training=True)
     for variable, value in zip(ours.network.weights, start, strict=True):
         variable.assign(value)
-    warped = REGISTRY  # noqa: F841
-    from deepreg.model.layer import Warping
-
     warp = Warping(fixed_image_size=PHANTOM_FIXED_SHAPE)
     warped = warp([field, tf.constant(case.moving_labels[:1])])
+    loss = REGISTRY.build_loss({"name": "dice", "scales": [0, 2]})
     expected = loss(y_true=tf.constant(case.fixed_labels[:1]), y_pred=warped)
-    np.testing.assert_allclose(history[0, 0], expected, atol=0.02)
-    assert differ([history[0]], [history[1]])
+    np.testing.assert_allclose(history[0, 0], expected, atol=0.01)
 
 
 def stretched(case):
     """:return: network inputs as DeepReg makes them."""
-    from deepreg.model.layer_util import resize3d
-
     image = tf.constant(case.moving_image)[None, ..., None]
     resized = resize3d(image=image, size=PHANTOM_FIXED_SHAPE)[..., 0]
     return resized, tf.constant(case.fixed_image)[None]
