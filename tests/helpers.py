@@ -89,7 +89,9 @@ def model_config(
     **meta: object,
 ) -> dict:
     """:return: `train` with `align` and `adapt` beside it, for `build_reptile`."""
-    label = {"name": "multi_scale_dice", "sigmas_mm": [0, 2]} if label is None else label
+    label = (
+        {"name": "multi_scale_dice", "sigmas_mm": [0, 2]} if label is None else label
+    )
     return dict(
         method="reptile",
         seed=seed,

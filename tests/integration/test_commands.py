@@ -72,7 +72,9 @@ def predicted(trained, logs):
 def checkpoint_values(path: Path) -> dict[str, np.ndarray]:
     """:return: all arrays of a checkpoint, without its count of saves."""
     names = [name for name, _ in tf.train.list_variables(str(path))]
-    names = [name for name in names if "save_counter" not in name and "_CHECK" not in name]
+    names = [
+        name for name in names if "save_counter" not in name and "_CHECK" not in name
+    ]
     return {name: tf.train.load_variable(str(path), name) for name in names}
 
 
@@ -114,7 +116,9 @@ def test_the_other_name_of_config_and_max_epochs(files, logs):
     assert train.main(["--config_path", files[0], "--max_epochs", "1", *root]) == 0
     raw = yaml.safe_load((logs / "short" / "config.yaml").read_text())
     assert raw["train"]["epochs"] == 1
-    assert [p.name for p in (logs / "short" / "save").glob("*.index")] == ["ckpt-1.index"]
+    assert [p.name for p in (logs / "short" / "save").glob("*.index")] == [
+        "ckpt-1.index"
+    ]
     log = pd.read_csv(logs / "short" / "log.csv")
     assert len(log) == 1 and np.isfinite(log["loss"]).all()
 
@@ -193,7 +197,10 @@ def test_the_warped_label_file_scores_as_the_table_says(predicted):
     for name, row in rows.iterrows():
         [source] = cache.glob(f"phantom_*/test/fixed_labels/{name}.nii.gz")
         fixed = nib.load(source).get_fdata()[..., 0] >= 0.5
-        warped = nib.load(predicted / name / "warped_label_label_0.nii.gz").get_fdata() >= 0.5
+        warped = (
+            nib.load(predicted / name / "warped_label_label_0.nii.gz").get_fdata()
+            >= 0.5
+        )
         dsc = 2 * (fixed & warped).sum() / (fixed.sum() + warped.sum())
         assert dsc == pytest.approx(row["dsc_adapted"], abs=0.02)
 

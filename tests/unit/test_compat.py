@@ -17,9 +17,7 @@ from tests.helpers import assert_same_bits, differ, values
 SHAPE = (6, 7, 8)
 TRAIN = dict(
     method="ddf",
-    backbone=dict(
-        name="local", num_channel_initial=1, extract_levels=[0, 1]
-    ),
+    backbone=dict(name="local", num_channel_initial=1, extract_levels=[0, 1]),
     loss=dict(
         image=dict(name="ssd", weight=1.0),
         label=dict(name="dice", weight=1.0),
@@ -170,7 +168,9 @@ def test_no_hidden_step_is_taken_before_training(tmp_path):
     assert epoch == 2
     assert_same_bits(other.weights, model.weights)
     assert_same_bits(other.optimizer.variables, model.optimizer.variables)
-    with pytest.raises(ValueError, match="expected a checkpoint ending in ckpt-<epoch>"):
+    with pytest.raises(
+        ValueError, match="expected a checkpoint ending in ckpt-<epoch>"
+    ):
         deepreg.train.build_checkpoint_callback(
             other, dataset, str(tmp_path), save_period=1, ckpt_path="run/save/ckpt"
         )

@@ -13,13 +13,54 @@ def test_every_flag_of_deepregs_own_command_is_read():
     """Long and short names, as in `deepreg_predict` of DeepReg 0.1.2."""
     parser = predict.build_parser()
     long = parser.parse_args(
-        "--gpu 0 --gpu_allow_growth True --ckpt_path a/ckpt-3 --mode valid "
-        "--batch_size 2 --log_root runs --log_dir one --sample_label all "
-        "--config_path a.yaml b.yaml --no_nifti --no_png".split()
+        [
+            "--gpu",
+            "0",
+            "--gpu_allow_growth",
+            "True",
+            "--ckpt_path",
+            "a/ckpt-3",
+            "--mode",
+            "valid",
+            "--batch_size",
+            "2",
+            "--log_root",
+            "runs",
+            "--log_dir",
+            "one",
+            "--sample_label",
+            "all",
+            "--config_path",
+            "a.yaml",
+            "b.yaml",
+            "--no_nifti",
+            "--no_png",
+        ]
     )
     short = parser.parse_args(
-        "-g 0 -gr True -k a/ckpt-3 -m valid -b 2 --log_root runs -l one -s all "
-        "-c a.yaml b.yaml --no_nifti --no_png".split()
+        [
+            "-g",
+            "0",
+            "-gr",
+            "True",
+            "-k",
+            "a/ckpt-3",
+            "-m",
+            "valid",
+            "-b",
+            "2",
+            "--log_root",
+            "runs",
+            "-l",
+            "one",
+            "-s",
+            "all",
+            "-c",
+            "a.yaml",
+            "b.yaml",
+            "--no_nifti",
+            "--no_png",
+        ]
     )
     assert vars(long) == vars(short)
     assert vars(long) == {

@@ -13,12 +13,42 @@ def test_every_flag_of_deepregs_own_command_is_read():
     """Long and short names, as in `deepreg_train` of DeepReg 0.1.2."""
     parser = train.build_parser()
     long = parser.parse_args(
-        "--gpu 0,1 --gpu_allow_growth True --ckpt_path a/ckpt-3 --log_root runs "
-        "--log_dir one --config_path a.yaml b.yaml --max_epochs 4".split()
+        [
+            "--gpu",
+            "0,1",
+            "--gpu_allow_growth",
+            "True",
+            "--ckpt_path",
+            "a/ckpt-3",
+            "--log_root",
+            "runs",
+            "--log_dir",
+            "one",
+            "--config_path",
+            "a.yaml",
+            "b.yaml",
+            "--max_epochs",
+            "4",
+        ]
     )
     short = parser.parse_args(
-        "-g 0,1 -gr True -k a/ckpt-3 --log_root runs -l one -c a.yaml b.yaml "
-        "--max_epochs 4".split()
+        [
+            "-g",
+            "0,1",
+            "-gr",
+            "True",
+            "-k",
+            "a/ckpt-3",
+            "--log_root",
+            "runs",
+            "-l",
+            "one",
+            "-c",
+            "a.yaml",
+            "b.yaml",
+            "--max_epochs",
+            "4",
+        ]
     )
     assert vars(long) == vars(short)
     assert vars(long) == {

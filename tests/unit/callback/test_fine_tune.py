@@ -119,5 +119,7 @@ def test_weights_that_change_during_prediction_are_noticed(model, start, dataset
 
 def test_negative_steps_are_refused():
     """The rule, and the value received."""
-    with pytest.raises(ValueError, match="adapt.steps: expected an integer >= 0, got -1"):
+    with pytest.raises(
+        ValueError, match="adapt.steps: expected an integer >= 0, got -1"
+    ):
         FineTune(steps=-1)

@@ -211,5 +211,7 @@ def test_an_optimiser_that_starts_from_an_array_is_refused(model):
                     variable, "slow", initial_value=variable.numpy()
                 )
 
-    with pytest.raises(ValueError, match="train.optimizer: expected an optimiser whose"):
+    with pytest.raises(
+        ValueError, match="train.optimizer: expected an optimiser whose"
+    ):
         InnerLoop(model.network, model.loss_fn, FromWeights())

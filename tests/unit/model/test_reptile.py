@@ -157,9 +157,7 @@ def test_the_meta_step_goes_part_of_the_way_to_the_mean_of_the_tasks(
         start = values(model.network.weights)
         ends.append(train_plainly(model, task, inner_steps)[-1])
     mean = [np.mean(each, axis=0) for each in zip(*ends, strict=True)]
-    expected = [
-        s + meta_step_size * (m - s) for s, m in zip(start, mean, strict=True)
-    ]
+    expected = [s + meta_step_size * (m - s) for s, m in zip(start, mean, strict=True)]
 
     fresh(
         model,
@@ -508,7 +506,10 @@ def test_validation_scores_before_and_after_adaptation():
     histories, logs = [], {}
     for seed in (0, 1):
         histories.append(model.adapt(make_task(seed), 4)["history"].numpy())
-        logs = {k: float(v) for k, v in model.test_step(stack_tasks(make_task(seed))).items()}
+        logs = {
+            k: float(v)
+            for k, v in model.test_step(stack_tasks(make_task(seed))).items()
+        }
     expected = np.mean(histories, axis=0)
     assert set(logs) == {
         "loss_unadapted", "loss_adapted", "dsc_unadapted", "dsc_adapted"
