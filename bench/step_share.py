@@ -93,7 +93,8 @@ def main() -> None:
     print(f"network forward+back  {1e3 * np.median(alone):8.1f} ms")
     low, middle, high = 100 * np.percentile(shares, [10, 50, 90])
     print(
-        f"outside the network   {middle:8.1f} %  (10th to 90th: {low:.1f} to {high:.1f})"
+        f"outside the network   {middle:8.1f} %  "
+        f"(10th to 90th: {low:.1f} to {high:.1f})"
     )
 
 

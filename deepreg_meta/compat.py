@@ -9,7 +9,8 @@ import collections
 import collections.abc
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from deepreg_meta.stack import require_stack
 
@@ -131,7 +132,7 @@ def _keep_users_folder_clean() -> None:
 
 
 @contextlib.contextmanager
-def normalisation(factory: type | None) -> Iterator[None]:
+def normalisation(factory: Callable[[], Any] | None) -> Iterator[None]:
     """
     Let DeepReg's blocks that are built inside the context use another normalisation.
 

@@ -10,8 +10,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from deepreg_meta import command_line as cli
+
+if TYPE_CHECKING:
+    from deepreg_meta.config import RunConfig
 
 
 def _steps(text: str) -> int:
@@ -149,7 +153,7 @@ def predict(
 
 
 def _predict_with_deepreg(
-    config: object, checkpoint: str, mode: str, **kwargs: object
+    config: "RunConfig", checkpoint: str, mode: str, **kwargs: Any
 ) -> Path:
     """Let DeepReg predict with one of its own methods, without adaptation."""
     import deepreg.predict

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -95,7 +96,7 @@ def score(result: CaseResult) -> dict[str, np.ndarray]:
                  case.label_names[1:labels]}  # fmt: skip
     for stage in STAGES:
         if labels:
-            warped[stage] = result.warp(case.moving_labels[0], stage)
+            warped[stage] = result.warp(case.labels[0][0], stage)
             row |= _score_gland(result, stage, warped[stage])
             row |= _score_landmarks(result, stage, landmarks)
         if result.scores_images:
@@ -113,7 +114,7 @@ def score(result: CaseResult) -> dict[str, np.ndarray]:
 
 
 def _score_gland(result: CaseResult, stage: str, warped: np.ndarray) -> dict:
-    fixed = result.case.fixed_labels[0]
+    fixed = result.case.labels[1][0]
     scores = {f"dsc_{stage}": metric.dsc(fixed, warped)}
     if result.is_sparse:
         shape = [1, 1, 1]
@@ -129,16 +130,17 @@ def _score_landmarks(result: CaseResult, stage: str, rows: dict[str, dict]) -> d
     case = result.case
     if not rows:
         return {}
+    moving_landmarks, fixed_landmarks = (labels[1:] for labels in case.labels)
     errors = metric.landmark_errors(
-        case.fixed_labels[1:],
-        case.moving_labels[1:],
+        fixed_landmarks,
+        moving_landmarks,
         ddf=result.ddf(stage),
         A=result.outputs["matrix"],
         t=result.outputs["offset"],
         moving_spacing_mm=case.moving_spacing_mm,
         fixed_spacing_mm=case.fixed_spacing_mm,
         warped_landmarks=np.stack(
-            [result.warp(label, stage) for label in case.moving_labels[1:]]
+            [result.warp(label, stage) for label in moving_landmarks]
         ),
         names=list(rows),
     )
@@ -185,7 +187,7 @@ def _write_volumes(own: Path, result: CaseResult, warped_image: np.ndarray) -> N
     geometry.save_volume(own / "fixed_image.nii.gz", case.fixed_image, affine)
     geometry.save_volume(own / "warped_image.nii.gz", warped_image, affine)
     for index, name in enumerate(case.label_names):
-        warped = result.warp(case.moving_labels[index], "adapted")
+        warped = result.warp(case.labels[0][index], "adapted")
         path = own / f"warped_label_{name}.nii.gz"
         geometry.save_volume(path, warped, affine)
     displacement = geometry.displacement_lps_mm(
@@ -209,7 +211,7 @@ def _draw(
     labels = {}
     if warped:
         labels = dict(
-            fixed_label=case.fixed_labels[0],
+            fixed_label=case.labels[1][0],
             moving_label_aligned=warped["before"],
             warped_label=warped["adapted"],
         )
@@ -236,7 +238,7 @@ def _step_rows(result: CaseResult, names: list[str]) -> list[dict]:
     spacing = float(np.mean(result.case.moving_spacing_mm))
     rows = []
     for step, values in enumerate(result.outputs["history"]):
-        row = {"case": result.case.name, "step": step}
+        row: dict[str, Any] = {"case": result.case.name, "step": step}
         row |= {keys.get(n, n): float(v) for n, v in zip(names, values, strict=True)}
         row["tre_mm"] *= spacing
         rows.append(row)

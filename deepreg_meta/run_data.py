@@ -18,7 +18,7 @@ def phantom_folder(config: RunConfig) -> str:
     :param config: with `dataset.phantom`.
     :return: folder with train, valid and test.
     """
-    dataset, options = config.dataset, config.dataset.phantom
+    dataset, options = config.dataset, config.phantom
     counts = (options.num_train, options.num_valid, options.num_test)
     folder = phantom.default_phantom_dir(
         dict(
@@ -59,16 +59,15 @@ def open_cases(config: RunConfig, modes: tuple[str, ...]) -> dict[str, CaseSet |
     :raises ValueError: with all problems of a split together.
     """
     root = phantom_folder(config) if config.uses_phantom else None
-    counts = config.dataset.phantom
-    cases = {}
+    cases: dict[str, CaseSet | None] = {}
     for mode in modes:
-        if root is not None and not getattr(counts, f"num_{mode}"):
+        if root is not None and not getattr(config.phantom, f"num_{mode}"):
             cases[mode] = None
             continue
         dirs = None if root is None else f"{root}/{mode}"
-        cases[mode] = load_case_set(config, mode, dirs)
-        if cases[mode] is not None:
-            _validate(cases[mode], mode)
+        cases[mode] = split = load_case_set(config, mode, dirs)
+        if split is not None:
+            _validate(split, mode)
     return cases
 
 

@@ -10,8 +10,12 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deepreg_meta import command_line as cli
+
+if TYPE_CHECKING:
+    from deepreg_meta.config import RunConfig
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +82,7 @@ def train(
 
 
 def _train_with_deepreg(
-    config: object,
+    config: "RunConfig",
     gpu: str | None,
     gpu_allow_growth: bool,
     ckpt_path: str,

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 def episodes_per_epoch(config: RunConfig, cases: CaseSet) -> int:
     """Return `train.meta.episodes_per_epoch`; without it every pair comes up once."""
-    meta = config.meta
+    meta = config.reptile_train.meta
     return meta.episodes_per_epoch or max(len(cases) // meta.tasks_per_step, 1)
 
 
@@ -51,7 +51,7 @@ def build_model(config: RunConfig, num_episodes: int = 1) -> ReptileModel:
             fixed_image_size=dataset.fixed_shape,
             index_size=2 if dataset.type == "paired" else 3,
             labeled=dataset.labeled,
-            batch_size=config.train.preprocess.batch_size,
+            batch_size=config.reptile_train.preprocess.batch_size,
             config=model_config,
         )
     )
@@ -80,7 +80,7 @@ def meta_train(
             "folder to train on, got none."
         )
     per_epoch = episodes_per_epoch(config, cases["train"])
-    epochs = config.train.epochs
+    epochs = config.reptile_train.epochs
     model = build_model(config, num_episodes=epochs * per_epoch)
     first_epoch = 0
     if checkpoint:
@@ -128,24 +128,24 @@ def fit(
     :param folder: of the run; it exists.
     :param first_epoch: epochs that the model has had.
     """
-    per_epoch = episodes_per_epoch(config, cases["train"])
-    period = min(config.train.save_period, config.train.epochs)
-    valid = cases["valid"]
+    options, train, valid = config.reptile_train, cases["train"], cases["valid"]
+    if train is None:
+        raise ValueError("fit: expected cases to train on, got none.")
+    per_epoch = episodes_per_epoch(config, train)
+    period = min(options.save_period, options.epochs)
     start = first_epoch * per_epoch
     model.fit(
-        training_dataset(
-            cases["train"], config.seed, config.meta.tasks_per_step, start
-        ),
+        training_dataset(train, config.seed, options.meta.tasks_per_step, start),
         steps_per_epoch=per_epoch,
         initial_epoch=first_epoch,
-        epochs=config.train.epochs,
+        epochs=options.epochs,
         validation_data=None if valid is None else evaluation_dataset(valid),
         validation_freq=period,
         callbacks=[
             tf.keras.callbacks.TensorBoard(str(folder), write_graph=False),
             tf.keras.callbacks.CSVLogger(folder / "log.csv", append=start > 0),
             SaveCheckpoint(folder, period, config.dataset.labeled),
-            Progress(config.train.epochs * per_epoch, start),
+            Progress(options.epochs * per_epoch, start),
         ],
         verbose=0,
     )

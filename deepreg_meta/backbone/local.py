@@ -141,7 +141,7 @@ class LocalNetNorm(LocalNet):
                 first = layer.DownSampleResnetBlock(
                     filters=num_channel_initial, kernel_size=initial_kernel_size
                 )
-                self._downsample_blocks = [first, *self._downsample_blocks[1:]]
+                self._downsample_blocks: list = [first, *self._downsample_blocks[1:]]
         self.normalization = normalization
         self.initial_kernel_size = initial_kernel_size
         self._norm_factory = factory

@@ -83,7 +83,8 @@ class FineTune(tf.keras.callbacks.Callback):
 
         :raises RuntimeError: when they did not.
         """
-        outputs = {name: np.asarray(v)[0] for name, v in logs["outputs"].items()}
+        outputs = (logs or {})["outputs"]
+        outputs = {name: np.asarray(value)[0] for name, value in outputs.items()}
         self.seconds.append(time.perf_counter() - self._begin)
         self.histories.append(outputs["history"])
         if not weights.equal(self._start, self.model.network.weights):

@@ -15,7 +15,7 @@ class Progress(tf.keras.callbacks.Callback):
         super().__init__()
         self._total, self._first = num_episodes, first_episode
         self._bar: tqdm | None = None
-        self._valid: dict[str, float] = {}
+        self._valid: dict[str, str] = {}
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Open the bar."""
@@ -30,6 +30,8 @@ class Progress(tf.keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Advance by one episode."""
+        if self._bar is None:
+            return
         logs = logs or {}
         shown = {"loss": f"{float(logs.get('loss', float('nan'))):.3f}", **self._valid}
         self._bar.set_postfix(shown, refresh=False)
@@ -44,4 +46,5 @@ class Progress(tf.keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict | None = None) -> None:
         """Close the bar."""
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()

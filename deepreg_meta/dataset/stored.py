@@ -44,7 +44,8 @@ def stored_affine(loader: Any, index: int) -> np.ndarray | None:
     """
     if _is_h5(loader):
         return _h5_dataset(loader, index).attrs.get("affine")
-    return nib.load(file_path(loader, index)).affine
+    image: Any = nib.load(file_path(loader, index))  # its type depends on the file
+    return image.affine
 
 
 def stored_shape(loader: Any, index: int) -> tuple[int, ...]:
@@ -57,4 +58,5 @@ def stored_shape(loader: Any, index: int) -> tuple[int, ...]:
     """
     if _is_h5(loader):
         return _h5_dataset(loader, index).shape
-    return nib.load(file_path(loader, index)).shape
+    image: Any = nib.load(file_path(loader, index))
+    return image.shape

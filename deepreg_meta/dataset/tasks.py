@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from deepreg_meta.config import RunConfig, check_paths
+from deepreg_meta.config.schema import SpacingConfig
 from deepreg_meta.dataset.cache import VolumeCache
 from deepreg_meta.dataset.partner import check_partners
 from deepreg_meta.dataset.volume import Target, Volume, VolumeReader
@@ -55,6 +56,13 @@ class Case:
     fixed_spacing_mm: np.ndarray
     spacing_is_nominal: bool
 
+    @property
+    def labels(self) -> tuple[np.ndarray, np.ndarray]:
+        """Moving and fixed labels of a case that has them."""
+        if self.moving_labels is None or self.fixed_labels is None:
+            raise RuntimeError(f"The case {self.name} has no labels.")
+        return self.moving_labels, self.fixed_labels
+
 
 class CaseSet:
     """
@@ -81,9 +89,9 @@ class CaseSet:
         self._needed = {f"adapt.labels {c}": c for c in config.adapt.labels}
         if config.align.mode in ("centroid", "sections"):
             self._needed["align.label"] = config.align.label
-        spacing, indices = dataset.spacing_mm, dataset.labels
-        moving = Target(dataset.moving_shape, spacing and spacing.moving, indices)
-        fixed = Target(dataset.fixed_shape, spacing and spacing.fixed, indices)
+        spacing, indices = dataset.spacing_mm or SpacingConfig(), dataset.labels
+        moving = Target(dataset.moving_shape, spacing.moving, indices)
+        fixed = Target(dataset.fixed_shape, spacing.fixed, indices)
         self._readers = {
             "moving": VolumeReader(
                 loader.loader_moving_image, loader.loader_moving_label, moving
@@ -94,7 +102,7 @@ class CaseSet:
                 loader.loader_fixed_image, loader.loader_fixed_label, fixed
             )
         self._cache = VolumeCache(dataset.cache_gb * 1e9)
-        self._selected = range(self.num_images)
+        self._selected: Sequence[int] = range(self.num_images)
         self._pairs = self.pairs()
         self.image_names = _unique_names(loader.loader_moving_image.get_data_ids())
         self.names = tuple(self._name(i, j) for i, j in self._pairs)

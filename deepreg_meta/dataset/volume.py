@@ -21,8 +21,10 @@ from deepreg_meta.dataset.volume_check import (
 )
 from deepreg_meta.stack import require_stack
 
-_UNREADABLE = (OSError, EOFError, ValueError, KeyError, zlib.error)
-_UNREADABLE += (nib.filebasedimages.ImageFileError,)
+_UNREADABLE = (
+    *(OSError, EOFError, ValueError, KeyError, zlib.error),
+    nib.filebasedimages.ImageFileError,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +136,8 @@ class VolumeReader:
         return volume
 
     def _read_raw(self, index: int) -> tuple[_RawVolume | None, list[str]]:
-        arrays, problems = [], []
+        arrays: list[Any] = []
+        problems: list[str] = []
         for loader in (self._images, self._labels):
             try:
                 arrays.append(None if loader is None else loader.get_data(index))
@@ -146,7 +149,8 @@ class VolumeReader:
         affine = stored_affine(self._images, index)
         has_affine = affine is not None
         affine = np.eye(4) if affine is None else np.asarray(affine, float)
-        return _RawVolume(*arrays, affine, has_affine), []
+        image, label = arrays
+        return _RawVolume(image, label, affine, has_affine), []
 
     def _check_raw(self, raw: _RawVolume, index: int) -> list[str]:
         problems = check_image(raw.image, raw.affine, self.image_path(index))
@@ -162,7 +166,8 @@ def _prepare(raw: _RawVolume, target: Target) -> Volume:
     from deepreg.dataset.loader.util import normalize_array
 
     old = raw.image.shape
-    labels, names = None, ()
+    labels: np.ndarray | None = None
+    names: tuple[str, ...] = ()
     if raw.label is not None:
         labels, names = _split_labels(raw.label, target.label_indices)
         labels = resize_linear(labels, target.shape)
@@ -187,8 +192,8 @@ def _split_labels(
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Give a label channels first, (L, d1, d2, d3), with a name for each."""
     if indices is not None:
-        channels = [label == index for index in indices.values()]
-        return np.stack(channels).astype(np.float32), tuple(indices)
+        masks = [label == index for index in indices.values()]
+        return np.stack(masks).astype(np.float32), tuple(indices)
     channels = label[None] if label.ndim == 3 else np.moveaxis(label, 3, 0)
     labels = np.ascontiguousarray(channels, dtype=np.float32)
     return labels, tuple(f"label_{i}" for i in range(len(labels)))

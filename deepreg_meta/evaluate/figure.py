@@ -51,11 +51,11 @@ def case_figure(
     moving_image_aligned: ArrayLike,
     warped_image: ArrayLike,
     ddf: ArrayLike,
-    spacing_mm: Sequence[float],
+    spacing_mm: Sequence[float] | NDArray,
     fixed_label: ArrayLike | None = None,
     moving_label_aligned: ArrayLike | None = None,
     warped_label: ArrayLike | None = None,
-    frames: Sequence[int] | None = None,
+    frames: Sequence[int] | NDArray | None = None,
     frame_axis: int | None = None,
     title: str = "",
     unit: str = "mm",
@@ -152,7 +152,7 @@ def _check(
     images: Sequence[NDArray],
     labels: Labels,
     ddf: NDArray,
-    frames: Sequence[int] | None,
+    frames: Sequence[int] | NDArray | None,
     frame_axis: int | None,
 ) -> None:
     shape = images[0].shape

@@ -8,12 +8,23 @@ prints them has to say so (`unit="voxels"` in `report.py`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import map_coordinates
 
 FOREGROUND = 0.5  # a voxel belongs to a soft label from here on, as in DeepReg
+
+LabelStack = Sequence[ArrayLike] | NDArray  # (L, d1, d2, d3)
+
+
+class LandmarkError(TypedDict):
+    """The errors of one landmark; None where there is none to measure."""
+
+    tre_mm: float | None
+    tre_blob_mm: float | None
+    lost: bool  # the landmark's blob vanished in warping
 
 
 def dsc(a: ArrayLike, b: ArrayLike, threshold: float = FOREGROUND) -> float:
@@ -87,10 +98,10 @@ def ncc(a: ArrayLike, b: ArrayLike) -> float:
     :param b: image of the same shape.
     :return: Pearson's correlation of the voxels in [-1, 1]; nan for a constant image.
     """
-    a, b = np.asarray(a, np.float64).ravel(), np.asarray(b, np.float64).ravel()
-    a, b = a - a.mean(), b - b.mean()
-    norm = np.sqrt((a @ a) * (b @ b))
-    return float(a @ b / norm) if norm > 0 else float("nan")
+    x, y = np.asarray(a, np.float64).ravel(), np.asarray(b, np.float64).ravel()
+    x, y = x - x.mean(), y - y.mean()
+    norm = np.sqrt((x @ x) * (y @ y))
+    return float(x @ y / norm) if norm > 0 else float("nan")
 
 
 def centroid(
@@ -141,17 +152,17 @@ def map_points(
 
 
 def landmark_errors(
-    fixed_landmarks: ArrayLike,
-    moving_landmarks: ArrayLike,
+    fixed_landmarks: LabelStack,
+    moving_landmarks: LabelStack,
     *,
     ddf: ArrayLike | None,
     A: ArrayLike,
     t: ArrayLike,
-    moving_spacing_mm: Sequence[float],
-    fixed_spacing_mm: Sequence[float],
-    warped_landmarks: ArrayLike | None = None,
+    moving_spacing_mm: Sequence[float] | NDArray,
+    fixed_spacing_mm: Sequence[float] | NDArray,
+    warped_landmarks: LabelStack | None = None,
     names: Sequence[str] | None = None,
-) -> dict[str, dict[str, float | bool | None]]:
+) -> dict[str, LandmarkError]:
     """
     Measure the target registration error of each landmark, in two ways.
 
@@ -181,14 +192,16 @@ def landmark_errors(
     fixed_spacing = _check_spacing(fixed_spacing_mm, "fixed_spacing_mm")
     num = len(fixed_landmarks)
     names = [str(i + 1) for i in range(num)] if names is None else list(names)
-    blobs = [None] * num if warped_landmarks is None else list(warped_landmarks)
+    blobs: list[ArrayLike | None] = [None] * num
+    if warped_landmarks is not None:
+        blobs = list(warped_landmarks)
     if not num == len(moving_landmarks) == len(blobs) == len(set(names)):
         raise ValueError(
             "landmark_errors: expected as many moving and warped landmarks and "
             f"distinct names as fixed landmarks, {num}; got {len(moving_landmarks)}, "
             f"{len(blobs)} and {len(set(names))}."
         )
-    errors: dict[str, dict[str, float | bool | None]] = {}
+    errors: dict[str, LandmarkError] = {}
     for name, fixed, moving, blob in zip(
         names, fixed_landmarks, moving_landmarks, blobs, strict=True
     ):
@@ -215,7 +228,7 @@ def tre_rms(errors: Iterable[float | None]) -> float:
     return float(np.sqrt(np.mean(values**2))) if len(values) else float("nan")
 
 
-def count_lost(errors: Mapping[str, Mapping[str, float | bool | None]]) -> int:
+def count_lost(errors: Mapping[str, LandmarkError]) -> int:
     """
     Count the landmarks whose blob vanished in warping.
 
@@ -285,7 +298,9 @@ def _check_ddf(ddf: ArrayLike, where: str) -> NDArray:
     return ddf
 
 
-def _check_spacing(spacing_mm: Sequence[float], name: str) -> NDArray[np.float64]:
+def _check_spacing(
+    spacing_mm: Sequence[float] | NDArray, name: str
+) -> NDArray[np.float64]:
     spacing = np.asarray(spacing_mm, dtype=np.float64)
     if spacing.shape != (3,) or not (np.isfinite(spacing) & (spacing > 0)).all():
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,7 +16,7 @@ from deepreg_meta.evaluate.metric import FOREGROUND, centroid
 Labels = Mapping[str, NDArray | None]  # keys of CONTOURS
 Window = tuple[float, float]  # intensities of black and white
 
-CONTOURS = {
+CONTOURS: dict[str, tuple[str, Literal["-", "--"]]] = {
     "fixed": ("#2ee62e", "-"),
     "before": ("#ffd60a", "--"),
     "warped": ("#ff4d4d", "-"),
@@ -32,7 +33,7 @@ class Slice:
     axis: int
     index: int
     shape: tuple[int, int, int]
-    spacing: tuple[float, float, float]
+    spacing: tuple[float, ...]
 
     @property
     def row_axis(self) -> int:
@@ -70,7 +71,9 @@ class Slice:
 
 
 def choose_planes(
-    shape: tuple[int, int, int], spacing: Sequence[float], label: NDArray | None
+    shape: tuple[int, int, int],
+    spacing: Sequence[float] | NDArray,
+    label: NDArray | None,
 ) -> list[Slice]:
     """Three orthogonal planes; the one across a singleton axis alone in 2-D."""
     centre = None if label is None else centroid(label)

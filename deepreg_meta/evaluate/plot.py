@@ -6,12 +6,15 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from deepreg_meta.evaluate.figure import save_figure
 
 COLOURS = ("#4c72b0", "#dd8452", "#55a868", "#c44e52", "#8172b3", "#937860")
 WHISKERS = (10, 90)  # percentiles
+
+History = Sequence[float | None] | NDArray  # value i after i updates
 
 
 def box_plot(
@@ -57,7 +60,7 @@ def box_plot(
 
 def curves(
     path: str | Path,
-    histories: Mapping[str, Sequence[Sequence[float | None]]],
+    histories: Mapping[str, Sequence[History]],
     xlabel: str = "adaptation updates",
     title: str = "",
 ) -> Path:
@@ -84,7 +87,9 @@ def curves(
         axes = figure.add_subplot(1, len(tables), index + 1)
         _range(axes, table, COLOURS[index % len(COLOURS)])
         axes.set_xlabel(xlabel)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        locator = axes.xaxis.get_major_locator()
+        if isinstance(locator, MaxNLocator):  # as Matplotlib's default is
+            locator.set_params(integer=True)
         _finish(axes, name, f"{len(table)} cases" if len(table) != 1 else "1 case")
     figure.suptitle(title)
     return save_figure(figure, path)
@@ -95,7 +100,7 @@ def _finite(values: Iterable[float | None]) -> NDArray[np.float64]:
     return sample[np.isfinite(sample)]
 
 
-def _table(sequences: Sequence[Sequence[float | None]]) -> NDArray[np.float64]:
+def _table(sequences: Sequence[History]) -> NDArray[np.float64]:
     """Pad to (cases, steps) with nan."""
     steps = max((len(sequence) for sequence in sequences), default=0)
     table = np.full((len(sequences), steps), np.nan)

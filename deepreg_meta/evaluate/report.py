@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from io import StringIO
 from numbers import Integral, Real
 from pathlib import Path
+from typing import Any, TypeGuard
 
 import numpy as np
 import pandas as pd
@@ -30,7 +31,7 @@ from deepreg_meta.evaluate.statistics import summarize
 
 logger = logging.getLogger(__name__)
 
-Row = Mapping[str, object]
+Row = Mapping[str, Any]  # numbers, flags, words, None
 
 
 def write_csv(
@@ -221,7 +222,7 @@ def _number(value: float, digits: int) -> str:
     return f"{value:.{digits}f}" if abs(value) < 100 else f"{value:.4g}"
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     """Tell numbers and flags (Python's and NumPy's) from text and None."""
     return isinstance(value, (Real, np.bool_))
 

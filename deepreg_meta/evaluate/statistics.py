@@ -8,7 +8,7 @@ carries the n that remained.
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy import stats
 
 Values = Iterable[float | None]
@@ -183,9 +183,7 @@ def _paired_difference(a: Values, b: Values) -> NDArray[np.float64]:
     return difference[~np.isnan(difference)]
 
 
-def _clusters(
-    sample: NDArray, groups: ArrayLike | None, keep: NDArray
-) -> list[NDArray]:
+def _clusters(sample: NDArray, groups: Sequence | None, keep: NDArray) -> list[NDArray]:
     """Split the values that are kept into arrays that are drawn as one."""
     if groups is None:
         return list(sample[:, None])

@@ -83,13 +83,20 @@ class BatchDrawer:
         :param fixed_size: (f_dim1, f_dim2, f_dim3).
         """
         self.options, self.loss = options, loss
-        self.moving_size, self.fixed_size = tuple(moving_size), tuple(fixed_size)
+        self.moving_size, self.fixed_size = moving_size, fixed_size
         # drawn at every inner step of a long training: compiled, it costs half
         self._compiled_training = tf.function(self._training, jit_compile=True)
 
     def constants(self, task: Task) -> Constants:
         """Compute what does not change between the mini-batches of a pair."""
-        grids = Grids(self.moving_size, self.fixed_size, *task[5:])
+        grids = Grids(
+            moving_size=self.moving_size,
+            fixed_size=self.fixed_size,
+            moving_affine=task.moving_affine,
+            fixed_affine=task.fixed_affine,
+            moving_spacing=task.moving_spacing,
+            fixed_spacing=task.fixed_spacing,
+        )
         matrix, offset = align_grids(self.options.align, grids)
         label = self.options.align_label
         if self.options.align == "centroid":
@@ -309,6 +316,8 @@ class BatchDrawer:
         self, constants: Constants, num_seen: tf.Tensor | int, axis: int
     ) -> tf.Tensor:
         """Return the slices that the sweep has shown, shape = (1, num_slices)."""
+        if self.options.frames is None:
+            raise RuntimeError("A sweep was asked for where all frames are shown.")
         return frame_mask.sweep_frame_mask(
             num_seen,
             self.options.frames[1],

@@ -1,6 +1,6 @@
 """The field of one batch of pairs, and its losses."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 from deepreg.model.backbone.interface import Backbone
@@ -98,7 +98,7 @@ class FieldNetwork(tf.keras.layers.Layer):
         return integrate(field) if self._is_velocity else field
 
 
-def _build_loss(section: dict) -> object:
+def _build_loss(section: dict) -> Any:
     """Build a registered loss; DeepReg's product Dice takes its fast equal here."""
     plain = dict(binary=False, neg_weight=0.0, kernel="gaussian")
     options = {k: v for k, v in section.items() if k not in ("name", "scales")}
@@ -119,7 +119,7 @@ class RegistrationLoss:
         :param labeled: whether the data has labels.
         """
         self.weights: dict[str, float] = {}
-        self._losses = {}
+        self._losses: dict[str, Any] = {}
         compilable = True
         for key in ("image", "label", "regularization"):
             section = dict(config.get(key) or {})
@@ -173,7 +173,7 @@ class RegistrationLoss:
         return self._mean(loss, batch.label_target, warped_label * batch.loss_mask)
 
     @staticmethod
-    def _mean(loss: object, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+    def _mean(loss: Any, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         """DeepReg's image and label losses are sums over the batch; ours are means."""
         total = loss(y_true=y_true, y_pred=y_pred)
         return total / tf.cast(tf.shape(y_true)[0], tf.float32)

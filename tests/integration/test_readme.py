@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from deepreg_meta import predict, train
-from deepreg_meta.config_schema import AdaptConfig, MetaConfig, PhantomConfig
+from deepreg_meta.config.schema import AdaptConfig, MetaConfig, PhantomConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 READMES = ["README.md", "demos/meta_trus/README.md"]

@@ -87,7 +87,7 @@ def test_a_second_call_changes_nothing():
 def test_an_unknown_batch_size_gives_what_a_known_one_gives(
     channels, one_grid, zero_boundary
 ):
-    """With and without channels, one grid for all or one for each, at the border too."""
+    """With and without channels, one grid for all or one for each, at the border."""
     rng = np.random.default_rng(0)
     shape = (3, *SHAPE, channels) if channels else (3, *SHAPE)
     volume = tf.constant(rng.random(shape), tf.float32)

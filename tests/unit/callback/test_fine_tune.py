@@ -61,12 +61,14 @@ def test_every_pair_is_adapted_timed_and_recorded(model, start, dataset):
 
 
 def test_the_number_of_steps_of_the_model_comes_back(model, dataset):
-    """And a later prediction follows it again."""
+    """Predictions before and after follow it, whatever was compiled for the other."""
     assert model.adapt_steps == 0
+    model.predict(dataset.take(1), verbose=0)
     tuner = FineTune(steps=STEPS)
     with tuner.protect(model):
         model.predict(dataset.take(1), callbacks=[tuner], verbose=0)
         assert model.adapt_steps == STEPS
+    assert tuner.histories[0].shape == (STEPS, len(model.history_names))
     assert model.adapt_steps == 0
     outputs = model.predict(dataset.take(1), verbose=0)
     np.testing.assert_array_equal(outputs["ddf"], outputs["ddf_unadapted"])

@@ -142,6 +142,8 @@ def test_a_case_holds_normalised_images_labels_and_geometry(tmp_path, paired):
     np.testing.assert_allclose(case.fixed_image, expected, atol=1e-6)
     assert case.moving_labels.shape == (2, *MOVING)
     np.testing.assert_array_equal(case.moving_labels[1], label(MOVING, 2)[..., 1])
+    moving_labels, fixed_labels = case.labels
+    assert moving_labels is case.moving_labels and fixed_labels is case.fixed_labels
     assert case.label_names == ("label_0", "label_1")
     np.testing.assert_allclose(case.fixed_affine, AFFINE)
     # the columns of AFFINE have lengths 2, 0.5 and 1.5
@@ -236,6 +238,8 @@ def test_unlabeled_cases_have_no_labels(tmp_path, paired):
     cases.validate()
     assert cases[0].moving_labels is None and cases[0].label_names == ()
     assert cases.num_labels_max == 0
+    with pytest.raises(RuntimeError, match="The case case1 has no labels"):
+        _ = cases[0].labels
 
 
 def test_the_arrays_of_a_case_cannot_be_written_to(tmp_path, paired):

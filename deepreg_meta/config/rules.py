@@ -6,8 +6,8 @@ that the image has, losses that the method can use.
 from collections.abc import Mapping
 from typing import Any
 
-from deepreg_meta.config_findings import Findings, Key, show
-from deepreg_meta.config_schema import (
+from deepreg_meta.config.findings import Findings, Key, show
+from deepreg_meta.config.schema import (
     SHAPE_KEYS,
     AdaptConfig,
     AlignConfig,
@@ -136,8 +136,8 @@ def check_frames(
                 f"the axis, got {show(list(adapt.frames))}.",
             )
         return
-    if dataset.fixed_shape is None:
-        return
+    if getattr(dataset, SHAPE_KEYS[dataset.type][-1]) is None:
+        return  # `check_dataset` names it
     num_slices = dataset.fixed_shape[sparse.axis]
     pairs = (
         ((*sparse_key, "frames"), sparse.frames),

@@ -1,7 +1,7 @@
 """
 The sections of a configuration as frozen models: one field per YAML key, its rule in
 words beside its type, its default. What reads files and what compares sections with
-each other is in `config.py` and `config_rules.py`.
+each other is in `load.py` and `rules.py`.
 """
 
 from pathlib import Path
@@ -18,11 +18,14 @@ from pydantic import (
 
 # The optimisers of legacy Keras: listed here, so that a misspelt name is found before
 # TensorFlow is imported.
-OPTIMIZERS = ("SGD", "Adam", "RMSprop", "Adagrad", "Adadelta", "Adamax", "Nadam")
-OPTIMIZERS += ("AdamW",)
+OPTIMIZERS = (
+    *("SGD", "Adam", "RMSprop", "Adagrad", "Adadelta", "Adamax", "Nadam"),
+    "AdamW",
+)
 MODES = ("train", "valid", "test")
-# The keys of `dataset` that give the network's grids, by type of data.
-SHAPE_KEYS = {
+# The keys of `dataset` that give the network's grids, by type of data: the first key is
+# for the moving images, the last one for the fixed.
+SHAPE_KEYS: dict[str, tuple[str, ...]] = {
     "paired": ("moving_image_shape", "fixed_image_shape"),
     "unpaired": ("image_shape",),
     "grouped": ("image_shape",),
@@ -41,9 +44,8 @@ def _rule(
     :param kwargs: default and bounds, handed to pydantic.
     :return: pydantic's field description.
     """
-    return Field(
-        description=text, json_schema_extra={"fix": fix, "choices": choices}, **kwargs
-    )
+    extra: dict[str, Any] = {"fix": fix, "choices": choices}
+    return Field(description=text, json_schema_extra=extra, **kwargs)
 
 
 def _as_tuple(value: Any) -> Any:
@@ -98,7 +100,7 @@ class Section(BaseModel):
 
 
 class DeepRegSection(Section):
-    """A section with keys of DeepReg, whose unknown keys `config_rules.py` judges."""
+    """A section with keys of DeepReg, whose unknown keys `rules.py` judges."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -242,20 +244,28 @@ class DatasetConfig(DeepRegSection):
     cache_gb: float = _rule("a number >= 0", default=4.0, ge=0)
 
     @property
-    def moving_shape(self) -> tuple[int, int, int] | None:
+    def moving_shape(self) -> tuple[int, int, int]:
         """Sides of the moving images as the network sees them."""
-        return self.moving_image_shape if self.type == "paired" else self.image_shape
+        return self._shape(SHAPE_KEYS[self.type][0])
 
     @property
-    def fixed_shape(self) -> tuple[int, int, int] | None:
+    def fixed_shape(self) -> tuple[int, int, int]:
         """Sides of the fixed images as the network sees them."""
-        return self.fixed_image_shape if self.type == "paired" else self.image_shape
+        return self._shape(SHAPE_KEYS[self.type][-1])
+
+    def _shape(self, name: str) -> tuple[int, int, int]:
+        """Return a shape, which `rules.py` has found to be there."""
+        shape = getattr(self, name)
+        if shape is None:
+            raise RuntimeError(f"dataset.{name} was read before it was checked.")
+        return shape
 
     @property
     def volume_kinds(self) -> tuple[str, ...]:
         """The kinds of files in a split, as DeepReg calls their folders."""
-        kinds = ("moving_images", "fixed_images") if self.type == "paired" else ()
-        kinds = kinds or ("images",)
+        kinds: tuple[str, ...] = ("images",)
+        if self.type == "paired":
+            kinds = ("moving_images", "fixed_images")
         labels = tuple(kind.replace("image", "label") for kind in kinds)
         return kinds + labels if self.labeled else kinds
 

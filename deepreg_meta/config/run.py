@@ -13,15 +13,16 @@ from typing import Any
 
 import yaml
 
-from deepreg_meta.config_files import PathLike
-from deepreg_meta.config_findings import Findings, Key
-from deepreg_meta.config_schema import (
+from deepreg_meta.config.files import PathLike
+from deepreg_meta.config.findings import Findings, Key
+from deepreg_meta.config.schema import (
     MODES,
     SHAPE_KEYS,
     AdaptConfig,
     AlignConfig,
     DatasetConfig,
     MetaConfig,
+    PhantomConfig,
     SparseFramesConfig,
     TrainConfig,
 )
@@ -72,6 +73,20 @@ class RunConfig:
         return self.train.meta if self.train else None
 
     @property
+    def reptile_train(self) -> TrainConfig:
+        """`train` of a run that is meta-learning."""
+        if self.train is None:
+            raise RuntimeError(f"train.method {self.method} has no section of Reptile.")
+        return self.train
+
+    @property
+    def phantom(self) -> PhantomConfig:
+        """`dataset.phantom` of a run that has one."""
+        if self.dataset.phantom is None:
+            raise RuntimeError("The run has no dataset.phantom.")
+        return self.dataset.phantom
+
+    @property
     def uses_phantom(self) -> bool:
         """Whether the cases are generated, because no folder is given."""
         given = any(self.dataset.folders(mode) for mode in MODES)
@@ -117,9 +132,7 @@ class RunConfig:
         if self.is_reptile:
             used = SHAPE_KEYS[self.dataset.type]
             for name in set().union(*SHAPE_KEYS.values()).difference(used):
-                config["dataset"].pop(
-                    name, None
-                )  # DeepReg refuses those of other types
+                config["dataset"].pop(name, None)  # DeepReg refuses it with this type
             return config
         from deepreg_meta.stack import require_stack
 

@@ -10,7 +10,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from deepreg_meta.config_schema import (
+from deepreg_meta.config.schema import (
     SHAPE_KEYS,
     DatasetConfig,
     LossConfig,
@@ -138,10 +138,16 @@ def parse_section(
 
 
 def _explain(
-    model: type[BaseModel], data: Any, key: Key, item: Mapping, findings: Findings
+    model: type[BaseModel],
+    data: Any,
+    key: Key,
+    item: Mapping[str, Any],
+    findings: Findings,
 ) -> None:
     """Turn one error of pydantic into "<key> in <file>: expected ..., got ...."."""
-    parts, field, section = [], None, model
+    parts: list[str] = []
+    field: FieldInfo | None = None
+    section: type[BaseModel] | None = model
     for part in item["loc"]:
         if section is None or part not in section.model_fields:
             break
@@ -165,9 +171,9 @@ def _explain(
 
 def _advice(field: FieldInfo | None, value: Any) -> str:
     """Say what to do instead, where the rule alone does not tell."""
-    if field is None:
+    if field is None or not isinstance(field.json_schema_extra, dict):
         return ""
-    extra = field.json_schema_extra
+    extra: dict[str, Any] = field.json_schema_extra
     advice = f" {extra['fix']}" if extra["fix"] else ""
     if isinstance(value, str) and field.annotation in (int, float):
         advice += " Write a number without quotes."

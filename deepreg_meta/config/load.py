@@ -1,18 +1,12 @@
-"""
-The configuration of a run: YAML files merged left to right, validated whole.
-
-Neither TensorFlow nor DeepReg is imported here, so that a misspelt key is reported
-within a second.
-"""
+"""From YAML files to one run's configuration: merged left to right, validated whole."""
 
 import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from deepreg_meta import config_rules as rules
-from deepreg_meta.config_files import Merged, PathLike, read_files
-from deepreg_meta.config_findings import (
+from deepreg_meta.config import rules
+from deepreg_meta.config.files import Merged, PathLike, read_files
+from deepreg_meta.config.findings import (
     Findings,
     Key,
     check_known_keys,
@@ -21,8 +15,8 @@ from deepreg_meta.config_findings import (
     show,
     suggest,
 )
-from deepreg_meta.config_run import METHOD, OUR_DATASET_KEYS, ConfigError, RunConfig
-from deepreg_meta.config_schema import (
+from deepreg_meta.config.run import METHOD, OUR_DATASET_KEYS, ConfigError, RunConfig
+from deepreg_meta.config.schema import (
     MODES,
     AdaptConfig,
     AlignConfig,
@@ -32,13 +26,9 @@ from deepreg_meta.config_schema import (
     TrainConfig,
 )
 
-__all__ = ["ConfigError", "RunConfig", "check_paths", "load_config"]
-
 logger = logging.getLogger(__name__)
 
 _AUGMENTATION: Key = ("train", "preprocess", "data_augmentation")
-# What each format calls the files of one kind of volume within a folder.
-_ENTRY = {"nifti": "{}", "h5": "{}.h5"}
 
 
 def load_config(
@@ -72,33 +62,6 @@ def load_config(
     return config
 
 
-def check_paths(
-    config: RunConfig, mode: str, folders: Sequence[PathLike] | None = None
-) -> None:
-    """
-    Check that the folders of one split exist, with the sub-folders (or HDF5 files) that
-    DeepReg's loader will ask for.
-
-    :param config: the configuration.
-    :param mode: train, valid or test; a split that is not given is passed over.
-    :param folders: folders in place of those of `dataset.dir`, such as a phantom's.
-    :raises ConfigError: naming the key, the path and what is missing, a line for each.
-    """
-    dataset, problems = config.dataset, []
-    key = f"dataset.dir.{mode}"
-    prefix = f"{key} {config.locate(key)}: expected"
-    for folder in dataset.folders(mode) if folders is None else folders:
-        if not Path(folder).is_dir():
-            problems.append(f"{prefix} an existing folder, got {folder}.")
-            continue
-        for kind in dataset.volume_kinds:
-            entry = _ENTRY[dataset.format].format(kind)
-            if not (Path(folder) / entry).exists():
-                problems.append(f"{prefix} {entry} in the folder {folder}, found none.")
-    if problems:
-        raise ConfigError(problems)
-
-
 # ---- from the merged mapping to the frozen configuration ----
 
 
@@ -115,9 +78,13 @@ def _build(merged: Merged, findings: Findings) -> RunConfig | None:
     is_sparse_good = len(findings.errors) == num_errors
     train = _parse(TrainConfig, raw, "train", findings) if is_reptile else None
     labeled = dataset.labeled if dataset else True
-    defaults = {"align": {"mode": "center" if is_reptile else "corner"}}
-    defaults["adapt"] = {"labels": [0] if labeled else []}
-    defaults["adapt"]["schedule"] = "sweep" if sparse else "all"
+    defaults: dict[str, dict[str, Any]] = {
+        "align": {"mode": "center" if is_reptile else "corner"},
+        "adapt": {
+            "labels": [0] if labeled else [],
+            "schedule": "sweep" if sparse else "all",
+        },
+    }
     align = _parse(AlignConfig, raw, "align", findings, defaults)
     adapt = _parse(AdaptConfig, raw, "adapt", findings, defaults)
     if train:
@@ -128,7 +95,7 @@ def _build(merged: Merged, findings: Findings) -> RunConfig | None:
         rules.check_dataset(dataset, is_reptile, findings)
     if dataset and align and adapt and method is not None and is_sparse_good:
         _check_together(dataset, align, adapt, (sparse, sparse_key), method, findings)
-    if findings.errors:
+    if method is None or findings.errors:
         return None
     if is_reptile and dataset.phantom is None:
         dataset = dataset.model_copy(update={"phantom": PhantomConfig()})
@@ -251,7 +218,7 @@ def _write_defaults(config: RunConfig) -> None:
         dataset[name] = typed[name]
     folders = dataset.get("dir") or {}
     dataset["dir"] = {mode: folders.get(mode) for mode in MODES}
-    typed = config.train.model_dump(mode="json")
+    typed = config.reptile_train.model_dump(mode="json")
     for name in ("seed", "meta", "save_period", "preprocess"):
         train[name] = typed[name]
     for name, term in train["loss"].items():

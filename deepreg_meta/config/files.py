@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from deepreg_meta.config_findings import Key, show
+from deepreg_meta.config.findings import Key, show
 
 PathLike = str | os.PathLike
 
@@ -73,6 +73,10 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _construct_tuple(loader: _Loader, node: yaml.SequenceNode) -> list:
+    return loader.construct_sequence(node)
+
+
 # YAML 1.1 reads 1e-5 as text: it wants 1.0e-5. Nobody means the text.
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
@@ -80,10 +84,7 @@ _Loader.add_implicit_resolver(
     list("-+.0123456789"),
 )
 # DeepReg's own loader knows tuples, and so do the files that it saved.
-_Loader.add_constructor(
-    "tag:yaml.org,2002:python/tuple",
-    lambda loader, node: loader.construct_sequence(node),
-)
+_Loader.add_constructor("tag:yaml.org,2002:python/tuple", _construct_tuple)
 
 
 def _read(path: Path, name: str) -> tuple[dict, str]:

@@ -1,0 +1,35 @@
+"""Tests of what is told about keys that nobody reads."""
+
+import pytest
+
+from deepreg_meta.config.findings import show, suggest
+from tests.unit.config.examples import deepreg, load
+
+
+def test_unknown_keys_of_deepreg_are_warnings_with_its_methods(write, caplog):
+    load(write, "train.los", 3, deepreg())
+    assert "train.los in meta.yaml: unknown key. Did you mean `loss`?" in caplog.text
+
+
+def test_an_unknown_key_like_no_other_is_a_warning_for_reptile_too(write, caplog):
+    load(write, "notebook", "page 3")
+    assert "notebook in meta.yaml: unknown key. Known: adapt, align" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("word", "nearest"),
+    [("inner_step", "inner_steps"), ("LR", "learning_rate"), ("page", None)],
+)
+def test_the_nearest_known_word_is_suggested_if_any_is_near(word, nearest):
+    assert suggest(word, ["inner_steps", "learning_rate"]) == nearest
+
+
+def test_values_are_shown_as_in_yaml_and_cut_at_80_characters():
+    assert [show(v) for v in (None, True, False, [1])] == [
+        "null",
+        "true",
+        "false",
+        "[1]",
+    ]
+    assert show("a" * 78) == "'" + "a" * 78 + "'"
+    assert show("a" * 79) == "'" + "a" * 76 + "..."
