@@ -71,9 +71,9 @@ def _load_deepreg_model(config: RunConfig, checkpoint: str) -> ReptileModel:
         original = REGISTRY.build_model(
             dict(name=config.method, **shapes, config=dict(train, loss={}))
         )
-    status = tf.train.Checkpoint(model=original).restore(checkpoint)
-    status.expect_partial()
     try:
+        status = tf.train.Checkpoint(model=original).restore(checkpoint)
+        status.expect_partial()
         status.assert_existing_objects_matched()
     except (AssertionError, ValueError) as err:
         raise ValueError(

@@ -79,11 +79,13 @@ class MultiScaleDice:
     def __init__(
         self,
         sigmas_mm: list[float] | tuple[float, ...] = (0, 1, 2, 4, 8, 16, 32),
+        in_voxels: bool = False,
         name: str = "multi_scale_dice",
     ) -> None:
         """
         :param sigmas_mm: standard deviations in mm (voxels where the spacing is 1),
             each >= 0; 0 is the plain soft Dice.
+        :param in_voxels: take them as voxels under any spacing, as DeepReg's scales.
         :param name: shown in logs.
         :raises ValueError: for an empty list or a negative value.
         """
@@ -93,11 +95,14 @@ class MultiScaleDice:
                 f"{list(sigmas_mm)}."
             )
         self.sigmas_mm = tuple(float(sigma) for sigma in sigmas_mm)
+        self.in_voxels = in_voxels
         self.name = name
 
     def get_config(self) -> dict:
         """Return the arguments that build an equal loss."""
-        return dict(sigmas_mm=list(self.sigmas_mm), name=self.name)
+        return dict(
+            sigmas_mm=list(self.sigmas_mm), in_voxels=self.in_voxels, name=self.name
+        )
 
     def prepare(
         self,
@@ -113,7 +118,9 @@ class MultiScaleDice:
         :param spacing_mm: voxel size of the fixed grid, shape = (3,), or None for 1 mm.
         :return: what `evaluate` needs.
         """
-        spacing = tf.ones([3]) if spacing_mm is None else spacing_mm
+        spacing = spacing_mm
+        if spacing is None or self.in_voxels:
+            spacing = tf.ones([3])
         size = fixed_label.shape[1:4]
         ones = tf.ones_like(fixed_label[:1]) if mask is None else mask
         label = fixed_label if mask is None else fixed_label * mask

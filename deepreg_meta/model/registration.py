@@ -105,7 +105,8 @@ def _build_loss(section: dict) -> Any:
     if section.get("name") == "dice" and all(
         plain.get(k) == options[k] for k in options
     ):
-        return MultiScaleDice(sigmas_mm=section.get("scales") or [0], name="dice")
+        scales = section.get("scales") or [0]
+        return MultiScaleDice(sigmas_mm=scales, in_voxels=True, name="dice")
     return REGISTRY.build_loss(section)
 
 

@@ -243,10 +243,6 @@ def test_the_unadapted_field_is_that_of_deepregs_model(both):
     np.testing.assert_array_equal(found["offset"][0], np.zeros(3))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="_build_loss hands DeepReg's scales, which are voxels, on as sigmas_mm",
-)
 def test_the_loss_of_adaptation_is_that_of_deepregs_model(both):
     """The gland's Dice over the scales, a batch of one."""
     ours, _, case = both
@@ -273,10 +269,6 @@ def stretched(case):
     return resized, tf.constant(case.fixed_image)[None]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="_load_deepreg_model restores outside its `try`: TensorFlow's message",
-)
 @pytest.mark.parametrize("change", [{"num_channel_initial": 2}, {"name": "unet"}])
 def test_another_backbone_than_the_checkpoints_is_refused(
     trained, tmp_path, caplog, change

@@ -128,10 +128,6 @@ def test_the_dice_of_deepreg_is_replaced_by_its_fast_equal(scales):
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="_build_loss hands DeepReg's scales, which are voxels, on as sigmas_mm",
-)
 def test_the_scales_of_deepregs_dice_stay_voxels_under_any_spacing():
     """Only `multi_scale_dice` has its sigmas in mm."""
     loss = RegistrationLoss(dict(label={"name": "dice", "scales": [2]}), labeled=True)
