@@ -134,18 +134,25 @@ def fit(
     per_epoch = episodes_per_epoch(config, train)
     period = min(options.save_period, options.epochs)
     start = first_epoch * per_epoch
-    model.fit(
-        training_dataset(train, config.seed, options.meta.tasks_per_step, start),
-        steps_per_epoch=per_epoch,
-        initial_epoch=first_epoch,
-        epochs=options.epochs,
-        validation_data=None if valid is None else evaluation_dataset(valid),
-        validation_freq=period,
-        callbacks=[
-            tf.keras.callbacks.TensorBoard(str(folder), write_graph=False),
-            tf.keras.callbacks.CSVLogger(folder / "log.csv", append=start > 0),
-            SaveCheckpoint(folder, period, config.dataset.labeled),
-            Progress(options.epochs * per_epoch, start),
-        ],
-        verbose=0,
-    )
+    log = tf.keras.callbacks.CSVLogger(folder / "log.csv", append=start > 0)
+    # Keras would take the columns from the first epoch, which may have no validation
+    log.keys = model.log_names
+    progress = Progress(options.epochs * per_epoch, start)
+    try:
+        model.fit(
+            training_dataset(train, config.seed, options.meta.tasks_per_step, start),
+            steps_per_epoch=per_epoch,
+            initial_epoch=first_epoch,
+            epochs=options.epochs,
+            validation_data=None if valid is None else evaluation_dataset(valid),
+            validation_freq=period,
+            callbacks=[
+                tf.keras.callbacks.TensorBoard(str(folder), write_graph=False),
+                log,
+                SaveCheckpoint(folder, period, config.dataset.labeled),
+                progress,
+            ],
+            verbose=0,
+        )
+    finally:
+        progress.on_train_end()  # an interruption must not leave the bar open

@@ -77,8 +77,7 @@ class ReptileModel(tf.keras.Model):
         self.adapt_steps = adapt_steps
         self._adapt_optimizer = adapt_optimizer
         self.episode = tf.Variable(0, dtype=tf.int64, trainable=False, name="episode")
-        names = [*loss.names, "meta_step_size", "loss"]
-        names += [f"{kind}_{stage}" for kind in ("loss", "dsc") for stage in STAGES]
+        names = [name.removeprefix("val_") for name in self.log_names]
         self._means = {name: tf.keras.metrics.Mean(name=name) for name in names}
 
     def compile(
@@ -164,6 +163,12 @@ class ReptileModel(tf.keras.Model):
         task = Task(*(data[field][0] for field in Task._fields))
         outputs = self.adapt(task, self.adapt_steps)
         return {name: value[None] for name, value in outputs.items()}
+
+    @property
+    def log_names(self) -> list[str]:
+        """Return what an epoch of training logs, validation included."""
+        valid = [f"val_{kind}_{stage}" for kind in ("loss", "dsc") for stage in STAGES]
+        return ["loss", *self.loss_fn.names, "meta_step_size", *valid]
 
     @property
     def history_names(self) -> list[str]:
