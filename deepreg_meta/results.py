@@ -10,6 +10,7 @@ import tensorflow as tf
 from deepreg_meta import geometry
 from deepreg_meta.dataset.tasks import Case
 from deepreg_meta.evaluate import metric
+from deepreg_meta.evaluate.columns import BASELINE
 from deepreg_meta.evaluate.figure import case_figure
 from deepreg_meta.evaluate.plot import curves
 from deepreg_meta.evaluate.report import (
@@ -23,6 +24,7 @@ from deepreg_meta.layer.warp import sample
 from deepreg_meta.model.registration import locations
 
 STAGES = ("before", "unadapted", "adapted")
+WITHOUT_NETWORK = ("before", BASELINE)
 
 
 @dataclass
@@ -60,20 +62,45 @@ class CaseResult:
         return np.flatnonzero(self.outputs["slices"] > 0)
 
     def ddf(self, stage: str) -> np.ndarray:
-        """Return the field of a stage, zero before registration."""
-        if stage == "before":
+        """Return the field of a stage, zero where no network took part."""
+        if stage in WITHOUT_NETWORK:
             return np.zeros_like(self.outputs["ddf"])
         return self.outputs["ddf" if stage == "adapted" else "ddf_unadapted"]
+
+    @property
+    def seen(self) -> np.ndarray:
+        """1 on the frames that the prediction saw, in a shape that broadcasts."""
+        shape = [1, 1, 1]
+        shape[self.frame_axis] = -1
+        return (self.outputs["slices"] > 0).reshape(shape)
+
+    def alignment(self, stage: str) -> tuple[np.ndarray, np.ndarray]:
+        """
+        Return A (3, 3) and t (3,) of a stage, from fixed to moving voxels.
+
+        The baseline shifts the centroid of the whole moving gland onto that of the
+        fixed gland in the frames seen, axes parallel, a millimetre staying a
+        millimetre; where the frames miss the gland, it is that of all other stages.
+        """
+        own = self.outputs["matrix"], self.outputs["offset"]
+        if stage != BASELINE:
+            return own
+        moving, fixed = (labels[0] for labels in self.case.labels)
+        points = metric.centroid(moving), metric.centroid(fixed * self.seen)
+        if points[0] is None or points[1] is None:
+            return own
+        matrix = np.diag(self.case.fixed_spacing_mm / self.case.moving_spacing_mm)
+        return matrix.astype(np.float32), points[0] - matrix @ points[1]
 
     def warp(self, volume: np.ndarray, stage: str) -> np.ndarray:
         """
         Warp a moving volume to the fixed grid.
 
         :param volume: (m_dim1, m_dim2, m_dim3).
-        :param stage: before, unadapted or adapted.
+        :param stage: before, unadapted, adapted or the baseline.
         :return: (f_dim1, f_dim2, f_dim3).
         """
-        matrix, offset = self.outputs["matrix"], self.outputs["offset"]
+        matrix, offset = (np.float32(part) for part in self.alignment(stage))
         loc = locations(tf.constant(self.ddf(stage)[None]), matrix[None], offset[None])
         return sample(tf.constant(volume[None]), loc).numpy()[0]
 
@@ -94,16 +121,16 @@ def score(result: CaseResult) -> dict[str, np.ndarray]:
     labels = 0 if case.fixed_labels is None else len(case.fixed_labels)
     landmarks = {name: {"case": case.name, "landmark": name} for name in
                  case.label_names[1:labels]}  # fmt: skip
-    for stage in STAGES:
+    for stage in (*STAGES, BASELINE) if labels else STAGES:
         if labels:
             warped[stage] = result.warp(case.labels[0][0], stage)
             row |= _score_gland(result, stage, warped[stage])
             row |= _score_landmarks(result, stage, landmarks)
-        if result.scores_images:
+        if result.scores_images and stage != BASELINE:
             image = result.warp(case.moving_image, stage)
             row[f"mse_{stage}"] = metric.mse(case.fixed_image, image)
             row[f"ncc_{stage}"] = metric.ncc(case.fixed_image, image)
-        if stage != "before":
+        if stage not in WITHOUT_NETWORK:
             folds = metric.fold_statistics(result.ddf(stage))
             row[f"folds_{stage}"] = folds["share_nonpositive"]
             row[f"jacobian_min_{stage}"] = folds["min"]
@@ -117,10 +144,7 @@ def _score_gland(result: CaseResult, stage: str, warped: np.ndarray) -> dict:
     fixed = result.case.labels[1][0]
     scores = {f"dsc_{stage}": metric.dsc(fixed, warped)}
     if result.is_sparse:
-        shape = [1, 1, 1]
-        shape[result.frame_axis] = -1
-        hidden = (result.outputs["slices"] <= 0).reshape(shape)
-        off = metric.dsc_masked(fixed, warped, hidden)
+        off = metric.dsc_masked(fixed, warped, ~result.seen)
         scores[f"dsc_off_frames_{stage}"] = off
     return scores
 
@@ -131,12 +155,13 @@ def _score_landmarks(result: CaseResult, stage: str, rows: dict[str, dict]) -> d
     if not rows:
         return {}
     moving_landmarks, fixed_landmarks = (labels[1:] for labels in case.labels)
+    matrix, offset = result.alignment(stage)
     errors = metric.landmark_errors(
         fixed_landmarks,
         moving_landmarks,
         ddf=result.ddf(stage),
-        A=result.outputs["matrix"],
-        t=result.outputs["offset"],
+        A=matrix,
+        t=offset,
         moving_spacing_mm=case.moving_spacing_mm,
         fixed_spacing_mm=case.fixed_spacing_mm,
         warped_landmarks=np.stack(

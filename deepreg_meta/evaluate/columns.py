@@ -12,6 +12,12 @@ STAGES = {
     "unadapted": "after the network, without adaptation",
     "adapted": "after test-time adaptation",
 }
+# What every result is held against; it needs no network.
+BASELINE = "centroids"
+_DESCRIBED = {
+    **STAGES,
+    BASELINE: "gland centroids aligned, that of the fixed gland from the frames seen",
+}
 _STAGED = {
     "dsc": "Dice of the gland in [0, 1], whole volume",
     "dsc_off_frames": "Dice of the gland in [0, 1], off the sampled frames",
@@ -44,7 +50,7 @@ COLUMNS: dict[str, str] = {
     **{
         stage_column(metric, stage): f"{text}; {when}"
         for metric, text in _STAGED.items()
-        for stage, when in STAGES.items()
+        for stage, when in _DESCRIBED.items()
     },
     "num_landmarks": "landmarks that both images of the case show",
     "num_frames": "frames of the fixed image seen (case: by the prediction)",

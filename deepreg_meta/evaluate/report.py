@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from deepreg_meta.evaluate.columns import (
+    BASELINE,
     COLUMNS,
     STAGES,
     describe_column,
@@ -179,7 +180,10 @@ def _block(
     digits: int,
     scale: float,
 ) -> list[str]:
-    """Two lines, mean +/- SD and median, or none where the metric has no value."""
+    """
+    Two lines, mean +/- SD and median, and one for the baseline where it was scored;
+    none where the metric has no value.
+    """
     found = []
     for stage in stages:
         found.append(summarize(scale * v for v in _sample(rows, metric, stage)))
@@ -194,7 +198,12 @@ def _block(
         )
         first += f"{'-' if not summary['n'] else f'{mean} +/- {sd}':>17}"
         second += f"{'-' if not summary['n'] else median:>17}"
-    return [first, second]
+    lines = [first, second]
+    baseline = summarize(scale * v for v in _sample(rows, metric, BASELINE))
+    if baseline["n"]:
+        mean, sd = (_number(baseline[key], digits) for key in ("mean", "sd"))
+        lines.append(f"{'  centroids aligned':28}{f'{mean} +/- {sd}':>17}")
+    return lines
 
 
 def _lost_line(stages: Sequence[str], landmarks: Sequence[Row]) -> list[str]:

@@ -229,3 +229,27 @@ def test_nominal_spacings_are_reported_in_voxels(case, tmp_path):
         columns = pd.read_csv(tmp_path / name, comment="#").columns
         assert not [c for c in columns if c.endswith("_mm")]
         assert [c for c in columns if c.startswith("tre") and c.endswith("_vox")]
+
+
+def test_the_baseline_lays_the_centroids_on_each_other(case):
+    """Balls: the frames seen, 5, 6 and 8 of axis 1, pull the centroid along it only."""
+    result = make_result(case)
+    score(result)
+    gland = case.fixed_labels[0] * result.seen
+    where = np.argwhere(gland >= 0.5).mean(axis=0)
+    matrix, offset = result.alignment("centroids")
+    np.testing.assert_array_equal(matrix, np.eye(3))
+    found = matrix @ where + offset
+    np.testing.assert_allclose(found, [6 + 3, 6 + 1, 5 + 3], atol=1e-5)
+    assert where[0] == pytest.approx(6) and where[2] == pytest.approx(5)
+    assert abs(where[1] - 6) > 0.05
+    # a shift along axis 1 alone remains, of the bias times its side of 2 mm
+    error = 2 * abs(where[1] - 6)
+    assert result.landmark_rows[0]["tre_centroids_mm"] == pytest.approx(error, abs=1e-4)
+    assert result.case_row["dsc_centroids"] > result.case_row["dsc_before"]
+
+
+def test_frames_that_miss_the_gland_leave_the_baseline_unaligned(case):
+    result = make_result(case)
+    result.outputs["slices"] = np.eye(FIXED[1], dtype=np.float32)[0]
+    assert result.alignment("centroids")[1] is result.outputs["offset"]

@@ -132,3 +132,15 @@ def test_a_stage_without_any_value_has_no_column():
 def test_the_terminal_refuses_another_unit():
     with pytest.raises(ValueError, match="got 'cm'"):
         report.format_terminal(CASES, unit="cm")
+
+
+def test_the_terminal_shows_the_baseline_below_its_metric():
+    rows = [
+        {"case": f"c{i}", "dsc_before": 0.5, "dsc_adapted": 0.9, "dsc_centroids": dsc}
+        for i, dsc in enumerate((0.7, 0.8))
+    ]
+    lines = report.format_terminal(rows).splitlines()
+    index = next(i for i, line in enumerate(lines) if "centroids aligned" in line)
+    assert lines[index].split()[-3:] == ["0.750", "+/-", "0.071"]
+    assert lines[index - 2].startswith("Dice")
+    assert all(len(line) <= 80 for line in lines)
