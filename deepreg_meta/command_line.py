@@ -176,7 +176,7 @@ def run(call: Callable[[], object], closing: str) -> int:
     logging.getLogger("absl").setLevel(logging.ERROR)
     try:
         result = call()
-    except (ValueError, FileNotFoundError, ImportError) as err:
+    except (ValueError, OSError, ImportError) as err:
         if os.environ.get("DEEPREG_META_DEBUG"):
             raise
         logger.error("%s", err)
@@ -197,5 +197,13 @@ def new_run_folder(log_root: str, log_dir: str, names: Sequence[str] = ()) -> Pa
     :param log_root: folder of all runs, ~ expanded.
     :param log_dir: name of the run; "" is the time.
     :param names: parts below it.
+    :raises ValueError: when it cannot be made there.
     """
+    root = Path(log_root).expanduser().absolute()
+    existing = next(path for path in (root, *root.parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise ValueError(
+            f"--log_root: expected a folder to write to, got {log_root}, but "
+            f"{existing} is not writable or not a folder."
+        )
     return Path(log_root).expanduser().joinpath(log_dir or time_stamp(), *names)

@@ -73,6 +73,12 @@ def meta_train(
     :raises ValueError: for data or a checkpoint that does not fit, before training.
     """
     checkpoint = newest_checkpoint(ckpt_path) if ckpt_path else ""
+    folder = new_run_folder(log_root, log_dir)
+    if not checkpoint and list(folder.glob("save/*.index")):
+        raise ValueError(
+            f"--log_dir: {folder} holds a run already. Continue it with --ckpt_path "
+            f"{folder}, or choose another name."
+        )
     cases = open_cases(config, ("train", "valid"))
     if cases["train"] is None:
         raise ValueError(
@@ -92,7 +98,6 @@ def meta_train(
                 f"--ckpt_path: {checkpoint} has had {first_epoch} epochs already, and "
                 f"train.epochs is {epochs}. Raise it, or use --max_epochs."
             )
-    folder = new_run_folder(log_root, log_dir)
     folder.mkdir(parents=True, exist_ok=True)
     config.dump(folder / "config.yaml", header=_provenance(checkpoint))
     fit(model, config, cases, folder, first_epoch)

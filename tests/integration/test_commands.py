@@ -150,6 +150,15 @@ def test_a_finished_run_cannot_be_continued(trained, logs, caplog):
     assert not (logs / "none").exists()
 
 
+def test_a_folder_that_holds_a_run_is_not_trained_into(trained, files, logs, caplog):
+    """Its checkpoints and its best score belong to another training."""
+    before = sorted(path.name for path in trained.rglob("*"))
+    words = ["--config", *files, "--log_root", str(logs), "--log_dir", trained.name]
+    assert train.main(words) == 2
+    assert "holds a run already" in caplog.text and "--ckpt_path" in caplog.text
+    assert sorted(path.name for path in trained.rglob("*")) == before
+
+
 # ---- prediction ----
 
 
