@@ -118,8 +118,9 @@ def _check_values(label: np.ndarray, indices: Mapping[str, int] | None) -> list[
         if label.min() >= 0 and label.max() <= 1:
             return []
         rule = "expected values in [0, 1]"
-        fix = "Declare the integers of an index map as in `dataset.labels: {gland: 1}`."
         wrong = np.unique(label)
+        example = f"dataset.labels: {{gland: {np.abs(wrong).max():g}}}"
+        fix = f"Declare the integers of an index map, as in `{example}`."
     else:
         wrong = np.setdiff1d(label, [0, *indices.values()])
         if not wrong.size:
