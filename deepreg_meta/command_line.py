@@ -199,11 +199,12 @@ def new_run_folder(log_root: str, log_dir: str, names: Sequence[str] = ()) -> Pa
     :param names: parts below it.
     :raises ValueError: when it cannot be made there.
     """
-    root = Path(log_root).expanduser().absolute()
-    existing = next(path for path in (root, *root.parents) if path.exists())
+    folder = Path(log_root).expanduser().joinpath(log_dir or time_stamp(), *names)
+    absolute = folder.absolute()
+    existing = next(path for path in (absolute, *absolute.parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise ValueError(
-            f"--log_root: expected a folder to write to, got {log_root}, but "
+            f"--log_root, --log_dir: expected a folder to write to, got {folder}, but "
             f"{existing} is not writable or not a folder."
         )
-    return Path(log_root).expanduser().joinpath(log_dir or time_stamp(), *names)
+    return folder

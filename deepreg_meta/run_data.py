@@ -4,7 +4,7 @@ import logging
 
 from tqdm import tqdm
 
-from deepreg_meta.config import RunConfig
+from deepreg_meta.config import ConfigError, RunConfig, check_paths
 from deepreg_meta.dataset import phantom
 from deepreg_meta.dataset.tasks import CaseSet, load_case_set
 
@@ -56,8 +56,17 @@ def open_cases(config: RunConfig, modes: tuple[str, ...]) -> dict[str, CaseSet |
     :param config: of the run.
     :param modes: of train, valid, test.
     :return: the cases by mode; None for a split without a folder.
-    :raises ValueError: with all problems of a split together.
+    :raises ValueError: with what is missing of all splits together, or with all
+        problems of the files of a split.
     """
+    problems: list[str] = []
+    for mode in modes:
+        try:
+            check_paths(config, mode)
+        except ConfigError as err:
+            problems += err.problems
+    if problems:
+        raise ConfigError(problems)
     root = phantom_folder(config) if config.uses_phantom else None
     cases: dict[str, CaseSet | None] = {}
     for mode in modes:

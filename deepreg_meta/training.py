@@ -17,6 +17,7 @@ from deepreg_meta.dataset.pipeline import evaluation_dataset, training_dataset
 from deepreg_meta.dataset.tasks import CaseSet
 from deepreg_meta.model.build import build_optimizer
 from deepreg_meta.model.reptile import ReptileModel
+from deepreg_meta.registered import check_registered
 from deepreg_meta.run_data import open_cases
 
 logger = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ def meta_train(
     :return: folder of the run.
     :raises ValueError: for data or a checkpoint that does not fit, before training.
     """
+    check_registered(config)
     checkpoint = newest_checkpoint(ckpt_path) if ckpt_path else ""
     folder = new_run_folder(log_root, log_dir)
     if not checkpoint and list(folder.glob("save/*.index")):
@@ -92,13 +94,20 @@ def meta_train(
     if checkpoint:
         restore_model(model, checkpoint, weights_only=False)
         first_epoch = epoch_of(checkpoint)
-        logger.info("Continuing from %s.", checkpoint)
         if first_epoch >= epochs:
             raise ValueError(
                 f"--ckpt_path: {checkpoint} has had {first_epoch} epochs already, and "
                 f"train.epochs is {epochs}. Raise it, or use --max_epochs."
             )
+        logger.info(
+            "Continuing from %s: episode %d of %d, meta step size %.3g.",
+            checkpoint,
+            model.episode.numpy(),
+            epochs * per_epoch,
+            model.meta_step_size().numpy(),
+        )
     folder.mkdir(parents=True, exist_ok=True)
+    logger.info("The run is written to %s.", folder)
     config.dump(folder / "config.yaml", header=_provenance(checkpoint))
     fit(model, config, cases, folder, first_epoch)
     for split in cases.values():

@@ -192,5 +192,7 @@ def test_native_notes_are_held_back_unless_something_fails(capfd, monkeypatch):
 
 def test_a_log_root_that_is_a_file_is_refused_by_name(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match=r"--log_root: expected a folder to write to"):
+    with pytest.raises(
+        ValueError, match=r"--log_root, --log_dir: expected a folder to"
+    ):
         cli.new_run_folder(str(tmp_path / "file" / "below"), "run")

@@ -100,3 +100,12 @@ def test_every_file_is_checked_before_anything_starts(tmp_path, cache):
     with pytest.raises(ValueError, match="dataset.dir.train .*2 problems") as error:
         open_cases(load(tmp_path), ("test", "train"))
     assert all(str(path) in str(error.value) for path in paths)
+
+
+def test_missing_folders_of_all_splits_are_named_together(tmp_path):
+    folders = {mode: str(tmp_path / mode) for mode in ("train", "valid", "test")}
+    with pytest.raises(ValueError) as caught:
+        open_cases(load(tmp_path, dir=folders), ("train", "valid"))
+    for mode in ("train", "valid"):
+        assert f"dataset.dir.{mode}" in str(caught.value)
+    assert "dataset.dir.test" not in str(caught.value)
