@@ -100,7 +100,7 @@ class CaseResult:
         :param stage: before, unadapted, adapted or the baseline.
         :return: (f_dim1, f_dim2, f_dim3).
         """
-        matrix, offset = (np.float32(part) for part in self.alignment(stage))
+        matrix, offset = (part.astype(np.float32) for part in self.alignment(stage))
         loc = locations(tf.constant(self.ddf(stage)[None]), matrix[None], offset[None])
         return sample(tf.constant(volume[None]), loc).numpy()[0]
 

@@ -30,7 +30,7 @@ def task_arrays(case: Case, num_labels_max: int) -> dict[str, np.ndarray]:
         fixed_image=case.fixed_image,
         moving_labels=pad(case.moving_labels),
         fixed_labels=pad(case.fixed_labels),
-        num_labels=np.int32(num_labels),
+        num_labels=np.array(num_labels, np.int32),
         moving_affine=case.moving_affine.astype(np.float32),
         fixed_affine=case.fixed_affine.astype(np.float32),
         moving_spacing=case.moving_spacing_mm.astype(np.float32),

@@ -124,7 +124,7 @@ def case_figure(
         label_axes(grid[row], plane, unit)
     _draw_legend(figure, labels, bool(lines[0]))
     bar = figure.colorbar(colours, cax=grid[-1][6], label=f"displacement ({unit})")
-    bar.outline.set_linewidth(0.5)
+    bar.ax.spines["outline"].set_linewidth(0.5)
     return save_figure(figure, path)
 
 

@@ -32,7 +32,7 @@ class Slice:
 
     axis: int
     index: int
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     spacing: tuple[float, ...]
 
     @property
@@ -71,7 +71,7 @@ class Slice:
 
 
 def choose_planes(
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
     spacing: Sequence[float] | NDArray,
     label: NDArray | None,
 ) -> list[Slice]:
