@@ -60,7 +60,6 @@ def _load_deepreg_model(config: RunConfig, checkpoint: str) -> ReptileModel:
         config=dict(
             train,
             meta=dict(base=config.method),
-            preprocess={},
             align=dict(mode="corner"),
             adapt=adapt,
             stretch=True,
@@ -108,6 +107,11 @@ def adapt_and_predict(
     :return: the folder.
     :raises ValueError: for data or a checkpoint that cannot be used.
     """
+    if folder.exists() and not (folder / "metrics.csv").exists():
+        raise ValueError(
+            f"--log_dir: {folder} exists and holds no results that could be replaced, "
+            "such as TensorBoard's files of a training. Choose another name."
+        )
     cases = open_cases(config, (mode,))[mode]
     if cases is None:
         raise ValueError(

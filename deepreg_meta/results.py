@@ -257,15 +257,13 @@ def _draw(
 
 def _step_rows(result: CaseResult, names: list[str]) -> list[dict]:
     """Turn the history of an adaptation into documented rows."""
-    keys = {"total": "loss", "tre_vox": "tre_mm"}
-    fixed = {"total", "tre_vox", "dsc", "num_frames"}
+    keys = {"total": "loss"}
+    fixed = {"total", "tre_mm", "dsc", "num_frames"}
     keys |= {name: f"loss_{name}" for name in names if name not in fixed}
-    spacing = float(np.mean(result.case.moving_spacing_mm))
     rows = []
     for step, values in enumerate(result.outputs["history"]):
         row: dict[str, Any] = {"case": result.case.name, "step": step}
         row |= {keys.get(n, n): float(v) for n, v in zip(names, values, strict=True)}
-        row["tre_mm"] *= spacing
         rows.append(row)
     return rows
 

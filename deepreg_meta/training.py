@@ -163,7 +163,7 @@ def fit(
             callbacks=[
                 tf.keras.callbacks.TensorBoard(str(folder), write_graph=False),
                 log,
-                SaveCheckpoint(folder, period, config.dataset.labeled),
+                SaveCheckpoint(folder, period, model.loss_fn.uses_label),
                 progress,
             ],
             verbose=0,

@@ -68,8 +68,9 @@ class SaveCheckpoint(tf.keras.callbacks.Callback):
     """
     Save `save/ckpt-<epoch>` every few epochs and at the end, and the best one apart.
 
-    The best is the one whose adapted validation figure is best: Dice where there are
-    labels, else the loss; it lies in `best`, beside the figure that chose it.
+    The best is the one whose adapted validation figure is best: Dice where the training
+    uses labels, else the loss, so that labels for scoring choose nothing; it lies in
+    `best`, beside the figure that chose it.
     """
 
     def __init__(self, log_dir: str | Path, period: int, labeled: bool) -> None:

@@ -17,8 +17,7 @@ class FineTune(tf.keras.callbacks.Callback):
 
     `ReptileModel.predict_step` adapts and restores; this callback chooses the number of
     steps, times every pair, records its history, and makes sure that the weights are
-    the same, bit for bit, before and after. The other way round, weights that are to
-    change must not be used with it.
+    the same, bit for bit, before and after.
 
     Example::
 

@@ -31,20 +31,18 @@ def _augmentations(config: dict) -> dict[str, dict]:
     return {entry["name"]: entry for entry in entries}
 
 
-def draw_options(config: dict, batch_size: int, labeled: bool) -> DrawOptions:
+def draw_options(config: dict, batch_size: int) -> DrawOptions:
     """
     Read how mini-batches are drawn.
 
     :param config: DeepReg's `train` section, with `align` and `adapt` beside `meta`.
     :param batch_size: mini-batch of one inner step.
-    :param labeled: whether the data has labels.
     """
     augmentations = _augmentations(config)
     sparse = augmentations.get("sparse_frames")
     align = config.get("align") or {}
-    mode = align.get("mode", "centroid" if labeled else "center")
     return DrawOptions(
-        align=mode,
+        align=align.get("mode", "center"),
         align_label=align.get("label", 0),
         frames=tuple(sparse["frames"]) if sparse else None,
         frame_axis=sparse["axis"] if sparse else 0,
@@ -85,7 +83,7 @@ def build_reptile(
     del index_size, num_devices
     meta, adapt = config.get("meta", {}), config.get("adapt", {})
     loss = RegistrationLoss(config["loss"], labeled)
-    options = draw_options(config, batch_size, labeled)
+    options = draw_options(config, batch_size)
     frames = adapt.get("frames") or options.frames
     if adapt.get("schedule", "sweep") == "all" and frames is not None:
         frames = (frames[1], frames[1])

@@ -173,7 +173,7 @@ class ReptileModel(tf.keras.Model):
     @property
     def history_names(self) -> list[str]:
         """Return the columns of the history of an adaptation."""
-        return [*self.loss_fn.names, "total", "num_frames", "dsc", "tre_vox"]
+        return [*self.loss_fn.names, "total", "num_frames", "dsc", "tre_mm"]
 
     def adapt(self, task: Task, num_steps: int) -> dict[str, tf.Tensor]:
         """
@@ -291,7 +291,7 @@ def _landmarks(task: Task) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
 
 def _score(task: Task, points: tuple, batch: Batch, ddf: tf.Tensor) -> tf.Tensor:
     """
-    Return hard Dice of the whole first label and the RMS landmark error in voxels.
+    Return hard Dice of the whole first label and the RMS landmark error in mm.
 
     Scores only: no gradient runs through them and no update sees them.
 
@@ -311,6 +311,7 @@ def _score(task: Task, points: tuple, batch: Batch, ddf: tf.Tensor) -> tf.Tensor
     fixed_points, moving_points, present = points
     mapped = fixed_points + sample(ddf, fixed_points[None], boundary="border")[0]
     mapped = tf.linalg.matvec(batch.matrix[0], mapped) + batch.offset[0]
-    square = tf.reduce_sum((mapped - moving_points) ** 2, axis=1)
+    distance = (mapped - moving_points) * task.moving_spacing
+    square = tf.reduce_sum(distance**2, axis=1)
     mean_square = tf.reduce_sum(square * present) / tf.reduce_sum(present)
     return tf.stack([dsc, tf.sqrt(mean_square)])

@@ -233,18 +233,28 @@ def test_no_step_leaves_the_unadapted_prediction(trained, predicted, logs):
     assert not list((logs / "plain").rglob("figure.png"))
 
 
+def test_files_that_are_no_results_are_not_replaced(trained, logs, caplog):
+    """`logs/first/train` holds TensorBoard's files of the training."""
+    before = sorted((trained / "train").iterdir())
+    words = ["-k", str(trained), "-m", "train", "--log_root", str(logs)]
+    assert predict.main([*words, "-l", trained.name]) == 2
+    assert "holds no results that could be replaced" in caplog.text
+    assert sorted((trained / "train").iterdir()) == before and before
+
+
 def test_results_are_replaced_as_a_whole(trained, predicted, logs):
     """A stale file of an earlier call does not survive, and no working folder."""
     (predicted / "stale.txt").write_text("old")
     kept = predicted.parent.with_name("again") / "test"
     kept.mkdir(parents=True)
-    (kept / "stale.txt").write_text("old")
+    for name in ("stale.txt", "metrics.csv"):
+        (kept / name).write_text("old")
     arguments = ["-k", str(trained), "-m", "test", "--no_nifti", "--no_png"]
     with without_xla():
         status = predict.main([*arguments, "--log_root", str(logs), "-l", "again"])
     assert status == 0
     assert not (kept / "stale.txt").exists()
-    assert (kept / "metrics.csv").is_file()
+    assert (kept / "metrics.csv").read_text() != "old"
     assert [path.name for path in kept.parent.iterdir()] == ["test"]
 
 

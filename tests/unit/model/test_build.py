@@ -39,7 +39,7 @@ def test_every_option_of_drawing_is_read():
         adapt=dict(labels=[1, 0]),
         stretch=True,
     )
-    assert draw_options(config, batch_size=4, labeled=True) == DrawOptions(
+    assert draw_options(config, batch_size=4) == DrawOptions(
         align="sections",
         align_label=2,
         frames=(2, 5),
@@ -54,10 +54,10 @@ def test_every_option_of_drawing_is_read():
 
 def test_without_augmentation_nothing_is_augmented():
     """DeepReg itself augments when the key is missing; its `affine` has scale 0.1."""
-    plain = draw_options({}, batch_size=1, labeled=False)
+    plain = draw_options({}, batch_size=1)
     assert (plain.affine_scale, plain.frames, plain.align) == (0.0, None, "center")
     single = dict(preprocess=dict(data_augmentation={"name": "affine"}))
-    assert draw_options(single, 1, True).affine_scale == 0.1
+    assert draw_options(single, 1).affine_scale == 0.1
 
 
 def test_the_registry_builds_the_model_of_a_configuration():

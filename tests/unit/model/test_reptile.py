@@ -370,9 +370,10 @@ def test_the_history_holds_losses_dice_and_landmark_error_of_every_step():
     model = make_model(align="corner", optimizer=ADAM)
     for variable in model.network.weights:
         variable.assign(tf.zeros_like(variable))
-    task = make_task(0)
+    spacing = [1.0, 2.0, 0.5]  # anisotropic: each axis has its own millimetres
+    task = make_task(0)._replace(moving_spacing=tf.constant(spacing))
     assert model.history_names == [
-        "label", "regularization", "total", "num_frames", "dsc", "tre_vox"
+        "label", "regularization", "total", "num_frames", "dsc", "tre_mm"
     ]  # fmt: skip
     history = model.adapt(task, 4)["history"].numpy()
 
@@ -387,7 +388,7 @@ def test_the_history_holds_losses_dice_and_landmark_error_of_every_step():
     assert 0 < dsc < 1
     np.testing.assert_allclose(history[0, 4], dsc, rtol=1e-5)
     errors = [
-        np.subtract(ndimage.center_of_mass(m), ndimage.center_of_mass(f))
+        np.subtract(ndimage.center_of_mass(m), ndimage.center_of_mass(f)) * spacing
         for m, f in zip(moving[1:], fixed[1:], strict=True)
     ]
     tre = np.sqrt(np.mean(np.sum(np.square(errors), axis=1)))
