@@ -6,12 +6,13 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepreg_meta import __version__
+from deepreg_meta.results.outputs import TRANSFORM_FORMATS, Outputs
 
 if TYPE_CHECKING:
     from deepreg_meta.config import RunConfig
@@ -67,6 +68,20 @@ def add_common_arguments(
         help="Configuration files, merged left to right."
         + ("" if config_required else " Default: the one saved with the run."),
     )
+    add_device_arguments(parser)
+    parser.add_argument(
+        "--log_root", default="logs", help="Folder of all runs. Default: logs."
+    )
+    parser.add_argument(
+        "--log_dir",
+        "-l",
+        default="",
+        help="Name of the folder of this run, below log_root. Default: the time.",
+    )
+
+
+def add_device_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --gpu and --gpu_allow_growth."""
     parser.add_argument(
         "--gpu",
         "-g",
@@ -83,15 +98,125 @@ def add_common_arguments(
         type=parse_bool,
         help="Take GPU memory as needed instead of all of it.",
     )
+
+
+def read_steps(text: str) -> int:
+    """
+    Read --adapt-steps.
+
+    :param text: of the command line.
+    :raises argparse.ArgumentTypeError: for anything but an integer >= 0.
+    """
+    try:
+        steps = int(text)
+    except ValueError:
+        steps = -1
+    if steps < 0:
+        raise argparse.ArgumentTypeError(f"expected an integer >= 0, got {text!r}")
+    return steps
+
+
+def read_seconds(text: str) -> float:
+    """
+    Read --adapt-seconds.
+
+    :param text: of the command line.
+    :raises argparse.ArgumentTypeError: for anything but a number > 0.
+    """
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number > 0, got {text!r}")
+    return seconds
+
+
+def add_adapt_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --adapt-steps and --adapt-seconds, of which one may be given."""
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument(
+        "--adapt-steps",
+        "--adapt_steps",
+        type=read_steps,
+        default=None,
+        metavar="N",
+        help="Updates of test-time adaptation for each pair; 0 is plain prediction. "
+        "Default: adapt.steps of the configuration, else 0.",
+    )
+    either.add_argument(
+        "--adapt-seconds",
+        "--adapt_seconds",
+        type=read_seconds,
+        default=None,
+        metavar="T",
+        help="As many updates as fit into T seconds, compilation not counted; the "
+        "best weights on the way are kept. Example: 2.5",
+    )
+
+
+def add_output_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what is written of a pair: transforms, volumes, figure."""
     parser.add_argument(
-        "--log_root", default="logs", help="Folder of all runs. Default: logs."
+        "--transform-format",
+        "--transform_format",
+        nargs="+",
+        choices=TRANSFORM_FORMATS,
+        default=["h5"],
+        metavar="FORMAT",
+        help="Of the transform, some of: h5 (ITK transform), nifti (displacement field "
+        "in mm), deepreg and learn2reg (displacements in voxels). Default: h5.",
     )
     parser.add_argument(
-        "--log_dir",
-        "-l",
-        default="",
-        help="Name of the folder of this run, below log_root. Default: the time.",
+        "--inverse",
+        action="store_true",
+        help="Write the inverse transform too, and how exact it is.",
     )
+    parser.add_argument("--save_nifti", dest="save_nifti", action="store_true")
+    parser.add_argument(
+        "--no_nifti",
+        dest="save_nifti",
+        action="store_false",
+        help="Do not write warped images, warped labels and transforms.",
+    )
+    parser.add_argument("--save_png", dest="save_png", action="store_true")
+    parser.add_argument(
+        "--no_png", dest="save_png", action="store_false", help="Do not draw figures."
+    )
+    parser.set_defaults(save_nifti=True, save_png=True)
+
+
+def read_outputs(parsed: argparse.Namespace) -> Outputs:
+    """
+    Return what is written of a pair.
+
+    :param parsed: with the arguments of `add_output_arguments`.
+    """
+    return Outputs(
+        volumes=parsed.save_nifti,
+        formats=tuple(parsed.transform_format) if parsed.save_nifti else (),
+        inverse=parsed.inverse,
+        figure=parsed.save_png is not False,
+    )
+
+
+def check_files(files: Mapping[str, str | Sequence[str] | None]) -> None:
+    """
+    Check that files are there, before TensorFlow takes its seconds to start.
+
+    :param files: path, paths or None, by the flag that names them.
+    :raises FileNotFoundError: naming every missing one.
+    """
+    missing = []
+    for flag, given in files.items():
+        paths = [given] if isinstance(given, str) else list(given or ())
+        missing += [
+            f"{flag}: expected a file, found none: {path}"
+            for path in paths
+            if not Path(path).expanduser().is_file()
+        ]
+    if missing:
+        raise FileNotFoundError("\n".join(missing))
 
 
 def time_stamp() -> str:
@@ -190,13 +315,19 @@ def run(call: Callable[[], object], closing: str) -> int:
     return 0
 
 
-def new_run_folder(log_root: str, log_dir: str, names: Sequence[str] = ()) -> Path:
+def new_run_folder(
+    log_root: str,
+    log_dir: str,
+    names: Sequence[str] = (),
+    flags: str = "--log_root, --log_dir",
+) -> Path:
     """
     Name the folder of a run; it is made when the first file is written.
 
     :param log_root: folder of all runs, ~ expanded.
     :param log_dir: name of the run; "" is the time.
     :param names: parts below it.
+    :param flags: that name the folder, for the message.
     :raises ValueError: when it cannot be made there.
     """
     folder = Path(log_root).expanduser().joinpath(log_dir or time_stamp(), *names)
@@ -204,7 +335,7 @@ def new_run_folder(log_root: str, log_dir: str, names: Sequence[str] = ()) -> Pa
     existing = next(path for path in (absolute, *absolute.parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise ValueError(
-            f"--log_root, --log_dir: expected a folder to write to, got {folder}, but "
-            f"{existing} is not writable or not a folder."
+            f"{flags}: expected a folder to write to, got {folder}, but {existing} is "
+            "not writable or not a folder."
         )
     return folder

@@ -13,20 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepreg_meta import command_line as cli
+from deepreg_meta.results.outputs import Outputs
 
 if TYPE_CHECKING:
     from deepreg_meta.config import RunConfig
-
-
-def _steps(text: str) -> int:
-    """Read --adapt-steps."""
-    try:
-        steps = int(text)
-    except ValueError:
-        steps = -1
-    if steps < 0:
-        raise argparse.ArgumentTypeError(f"expected an integer >= 0, got {text!r}")
-    return steps
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -51,15 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
         choices=("train", "valid", "test"),
         help="Split to register.",
     )
-    parser.add_argument(
-        "--adapt-steps",
-        "--adapt_steps",
-        type=_steps,
-        default=None,
-        metavar="N",
-        help="Updates of test-time adaptation for each pair; 0 is plain prediction. "
-        "Default: adapt.steps of the configuration, else 0.",
-    )
+    cli.add_adapt_arguments(parser)
     parser.add_argument(
         "--batch_size",
         "-b",
@@ -74,21 +56,8 @@ def build_parser() -> argparse.ArgumentParser:
         default="all",
         help="As in DeepReg, which does not use it.",
     )
-    parser.add_argument("--save_nifti", dest="save_nifti", action="store_true")
-    parser.add_argument(
-        "--no_nifti",
-        dest="save_nifti",
-        action="store_false",
-        help="Do not write warped images, warped labels and fields.",
-    )
-    parser.add_argument("--save_png", dest="save_png", action="store_true")
-    parser.add_argument(
-        "--no_png",
-        dest="save_png",
-        action="store_false",
-        help="Do not draw figures (default for DeepReg's own prediction).",
-    )
-    parser.set_defaults(save_nifti=True, save_png=None)
+    cli.add_output_arguments(parser)
+    parser.set_defaults(save_png=None)  # DeepReg's own prediction draws on request
     return parser
 
 
@@ -96,13 +65,14 @@ def predict(
     ckpt_path: str,
     mode: str,
     adapt_steps: int | None = None,
+    adapt_seconds: float | None = None,
     gpu: str | None = None,
     gpu_allow_growth: bool = False,
     batch_size: int = 1,
     log_dir: str = "",
     log_root: str = "logs",
     config_path: str | Sequence[str] = (),
-    save_nifti: bool = True,
+    outputs: Outputs | None = None,
     save_png: bool | None = None,
 ) -> Path:
     """
@@ -111,14 +81,15 @@ def predict(
     :param ckpt_path: checkpoint, or folder of a run.
     :param mode: train, valid or test.
     :param adapt_steps: updates for each pair; None follows the configuration.
+    :param adapt_seconds: take as many updates as fit into this time instead.
     :param gpu: GPU indices, such as "0,1"; "" the CPU; None all visible GPUs.
     :param gpu_allow_growth: take GPU memory as needed.
     :param batch_size: of DeepReg's own prediction.
     :param log_dir: name of the folder of results; "" is the time.
     :param log_root: folder of all runs.
     :param config_path: YAML files instead of the one saved with the run.
-    :param save_nifti: write images, labels and fields.
-    :param save_png: draw figures; None does so but for DeepReg's own prediction.
+    :param outputs: which files are written of a pair; None is the default.
+    :param save_png: let DeepReg's own prediction draw figures.
     :return: folder of the results.
     :raises ValueError: for a configuration, data or checkpoint that cannot be used.
     :raises FileNotFoundError: for a missing file.
@@ -131,7 +102,9 @@ def predict(
     overrides = None if adapt_steps is None else {"adapt": {"steps": adapt_steps}}
     config = load_config(list(config_path) or [str(saved)], overrides)
     cli.prepare_tensorflow(gpu, gpu_allow_growth)
-    if not config.is_reptile and config.adapt.steps == 0:
+    outputs = outputs or Outputs()
+    is_plain = config.adapt.steps == 0 and adapt_seconds is None
+    if not config.is_reptile and is_plain:
         return _predict_with_deepreg(
             config,
             checkpoint,
@@ -141,15 +114,13 @@ def predict(
             batch_size=batch_size,
             log_dir=log_dir or cli.time_stamp(),
             log_root=log_root,
-            save_nifti=save_nifti,
+            save_nifti=outputs.volumes,
             save_png=bool(save_png),
         )
     from deepreg_meta.prediction import adapt_and_predict
 
     folder = cli.new_run_folder(log_root, log_dir, (mode,))
-    return adapt_and_predict(
-        config, checkpoint, mode, folder, save_nifti, save_png is not False
-    )
+    return adapt_and_predict(config, checkpoint, mode, folder, outputs, adapt_seconds)
 
 
 def _predict_with_deepreg(
@@ -180,9 +151,10 @@ def main(args: Sequence[str] | None = None) -> int:
     :return: exit status.
     """
     parsed = build_parser().parse_args(args)
-    options = vars(parsed)
-    options.pop("sample_label")
-    return cli.run(lambda: predict(**options), "The results are in {}")
+    outputs = cli.read_outputs(parsed)
+    taken = ("sample_label", "save_nifti", "transform_format", "inverse")
+    options = {name: v for name, v in vars(parsed).items() if name not in taken}
+    return cli.run(lambda: predict(**options, outputs=outputs), "The results are in {}")
 
 
 if __name__ == "__main__":

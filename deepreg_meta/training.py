@@ -1,5 +1,6 @@
 """Meta-train a model from a validated configuration."""
 
+import json
 import logging
 from importlib import metadata
 from pathlib import Path
@@ -13,6 +14,7 @@ from deepreg_meta.callback.progress import Progress
 from deepreg_meta.checkpoint_path import epoch_of, newest_checkpoint
 from deepreg_meta.command_line import new_run_folder
 from deepreg_meta.config import RunConfig
+from deepreg_meta.dataset.describe import describe_cases
 from deepreg_meta.dataset.pipeline import evaluation_dataset, training_dataset
 from deepreg_meta.dataset.tasks import CaseSet
 from deepreg_meta.model.build import build_optimizer
@@ -21,6 +23,8 @@ from deepreg_meta.registered import check_registered
 from deepreg_meta.run_data import open_cases
 
 logger = logging.getLogger(__name__)
+
+DATA_FILE = "data.json"  # what the training images looked like
 
 
 def episodes_per_epoch(config: RunConfig, cases: CaseSet) -> int:
@@ -109,6 +113,8 @@ def meta_train(
     folder.mkdir(parents=True, exist_ok=True)
     logger.info("The run is written to %s.", folder)
     config.dump(folder / "config.yaml", header=_provenance(checkpoint))
+    text = json.dumps(describe_cases(cases["train"]), indent=1)
+    (folder / DATA_FILE).write_text(f"{text}\n", encoding="utf-8")
     fit(model, config, cases, folder, first_epoch)
     for split in cases.values():
         if split is not None:

@@ -73,7 +73,8 @@ def make_task(seed: int = 0, num_labels: int = 3, labeled: bool = True) -> Task:
 
 def stack_tasks(*tasks: Task) -> dict[str, tf.Tensor]:
     """:return: one element of a dataset: the fields with a leading axis of tasks."""
-    return {name: tf.stack([getattr(t, name) for t in tasks]) for name in Task._fields}
+    given = [name for name in Task._fields if getattr(tasks[0], name) is not None]
+    return {name: tf.stack([getattr(t, name) for t in tasks]) for name in given}
 
 
 def model_config(

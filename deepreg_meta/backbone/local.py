@@ -146,6 +146,11 @@ class LocalNetNorm(LocalNet):
         self.initial_kernel_size = initial_kernel_size
         self._norm_factory = factory
 
+    @property
+    def is_same_in_training(self) -> bool:
+        """Whether training and prediction compute the same from the same weights."""
+        return self.normalization != "moving"
+
     def get_config(self) -> dict:
         """Return the arguments that build an equal backbone."""
         config = super().get_config()

@@ -3,11 +3,13 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 import numpy as np
 import tensorflow as tf
 
 from deepreg_meta import weights
+from deepreg_meta.model.adaptation import AdaptPlan
 from deepreg_meta.model.reptile import ReptileModel
 
 
@@ -29,18 +31,27 @@ class FineTune(tf.keras.callbacks.Callback):
 
     def __init__(
         self,
-        steps: int,
+        steps: int = 0,
+        seconds: float | None = None,
+        keep: Literal["last", "best"] = "last",
         on_pair: Callable[[int, dict[str, np.ndarray], float], None] | None = None,
     ) -> None:
         """
         :param steps: updates for each pair, N >= 0; 0 predicts without adaptation.
+        :param seconds: take as many updates as fit into this time instead.
+        :param keep: predict with the last weights, or with the best by their loss.
         :param on_pair: called with the index of a pair, its outputs and its seconds.
-        :raises ValueError: for a negative number of steps.
+        :raises ValueError: for a negative number of steps, a time that is not > 0, or
+            another choice of weights.
         """
         super().__init__()
         if steps < 0:
             raise ValueError(f"adapt.steps: expected an integer >= 0, got {steps}.")
-        self.steps = steps
+        if seconds is not None and not 0 < seconds < float("inf"):
+            raise ValueError(f"adapt seconds: expected a number > 0, got {seconds}.")
+        if keep not in ("last", "best"):
+            raise ValueError(f"adapt.keep: expected last or best, got {keep!r}.")
+        self.plan = AdaptPlan(steps, seconds, keep)
         self.histories: list[np.ndarray] = []
         self.seconds: list[float] = []
         self._on_pair = on_pair
@@ -54,22 +65,37 @@ class FineTune(tf.keras.callbacks.Callback):
 
         :param model: its meta-weights are kept.
         """
-        steps = model.adapt_steps
+        plan = model.adapt_plan
         start = [variable.numpy() for variable in model.network.weights]
         try:
             yield
         finally:
-            model.adapt_steps = steps
-            model.predict_function = None  # it was traced for our number of steps
+            model.adapt_plan = plan
             if not weights.equal(start, model.network.weights):
                 weights.restore(model.network.weights, start)
 
+    def warm_up(self, model: ReptileModel, inputs: dict[str, np.ndarray]) -> float:
+        """
+        Compile what adapts and predicts, by one update of a pair whose result is lost.
+
+        Times measured afterwards are those of the work itself.
+
+        :param model: its weights are the same afterwards.
+        :param inputs: of the pair, as for `predict`.
+        :return: seconds that it took.
+        """
+        begin, plan = time.perf_counter(), self.plan
+        few = plan._replace(steps=min(plan.steps, 1))
+        if plan.seconds is not None:
+            few = plan._replace(seconds=1e-9)  # one update is always taken
+        model.adapt_plan = few
+        model.predict(inputs, batch_size=1, verbose=0)
+        return time.perf_counter() - begin
+
     def on_predict_begin(self, logs: dict | None = None) -> None:
-        """Set the steps and remember the weights."""
-        if self.model.adapt_steps != self.steps:
-            self.model.adapt_steps = self.steps
-            self.model.predict_function = None
-            self.model.make_predict_function()
+        """Set the plan and remember the weights."""
+        self.model.adapt_plan = self.plan
+        self.model.make_predict_function()
         self._start = [variable.numpy() for variable in self.model.network.weights]
 
     def on_predict_batch_begin(self, batch: int, logs: dict | None = None) -> None:

@@ -5,7 +5,7 @@ once: each key against its section's model, unknown keys against the known ones.
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -15,9 +15,9 @@ from deepreg_meta.config.schema import (
     DatasetConfig,
     LossConfig,
     PreprocessConfig,
-    Section,
     TrainConfig,
 )
+from deepreg_meta.config.section import RuleError, Section
 
 Key = tuple[str, ...]
 # Keys that DeepReg 0.1.2 and its older form 0.1.1 read, beyond those of our models.
@@ -145,28 +145,56 @@ def _explain(
     findings: Findings,
 ) -> None:
     """Turn one error of pydantic into "<key> in <file>: expected ..., got ...."."""
-    parts: list[str] = []
-    field: FieldInfo | None = None
-    section: type[BaseModel] | None = model
-    for part in item["loc"]:
-        if section is None or part not in section.model_fields:
+    place = _follow(model, data, item["loc"])
+    here = (*key, *place.parts)
+    if item["type"] == "extra_forbidden":
+        known = place.section.model_fields if place.section else ()
+        findings.unknown((*here, str(item["loc"][-1])), known, fatal=True)
+        return
+    field = place.field
+    rule = field.description if field else "a mapping of keys to values"
+    if place.is_missing:
+        findings.error(here, f"missing, expected {rule}.")
+        return
+    error = item.get("ctx", {}).get("error")
+    rule = str(error) if isinstance(error, RuleError) else rule
+    got = show(place.value)
+    findings.error(here, f"expected {rule}, got {got}.{_advice(field, place.value)}")
+
+
+class _Place(NamedTuple):
+    """Where an error lies: in the user's words, and in ours."""
+
+    parts: tuple[str, ...]
+    value: Any
+    field: FieldInfo | None
+    section: type[BaseModel] | None
+    is_missing: bool = False
+
+
+def _follow(model: type[BaseModel], data: Any, loc: Iterable[str | int]) -> _Place:
+    """Go from a section to where pydantic met an error, in what the user gave."""
+    place = _Place((), data, None, model)
+    for part in loc:
+        parts, value, field, section, _ = place
+        if section is None or place.is_missing:
+            break
+        if isinstance(part, int):  # an element of a list of sections
+            if not isinstance(value, (list, tuple)):
+                break
+            place = _Place((*parts, str(part)), value[part], field, section)
+            continue
+        if part not in section.model_fields:
             break
         field = section.model_fields[part]
         section = _nested_model(field.annotation)
-        parts.append(part)
-    if item["type"] == "extra_forbidden":
-        known = section.model_fields if section else ()
-        findings.unknown((*key, *parts, str(item["loc"][-1])), known, fatal=True)
-        return
-    while parts and not isinstance(lookup(data, tuple(parts[:-1])), Mapping):
-        parts.pop()  # a short form: the user wrote `align: center`, not `align.mode`
-    rule = field.description if field else "a mapping of keys to values"
-    here = (*key, *parts)
-    if parts and parts[-1] not in lookup(data, tuple(parts[:-1])):
-        findings.error(here, f"missing, expected {rule}.")
-        return
-    value = lookup(data, tuple(parts))
-    findings.error(here, f"expected {rule}, got {show(value)}.{_advice(field, value)}")
+        if not isinstance(value, Mapping):
+            # a short form: the user wrote `align: center`, not `align.mode`
+            place = _Place(parts, value, field, section)
+        else:
+            is_missing = part not in value
+            place = _Place((*parts, part), value.get(part), field, section, is_missing)
+    return place
 
 
 def _advice(field: FieldInfo | None, value: Any) -> str:
@@ -185,11 +213,11 @@ def _advice(field: FieldInfo | None, value: Any) -> str:
 
 
 def _nested_model(annotation: Any) -> type[BaseModel] | None:
-    """Find the section inside a field's type, optional or not."""
-    for candidate in (annotation, *get_args(annotation)):
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            return candidate
-    return None
+    """Find the section inside a field's type: optional or not, alone or in a tuple."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    found = (_nested_model(part) for part in get_args(annotation))
+    return next((section for section in found if section), None)
 
 
 # ---- keys that nobody reads ----

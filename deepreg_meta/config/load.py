@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deepreg_meta.config import rules
+from deepreg_meta.config import dataset_rules, rules
 from deepreg_meta.config.files import Merged, PathLike, read_files
 from deepreg_meta.config.findings import (
     Findings,
@@ -92,7 +92,7 @@ def _build(merged: Merged, findings: Findings) -> RunConfig | None:
     elif method is not None and not is_reptile:
         rules.check_deepreg_train(raw["train"], findings)
     if dataset and method is not None:
-        rules.check_dataset(dataset, is_reptile, findings)
+        dataset_rules.check_dataset(dataset, is_reptile, findings)
     if dataset and align and adapt and method is not None and is_sparse_good:
         _check_together(dataset, align, adapt, (sparse, sparse_key), method, findings)
     if method is None or findings.errors:
@@ -133,6 +133,8 @@ def _check_together(
             f"has no effect on training with train.method {method}: DeepReg lays the "
             "grids corner on corner.",
         )
+    if method != METHOD:
+        dataset_rules.check_preprocessing_is_used(dataset, method, findings)
 
 
 def _find_method(raw: Mapping[str, Any], findings: Findings) -> str | None:
@@ -177,7 +179,7 @@ def _parse(
         if isinstance(data, Mapping):
             data = {**defaults[name], **data}
     if isinstance(data, Mapping):
-        optional = ("dir", "phantom", "meta", "preprocess", "seed")
+        optional = ("dir", "phantom", "grid", "meta", "preprocess", "seed")
         data = {k: v for k, v in data.items() if v is not None or k not in optional}
     return parse_section(model, data, (name,), findings)
 

@@ -17,65 +17,6 @@ from deepreg_meta.config.schema import (
 )
 
 
-def check_dataset(dataset: DatasetConfig, is_reptile: bool, findings: Findings) -> None:
-    """
-    Check the keys of `dataset` against each other.
-
-    :param dataset: the section.
-    :param is_reptile: whether the method is ours: DeepReg's own may be grouped.
-    :param findings: receives the errors.
-    """
-    if dataset.type == "grouped" and is_reptile:
-        findings.error(
-            ("dataset", "type"),
-            "expected paired or unpaired with train.method reptile, got 'grouped'. "
-            "Grouped data works with DeepReg's own methods.",
-        )
-        return
-    for name in SHAPE_KEYS[dataset.type]:
-        if getattr(dataset, name) is None:
-            findings.error(
-                ("dataset", name),
-                f"missing, expected three integers >= 1 for {dataset.type} data.",
-            )
-    folders = {mode: dataset.folders(mode) for mode in ("train", "valid", "test")}
-    if not any(folders.values()) and not is_reptile and dataset.phantom is None:
-        findings.error(
-            ("dataset", "dir"),
-            "expected a folder for train, valid or test, got none. "
-            "`dataset.phantom: {}` generates cases instead.",
-        )
-    if is_reptile and any(folders.values()) and not folders["train"]:
-        findings.error(
-            ("dataset", "dir", "train"),
-            "expected a folder where dir.valid or dir.test is given, got null. "
-            "With all three null the embedded phantom is used.",
-        )
-    spacing = dataset.spacing_mm
-    if spacing and dataset.type != "paired" and spacing.moving != spacing.fixed:
-        findings.error(
-            ("dataset", "spacing_mm"),
-            f"expected one spacing for {dataset.type} data, where every image may be "
-            f"moving or fixed, got moving {show(spacing.moving)} and fixed "
-            f"{show(spacing.fixed)}.",
-        )
-    _check_label_names(dataset, findings)
-
-
-def _check_label_names(dataset: DatasetConfig, findings: Findings) -> None:
-    if dataset.labels and not dataset.labeled:
-        findings.error(
-            ("dataset", "labels"),
-            f"expected null with dataset.labeled false, got {show(dataset.labels)}. "
-            "Set dataset.labeled: true to use the label files.",
-        )
-    if dataset.labels and len(set(dataset.labels.values())) < len(dataset.labels):
-        findings.error(
-            ("dataset", "labels"),
-            f"expected a different integer for each name, got {show(dataset.labels)}.",
-        )
-
-
 def check_train(train: TrainConfig, labeled: bool, findings: Findings) -> None:
     """
     Check the keys of `train` against each other and against the labels.

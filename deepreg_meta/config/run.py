@@ -29,7 +29,10 @@ from deepreg_meta.config.schema import (
 
 METHOD = "reptile"
 # Keys of ours within DeepReg's sections, which DeepReg's own code must not see.
-OUR_DATASET_KEYS = ("phantom", "labels", "spacing_mm", "cache_gb")
+OUR_DATASET_KEYS = (
+    *("phantom", "labels", "spacing_mm", "grid", "intensity"),
+    "cache_gb",
+)
 _OUR_TRAIN_KEYS = ("seed", "meta")
 
 

@@ -7,14 +7,17 @@ each other is in `load.py` and `rules.py`.
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    model_validator,
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from deepreg_meta.config.preprocessing import (
+    GridConfig,
+    IntensityConfig,
+    SpacingConfig,
 )
+from deepreg_meta.config.section import DeepRegSection, Section
+from deepreg_meta.config.section import PositiveInt as _PositiveInt
+from deepreg_meta.config.section import as_tuple as _as_tuple
+from deepreg_meta.config.section import rule as _rule
 
 # The optimisers of legacy Keras: listed here, so that a misspelt name is found before
 # TensorFlow is imported.
@@ -32,26 +35,6 @@ SHAPE_KEYS: dict[str, tuple[str, ...]] = {
 }
 
 
-def _rule(
-    text: str, fix: str = "", choices: tuple[str, ...] = (), **kwargs: Any
-) -> Any:
-    """
-    Describe a field: `text` completes the sentence "expected ..., got <value>.".
-
-    :param text: the rule in words.
-    :param fix: what to do instead, where the rule alone does not tell.
-    :param choices: the words allowed, where the type does not list them.
-    :param kwargs: default and bounds, handed to pydantic.
-    :return: pydantic's field description.
-    """
-    extra: dict[str, Any] = {"fix": fix, "choices": choices}
-    return Field(description=text, json_schema_extra=extra, **kwargs)
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
 def _as_folders(value: Any) -> Any:
     """One folder, several or none (DeepReg takes "" for none) as a tuple or None."""
     if value is None or value == "" or value == []:
@@ -64,13 +47,8 @@ def _as_folders(value: Any) -> Any:
     )
 
 
-_PositiveInt = Annotated[int, Field(ge=1)]
-_PositiveFloat = Annotated[float, Field(gt=0)]
 _Shape = Annotated[
     tuple[_PositiveInt, _PositiveInt, _PositiveInt], BeforeValidator(_as_tuple)
-]
-_Spacing = Annotated[
-    tuple[_PositiveFloat, _PositiveFloat, _PositiveFloat], BeforeValidator(_as_tuple)
 ]
 _Folders = Annotated[tuple[str, ...] | None, BeforeValidator(_as_folders)]
 
@@ -88,21 +66,6 @@ _Frames = Annotated[tuple[_PositiveInt, _PositiveInt], BeforeValidator(_as_frame
 _FRAMES_RULE = "two integers [F_min, F_max] with 1 <= F_min <= F_max"
 _SHAPE_RULE = "three integers >= 1"
 _SHAPE_FIX = "A 2-D image has a last side of 1, as in [64, 64, 1]."
-
-
-class Section(BaseModel):
-    """A section that only this package reads: an unknown key in it is an error."""
-
-    # strict: neither "3" nor true is the integer 3
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False
-    )
-
-
-class DeepRegSection(Section):
-    """A section with keys of DeepReg, whose unknown keys `rules.py` judges."""
-
-    model_config = ConfigDict(extra="allow")
 
 
 class MetaConfig(Section):
@@ -187,6 +150,7 @@ class AdaptConfig(Section):
         f"null (those of sparse_frames) or {_FRAMES_RULE}", default=None
     )
     schedule: Literal["sweep", "all"] = _rule("sweep or all", default="sweep")
+    keep: Literal["last", "best"] = _rule("last or best", default="last")
 
 
 class PhantomConfig(Section):
@@ -198,19 +162,6 @@ class PhantomConfig(Section):
     num_test: int = _rule("an integer >= 0", default=6, ge=0)
 
 
-class SpacingConfig(Section):
-    """`dataset.spacing_mm`: voxel sides that replace those of the files."""
-
-    moving: _Spacing | None = _rule("null or three numbers > 0, in mm", default=None)
-    fixed: _Spacing | None = _rule("null or three numbers > 0, in mm", default=None)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_bare_sides(cls, data: Any) -> Any:
-        sides = isinstance(data, (list, tuple))
-        return {"moving": data, "fixed": data} if sides else data
-
-
 class DirConfig(Section):
     """`dataset.dir`: the folders of each split, ~ expanded."""
 
@@ -220,7 +171,7 @@ class DirConfig(Section):
 
 
 class DatasetConfig(DeepRegSection):
-    """`dataset`: DeepReg's keys and `phantom`, `labels`, `spacing_mm`, `cache_gb`."""
+    """`dataset`: DeepReg's keys and ours (`OUR_DATASET_KEYS` in `run.py`)."""
 
     type: Literal["paired", "unpaired", "grouped"] = _rule(
         "paired, unpaired or grouped"
@@ -239,7 +190,14 @@ class DatasetConfig(DeepRegSection):
         default=None, min_length=1,
     )  # fmt: skip
     spacing_mm: SpacingConfig | None = _rule(
-        "null, three numbers > 0, or a mapping with moving and fixed", default=None
+        "null, a number or three numbers > 0, or a mapping with moving and fixed",
+        default=None,
+    )
+    grid: GridConfig = _rule(
+        "a mapping with spacing_mm, fit, orientation", default=GridConfig()
+    )
+    intensity: IntensityConfig | None = _rule(
+        "null, a list of steps, or a mapping with moving and fixed", default=None
     )
     cache_gb: float = _rule("a number >= 0", default=4.0, ge=0)
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from deepreg_meta.dataset.tasks import Case, CaseSet
+from deepreg_meta.dataset.case import Case
+from deepreg_meta.dataset.tasks import CaseSet
 
 
 def task_arrays(case: Case, num_labels_max: int) -> dict[str, np.ndarray]:
@@ -25,6 +26,7 @@ def task_arrays(case: Case, num_labels_max: int) -> dict[str, np.ndarray]:
         missing = num_labels_max - num_labels
         return np.pad(labels, [(0, missing), (0, 0), (0, 0), (0, 0)])
 
+    masks = dict(moving_mask=case.moving_mask, fixed_mask=case.fixed_mask)
     return dict(
         moving_image=case.moving_image,
         fixed_image=case.fixed_image,
@@ -35,6 +37,7 @@ def task_arrays(case: Case, num_labels_max: int) -> dict[str, np.ndarray]:
         fixed_affine=case.fixed_affine.astype(np.float32),
         moving_spacing=case.moving_spacing_mm.astype(np.float32),
         fixed_spacing=case.fixed_spacing_mm.astype(np.float32),
+        **{name: mask for name, mask in masks.items() if mask is not None},
     )
 
 

@@ -1,11 +1,18 @@
 """
-Bring a volume to the sides that a network wants, and its affine with it.
+Take a volume at other places along its axes: another number of voxels, another size.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
+
+Shape = tuple[int, int, int]
+_AXES = (-3, -2, -1)
 
 
-def resize_linear(volume: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+def resize_linear(volume: NDArray, shape: Shape) -> NDArray:
     """
     Resize by linear interpolation between voxel centres, as DeepReg's loader does.
 
@@ -16,42 +23,58 @@ def resize_linear(volume: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray
     :param shape: (out_d1, out_d2, out_d3).
     :return: shape = (..., out_d1, out_d2, out_d3), the dtype of `volume`.
     """
-    for axis, num_out in zip((-3, -2, -1), shape, strict=True):
+    for axis, num_out in zip(_AXES, shape, strict=True):
         num_in = volume.shape[axis]
-        if num_in == num_out:
-            continue
-        centres = (np.arange(num_out) + 0.5) * num_in / num_out - 0.5
-        low = np.floor(centres).astype(int)
-        weight = (centres - low).astype(volume.dtype)
-        weight = weight.reshape(-1, *[1] * (-1 - axis))
-        before = volume.take(np.clip(low, 0, num_in - 1), axis)
-        after = volume.take(np.clip(low + 1, 0, num_in - 1), axis)
-        volume = before * (1 - weight) + after * weight
+        if num_in != num_out:
+            centres = (np.arange(num_out) + 0.5) * num_in / num_out - 0.5
+            volume = _interpolate(volume, axis, centres)
     return volume
 
 
-def resize_affine(
-    affine: np.ndarray, old: tuple[int, int, int], new: tuple[int, int, int]
-) -> np.ndarray:
+def resample_linear(volume: NDArray, ratio: Sequence[float], shape: Shape) -> NDArray:
     """
-    Give the affine of a resized volume, so that every point keeps its place in space.
+    Take voxels of another size by linear interpolation, the centre staying in place.
 
-    :param affine: (4, 4), voxel indices of the old grid to world coordinates.
-    :param old: sides of the old grid.
-    :param new: sides of the new grid.
-    :return: (4, 4), voxel indices of the new grid to world coordinates.
+    Beyond the outermost voxel centres the volume is constant.
+
+    :param volume: shape = (..., d1, d2, d3), float.
+    :param ratio: new voxel side over old one, for each axis.
+    :param shape: (out_d1, out_d2, out_d3).
+    :return: shape = (..., out_d1, out_d2, out_d3), the dtype of `volume`.
     """
-    scale = np.asarray(old, float) / np.asarray(new, float)
-    to_old = np.diag([*scale, 1.0])
-    to_old[:3, 3] = 0.5 * scale - 0.5  # centre of voxel 0, see `resize_linear`
-    return affine @ to_old
+    for axis, factor, num_out in zip(_AXES, ratio, shape, strict=True):
+        num_in = volume.shape[axis]
+        if factor != 1 or num_in != num_out:
+            from_centre = np.arange(num_out) - (num_out - 1) / 2
+            centres = (num_in - 1) / 2 + factor * from_centre
+            volume = _interpolate(volume, axis, centres)
+    return volume
 
 
-def voxel_sides(affine: np.ndarray) -> np.ndarray:
+def smooth(volume: NDArray, ratio: Sequence[float]) -> NDArray:
     """
-    Measure the voxels of a grid.
+    Take away what larger voxels could not show, as scikit-image does before it shrinks.
 
-    :param affine: (4, 4), voxel indices to world coordinates.
-    :return: (3,), lengths of the voxel's sides in the unit of the world.
+    Along each axis whose voxels grow the volume is filtered by a Gaussian with a
+    standard deviation of (ratio - 1) / 2 voxels.
+
+    :param volume: shape = (..., d1, d2, d3), float.
+    :param ratio: new voxel side over old one, for each axis.
+    :return: the same shape and dtype.
     """
-    return np.linalg.norm(affine[:3, :3], axis=0)
+    for axis, factor in zip(_AXES, ratio, strict=True):
+        if factor > 1:
+            sigma = (factor - 1) / 2
+            volume = gaussian_filter1d(volume, sigma, axis, mode="nearest")
+    return volume
+
+
+def _interpolate(volume: NDArray, axis: int, centres: NDArray) -> NDArray:
+    """Interpolate linearly along one axis, at voxel coordinates; constant beyond."""
+    last = volume.shape[axis] - 1
+    low = np.floor(centres).astype(int)
+    weight = (centres - low).astype(volume.dtype)
+    weight = weight.reshape(-1, *[1] * (-1 - axis))
+    before = volume.take(np.clip(low, 0, last), axis)
+    after = volume.take(np.clip(low + 1, 0, last), axis)
+    return before * (1 - weight) + after * weight

@@ -1,12 +1,65 @@
 """
-What DeepReg's two file loaders know of a volume beside its voxels: file, affine, shape.
+What files know of a volume beside its voxels: path, place in space, shape.
 """
 
 import os
+from dataclasses import dataclass
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+from numpy.typing import NDArray
+
+from deepreg_meta.geometry.affine import GeometryError
+from deepreg_meta.geometry.volume_file import check_unit
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """
+    Where a file says that its voxels lie, before any check.
+
+    :param affine: voxel indices to the world in mm; the identity where the file has
+        none.
+    :param has_affine: whether the file has an affine at all, as every NIfTI file does.
+    :param forms: what the file states: NIfTI has up to two forms (sform, qform), which
+        rounding may set some tenths of a voxel apart. None where they are unset.
+    :param problem: about the unit of length, for the user; empty where it is mm.
+    """
+
+    affine: NDArray
+    has_affine: bool
+    forms: tuple[NDArray, ...]
+    problem: str = ""
+
+    @property
+    def has_orientation(self) -> bool:
+        """Whether the file states where its axes point."""
+        return bool(self.forms)
+
+
+def place_of(image: Any, path: str) -> Place:
+    """
+    Read where the voxels of a nibabel image lie.
+
+    :param image: as nibabel loads it.
+    :param path: for messages.
+    :return: the place.
+    """
+    header, forms, problem = image.header, [image.affine], ""
+    if hasattr(header, "get_sform"):
+        forms = []
+        for get_form in (header.get_sform, header.get_qform):
+            try:
+                form, code = get_form(coded=True)
+            except (ValueError, nib.spatialimages.HeaderDataError):
+                continue  # a qform that is no rotation
+            forms += [form] if code > 0 else []
+    try:
+        check_unit(header, path)
+    except GeometryError as err:
+        problem = str(err)
+    return Place(np.array(image.affine, float), True, tuple(forms), problem)
 
 
 def file_path(loader: Any, index: int) -> str:
@@ -33,19 +86,22 @@ def _h5_dataset(loader: Any, index: int) -> Any:
     return loader.h5_files[folder][key]
 
 
-def stored_affine(loader: Any, index: int) -> np.ndarray | None:
+def stored_place(loader: Any, index: int) -> Place:
     """
-    Read the affine that is stored beside the voxels.
+    Read the place that is stored beside the voxels.
 
     :param loader: DeepReg's file loader.
     :param index: position in its order.
-    :return: (4, 4), voxel indices to world coordinates; None for HDF5 without the
-        attribute `affine` on its data set.
+    :return: the place; HDF5 has one in the attribute `affine` of its data set.
     """
-    if _is_h5(loader):
-        return _h5_dataset(loader, index).attrs.get("affine")
-    image: Any = nib.load(file_path(loader, index))  # its type depends on the file
-    return image.affine
+    path = file_path(loader, index)
+    if not _is_h5(loader):
+        return place_of(nib.load(path), path)
+    affine = _h5_dataset(loader, index).attrs.get("affine")
+    if affine is None:
+        return Place(np.eye(4), False, ())
+    affine = np.asarray(affine, float)
+    return Place(affine, True, (affine,))
 
 
 def stored_shape(loader: Any, index: int) -> tuple[int, ...]:

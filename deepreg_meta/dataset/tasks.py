@@ -5,63 +5,24 @@ The cases of one split, read through DeepReg's loaders and kept in memory.
 import copy
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from itertools import combinations
 from os import path as ospath
 from typing import Any
 
 import numpy as np
 
 from deepreg_meta.config import RunConfig, check_paths
-from deepreg_meta.config.schema import SpacingConfig
-from deepreg_meta.dataset.cache import VolumeCache
+from deepreg_meta.dataset.cache import Key, VolumeCache
+from deepreg_meta.dataset.case import Case, check_pair, make_case
 from deepreg_meta.dataset.partner import check_partners
-from deepreg_meta.dataset.volume import Target, Volume, VolumeReader
+from deepreg_meta.dataset.place_check import check_overlap
+from deepreg_meta.dataset.reader import VolumeReader
+from deepreg_meta.dataset.target import build_targets
+from deepreg_meta.dataset.volume import Facts, Volume
 from deepreg_meta.dataset.volume_check import DataError
 from deepreg_meta.stack import require_stack
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, eq=False)
-class Case:
-    """
-    A pair of volumes to be registered, on the network's grids.
-
-    :param name: file stem; of unpaired volumes both stems.
-    :param indices: (pair,) or (moving, fixed), as DeepReg counts.
-    :param moving_image: (m_dim1, m_dim2, m_dim3) float32 in [0, 1].
-    :param fixed_image: (f_dim1, f_dim2, f_dim3) float32 in [0, 1].
-    :param moving_labels: (L, m_dim1, m_dim2, m_dim3) float32 in [0, 1], or None.
-    :param fixed_labels: (L, f_dim1, f_dim2, f_dim3) float32 in [0, 1], or None.
-    :param label_names: L names.
-    :param moving_affine: (4, 4), voxel indices of the moving grid to the file's world.
-    :param fixed_affine: (4, 4), the same for the fixed grid.
-    :param moving_spacing_mm: (3,), voxel sides of the moving grid.
-    :param fixed_spacing_mm: (3,), voxel sides of the fixed grid.
-    :param spacing_is_nominal: whether the lengths do not come from the files, but from
-        `dataset.spacing_mm` (or from nowhere, as in HDF5), so that "mm" is a nominal
-        unit.
-    """
-
-    name: str
-    indices: tuple[int, ...]
-    moving_image: np.ndarray
-    fixed_image: np.ndarray
-    moving_labels: np.ndarray | None
-    fixed_labels: np.ndarray | None
-    label_names: tuple[str, ...]
-    moving_affine: np.ndarray
-    fixed_affine: np.ndarray
-    moving_spacing_mm: np.ndarray
-    fixed_spacing_mm: np.ndarray
-    spacing_is_nominal: bool
-
-    @property
-    def labels(self) -> tuple[np.ndarray, np.ndarray]:
-        """Moving and fixed labels of a case that has them."""
-        if self.moving_labels is None or self.fixed_labels is None:
-            raise RuntimeError(f"The case {self.name} has no labels.")
-        return self.moving_labels, self.fixed_labels
 
 
 class CaseSet:
@@ -82,26 +43,24 @@ class CaseSet:
     """
 
     def __init__(self, loader: Any, config: RunConfig, mode: str) -> None:
-        dataset = config.dataset
+        dataset, targets = config.dataset, build_targets(config)
         self.mode, self.is_paired = mode, dataset.type == "paired"
-        self._loader = loader
+        self._loader, self._config = loader, config
         self._heading = f"dataset.dir.{mode} {config.locate(f'dataset.dir.{mode}')}"
-        self._needed = {f"adapt.labels {c}": c for c in config.adapt.labels}
-        if config.align.mode in ("centroid", "sections"):
-            self._needed["align.label"] = config.align.label
-        spacing, indices = dataset.spacing_mm or SpacingConfig(), dataset.labels
-        moving = Target(dataset.moving_shape, spacing.moving, indices)
-        fixed = Target(dataset.fixed_shape, spacing.fixed, indices)
-        self._readers = {
-            "moving": VolumeReader(
-                loader.loader_moving_image, loader.loader_moving_label, moving
-            )
-        }
-        if self.is_paired:
-            self._readers["fixed"] = VolumeReader(
-                loader.loader_fixed_image, loader.loader_fixed_label, fixed
-            )
+        fixed = VolumeReader(
+            loader.loader_fixed_image, loader.loader_fixed_label, targets["fixed"]
+        )
+        moving = VolumeReader(
+            loader.loader_moving_image,
+            loader.loader_moving_label,
+            targets["moving"],
+            read_fixed=fixed.read_intensities,
+        )
+        self._readers = {"moving": moving}
+        if self.is_paired:  # else any image may be either: there is one kind
+            self._readers["fixed"] = fixed
         self._cache = VolumeCache(dataset.cache_gb * 1e9)
+        self._facts: dict[Key, Facts] = {}
         self._selected: Sequence[int] = range(self.num_images)
         self._pairs = self.pairs()
         self.image_names = _unique_names(loader.loader_moving_image.get_data_ids())
@@ -189,23 +148,11 @@ class CaseSet:
                 f"{moving} and {fixed}."
             )
         first, second = self._volume("moving", moving), self._volume("fixed", fixed)
-        problems = self._check_pair(moving, fixed, first, second)
+        problems = check_pair(self._config, first, second)
         if problems:
             raise DataError(f"{self._heading}: a case cannot be used:", problems)
-        return Case(
-            name=self._name(moving, fixed),
-            indices=(moving,) if self.is_paired else (moving, fixed),
-            moving_image=first.image,
-            fixed_image=second.image,
-            moving_labels=first.labels,
-            fixed_labels=second.labels,
-            label_names=first.label_names,
-            moving_affine=first.affine,
-            fixed_affine=second.affine,
-            moving_spacing_mm=first.spacing_mm,
-            fixed_spacing_mm=second.spacing_mm,
-            spacing_is_nominal=first.spacing_is_nominal or second.spacing_is_nominal,
-        )
+        indices = (moving,) if self.is_paired else (moving, fixed)
+        return make_case(self._name(moving, fixed), indices, first, second)
 
     def validate(self, progress: Progress | None = None) -> None:
         """
@@ -216,54 +163,65 @@ class CaseSet:
         """
         problems: list[str] = []
         num_done, num_all = 0, len(self._readers) * self.num_images
-        reference: tuple[int, Volume] | None = None
+        reference: Volume | None = None
         for index in range(self.num_images):
             volumes = []
             for role in self._readers:
                 try:
                     volumes.append(self._volume(role, index))
                 except DataError as err:
-                    problems += err.problems
+                    # a moving image that is matched to its pair names that one too
+                    problems += [p for p in err.problems if p not in problems]
                 num_done += 1
                 if progress is not None:
                     progress(num_done, num_all)
             if len(volumes) < len(self._readers):
                 continue
             # an unpaired image may meet any other: all are compared with the first
-            reference = reference or (index, volumes[0])
-            fixed = (index, volumes[1]) if self.is_paired else reference
-            problems += self._check_pair(index, fixed[0], volumes[0], fixed[1])
+            reference = reference or volumes[0]
+            fixed = volumes[1] if self.is_paired else reference
+            problems += check_pair(self._config, volumes[0], fixed)
+        problems += [p for p in self._check_places() if p not in problems]
         if problems:
             count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
             raise DataError(f"{self._heading}: {count} in the files:", problems)
+
+    def facts(self, role: str) -> list[Facts]:
+        """
+        Tell what is worth remembering of the volumes of this set.
+
+        :param role: moving or fixed; of unpaired data both are the same.
+        :return: an element for each volume. One that was never read is read now.
+        :raises DataError: when its files cannot be used.
+        """
+        role = role if role in self._readers else "moving"
+        found = []
+        for index in self._selected:
+            if (role, index) not in self._facts:
+                self._volume(role, index)
+            found.append(self._facts[role, index])
+        return found
 
     def close(self) -> None:
         """Close the files that stayed open (HDF5)."""
         self._loader.close()
 
     def _volume(self, role: str, index: int) -> Volume:
-        role = role if role in self._readers else "moving"  # unpaired: one kind
+        role = role if role in self._readers else "moving"
         reader = self._readers[role]
-        return self._cache.get((role, index), lambda: reader.read(index))
+        volume = self._cache.get((role, index), lambda: reader.read(index))
+        self._facts[role, index] = volume.facts
+        return volume
 
-    def _check_pair(
-        self, moving: int, fixed: int, first: Volume, second: Volume
-    ) -> list[str]:
-        """Return what two good volumes have against each other."""
-        if first.labels is None or second.labels is None:
+    def _check_places(self) -> list[str]:
+        """Check any two images that may meet for some space that both are in."""
+        if self.is_paired or self._config.align.mode != "affine":
             return []
-        reader = self._readers["moving"]
-        path, num_labels = reader.label_path(moving), len(first.labels)
-        if num_labels != len(second.labels):
-            other = self._readers.get("fixed", reader).label_path(fixed)
-            return [
-                f"{path}: expected as many label channels as {other} "
-                f"({len(second.labels)}), got {num_labels}."
-            ]
+        sources = [facts.source for facts in self._facts.values()]
         return [
-            f"{path}: expected a channel for {key}, got {num_labels} label channels."
-            for key, channel in self._needed.items()
-            if channel >= num_labels
+            problem
+            for fixed, moving in combinations(sources, 2)
+            for problem in check_overlap(moving, fixed)
         ]
 
     def _name(self, moving: int, fixed: int) -> str:

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from deepreg_meta.dataset.resize import voxel_sides
-
 MAX_LINES = 20
 
 
@@ -27,12 +25,11 @@ class DataError(ValueError):
         super().__init__("\n".join(lines))
 
 
-def check_image(image: np.ndarray, affine: np.ndarray, path: str) -> list[str]:
+def check_image(image: np.ndarray, path: str) -> list[str]:
     """
-    Check the voxels of an image and its place in space.
+    Check the voxels of an image.
 
     :param image: voxels as stored.
-    :param affine: voxel indices to world coordinates.
     :param path: name of the file, for the messages.
     :return: one line per problem.
     """
@@ -42,24 +39,28 @@ def check_image(image: np.ndarray, affine: np.ndarray, path: str) -> list[str]:
             fix = "Save a 2-D image with a last side of 1, as in (64, 64, 1)."
         got = f"got {image.ndim}-D of shape {image.shape}"
         return [f"{path}: expected a 3-D image, {got}. {fix}"]
-    problems = []
     num_bad = image.size - np.isfinite(image).sum()
     if num_bad:
-        problems.append(
+        return [
             f"{path}: expected finite intensities, got {num_bad} voxels that are "
             "NaN or infinite."
-        )
-    elif image.min() == image.max():
-        problems.append(
-            f"{path}: expected an image with contrast, got the constant "
-            f"{image.min():g}."
-        )
-    if affine.shape != (4, 4) or not _is_invertible(affine):
-        problems.append(
-            f"{path}: expected an invertible affine of shape (4, 4), got "
-            f"{np.round(affine, 4).tolist()}."
-        )
-    return problems
+        ]
+    return check_contrast(image, path)
+
+
+def check_contrast(image: np.ndarray, path: str, when: str = "") -> list[str]:
+    """
+    Check that an image shows anything.
+
+    :param image: finite voxels.
+    :param path: name of the file, for the messages.
+    :param when: words that tell what was done to the image before, or nothing.
+    :return: one line where it is constant.
+    """
+    if image.min() != image.max():
+        return []
+    rule = f"an image with contrast {when}".rstrip()
+    return [f"{path}: expected {rule}, got the constant {image.min():g}."]
 
 
 def check_label(
@@ -130,10 +131,3 @@ def _check_values(label: np.ndarray, indices: Mapping[str, int] | None) -> list[
     shown = ", ".join(f"{value:g}" for value in wrong[:8])
     more = ", ..." if wrong.size > 8 else ""
     return [f"{rule}, got {shown}{more}. {fix}"]
-
-
-def _is_invertible(affine: np.ndarray) -> bool:
-    sides = voxel_sides(affine)
-    if not (np.isfinite(affine).all() and (sides > 0).all()):
-        return False
-    return bool(abs(np.linalg.det(affine[:3, :3] / sides)) > 1e-6)

@@ -14,21 +14,43 @@ STAGES = {
 }
 # What every result is held against; it needs no network.
 BASELINE = "centroids"
+# A field of any method, scored by `deepreg_evaluate`.
+REGISTERED = "registered"
 _DESCRIBED = {
     **STAGES,
     BASELINE: "gland centroids aligned, that of the fixed gland from the frames seen",
+    REGISTERED: "through the field that is evaluated",
 }
 _STAGED = {
-    "dsc": "Dice of the gland in [0, 1], whole volume",
+    "dsc": "Dice in [0, 1], whole volume (case: the first label, `deepreg_evaluate`: "
+    "mean over structures)",
+    "dsc_*": "Dice of the structure in [0, 1], whole volume",
     "dsc_off_frames": "Dice of the gland in [0, 1], off the sampled frames",
+    "hd95_*_mm": "95 % Hausdorff distance, the larger direction (case: as for Dice)",
+    "asd_*_mm": "symmetric average surface distance (case: as for Dice)",
     "tre_*_mm": "target registration error on points (case: root mean square)",
     "tre_blob_*_mm": "DeepReg's error: warped to fixed centroid, lost ones left out",
-    "lost": "landmarks whose warped blob vanished (landmark: 1 if it did)",
-    "mse": "mean squared difference of the warped and the whole fixed image",
-    "ncc": "normalised cross-correlation of the warped and the whole fixed image",
+    "lost": "landmarks or structures whose warped blob vanished (one: 1 if it did)",
+    "overlap": "share in [0, 1] of the fixed image that the warped one covers",
+    "mse": "mean squared difference of the warped and the whole fixed image "
+    "(`deepreg_evaluate`: on what the warped one covers)",
+    "ncc": "normalised cross-correlation of the same two images",
+    "lncc": "their mean squared correlation in windows of 9 voxels, in [0, 1]",
     "folds": "share of voxels in [0, 1] with a Jacobian determinant <= 0",
     "jacobian_min": "least Jacobian determinant",
     "jacobian_sd_log": "standard deviation of the log of the positive determinants",
+    "displacement_max_*_mm": "length of the longest displacement",
+}
+
+# By the challenge's own names, which no column of ours has: `protocol/learn2reg.py`.
+_LEARN2REG = {
+    "LogJacDetStd": "standard deviation of log(determinant + 3) off the border",
+    "num_foldings": "determinants <= 0 after adding 3 and clipping at 1e-9, always 0",
+    "DSC": "Dice in [0, 1] (case: mean over structures that both images show)",
+    "HD95": "95 % Hausdorff distance in voxels, surfels weighed by area (case: as DSC)",
+    "TRE_*": "target registration error in the moving spacing (case: mean)",
+    "std": "standard deviation of the population (n)",
+    "quantile_30": "quantile of 0.3",
 }
 
 
@@ -40,12 +62,16 @@ def stage_column(metric: str, stage: str) -> str:
     :param stage: key of STAGES.
     :return: `dsc_adapted`, `tre_adapted_mm`.
     """
-    return metric.replace("*", stage) if "*" in metric else f"{metric}_{stage}"
+    if metric.endswith("_*_mm"):
+        return metric.replace("*", stage)
+    return f"{metric}_{stage}"
 
 
 COLUMNS: dict[str, str] = {
     "case": "name of the case, as in the file names",
     "landmark": "name or label channel of the landmark",
+    "label": "name or value of the structure",
+    "points": "set of landmarks that the landmark is of",
     "step": "adaptation update, from 0",
     **{
         stage_column(metric, stage): f"{text}; {when}"
@@ -54,9 +80,16 @@ COLUMNS: dict[str, str] = {
     },
     "num_landmarks": "landmarks that both images of the case show",
     "num_frames": "frames of the fixed image seen (case: by the prediction)",
+    "warning": "what is suspect about the transform; empty for nothing",
     "num_updates": "adaptation updates made",
     "seconds": "time of adaptation and prediction in s",
     "seconds_per_update": "time of one adaptation update in s",
+    "best_step": "update whose weights were kept, 0 for those before adaptation",
+    "loss_unadapted": "total loss of the unadapted weights on what the prediction saw",
+    "loss_adapted": "total loss of the weights kept on what the prediction saw",
+    "inverse_residual_mean_mm": "mean distance of points from where they started, "
+    "after the transform and its inverse",
+    "inverse_residual_max_mm": "the largest of these distances",
     "loss": "total loss that the update started from",
     "loss_*": "one term of the loss, without its weight",
     "dsc": "Dice of the whole gland in [0, 1] that the update started from",
@@ -68,6 +101,7 @@ COLUMNS: dict[str, str] = {
     "median": "median",
     "q1": "lower quartile",
     "q3": "upper quartile",
+    **{name: f"Learn2Reg's scorer: {text}" for name, text in _LEARN2REG.items()},
 }
 UNITS = {"mm": "_mm", "voxels": "_vox"}
 

@@ -1,125 +1,148 @@
 """Draw one panel of a case's page: a plane of an image and what lies on it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
-from matplotlib.image import AxesImage
+from matplotlib.patheffects import AbstractPathEffect, withStroke
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
-from deepreg_meta.evaluate.metric import FOREGROUND, centroid
+from deepreg_meta.evaluate.metric import FOREGROUND
+from deepreg_meta.evaluate.plane import Slice
 
 Labels = Mapping[str, NDArray | None]  # keys of CONTOURS
 Window = tuple[float, float]  # intensities of black and white
 
-CONTOURS: dict[str, tuple[str, Literal["-", "--"]]] = {
-    "fixed": ("#2ee62e", "-"),
-    "before": ("#ffd60a", "--"),
-    "warped": ("#ff4d4d", "-"),
+# Okabe and Ito's colours, safe for colour-blind readers; the style of the line tells
+# them too: fixed solid, warped dashed, before dotted.
+CONTOURS: dict[str, tuple[str, Literal["-", "--", ":"], float]] = {
+    "fixed": ("#009E73", "-", 1.4),
+    "before": ("#F0E442", ":", 1.3),
+    "warped": ("#D55E00", "--", 1.4),
 }
-FRAME_COLOUR = "#4cc9f0"
-GRID_LINES = 14  # along the shorter side of a slice
+FRAME_COLOUR = "#56B4E9"
 TILES = 6  # of the checkerboard, along the shorter side
+_MAX_SAMPLE = 500_000  # voxels that a window is chosen from
+# nearest where voxels are large, averaged where several fall into one pixel
+_AS_IT_IS: dict[str, Any] = dict(interpolation="auto", aspect="equal")
 
 
-@dataclass(frozen=True)
-class Slice:
-    """One plane of a volume: `axis` and `index` fix it, rows and columns span it."""
-
-    axis: int
-    index: int
-    shape: tuple[int, ...]
-    spacing: tuple[float, ...]
-
-    @property
-    def row_axis(self) -> int:
-        return 0 if self.axis != 0 else 2
-
-    @property
-    def column_axis(self) -> int:
-        return 1 if self.axis != 1 else 2
-
-    def take(self, volume: NDArray) -> NDArray:
-        """Cut (d1, d2, d3, ...) to (rows, columns, ...)."""
-        plane = np.take(volume, self.index, axis=self.axis)
-        # what is left is in ascending order of axes; turn it if rows come second
-        return plane if self.row_axis < self.column_axis else np.swapaxes(plane, 0, 1)
-
-    @property
-    def extent(self) -> tuple[float, float, float, float]:
-        """Left, right, bottom, top in lengths: voxel centres at index * spacing."""
-        rows, columns = self.shape[self.row_axis], self.shape[self.column_axis]
-        dr, dc = self.spacing[self.row_axis], self.spacing[self.column_axis]
-        return (-dc / 2, (columns - 0.5) * dc, (rows - 0.5) * dr, -dr / 2)
-
-    @property
-    def size(self) -> tuple[float, float]:
-        """Height and width in lengths."""
-        left, right, bottom, top = self.extent
-        return bottom - top, right - left
-
-    def coordinates(self) -> tuple[NDArray, NDArray]:
-        """Lengths of the rows' and of the columns' voxel centres."""
-        return (
-            np.arange(self.shape[self.row_axis]) * self.spacing[self.row_axis],
-            np.arange(self.shape[self.column_axis]) * self.spacing[self.column_axis],
-        )
+def halo(width: float, colour: str = "black") -> list[AbstractPathEffect]:
+    """Surround a line, so that it is seen on bright and on dark tissue."""
+    return [withStroke(linewidth=width + 1.0, foreground=colour, alpha=0.55)]
 
 
-def choose_planes(
-    shape: tuple[int, ...],
-    spacing: Sequence[float] | NDArray,
-    label: NDArray | None,
-) -> list[Slice]:
-    """Three orthogonal planes; the one across a singleton axis alone in 2-D."""
-    centre = None if label is None else centroid(label)
-    if centre is None:
-        centre = (np.array(shape) - 1) / 2
-    index = np.clip(np.rint(centre), 0, np.array(shape) - 1).astype(int)
-    flat = [axis for axis in range(3) if shape[axis] == 1]
-    axes = flat[-1:] if flat else [2, 1, 0]
-    return [Slice(axis, int(index[axis]), shape, tuple(spacing)) for axis in axes]
+class Neighbourhood(NamedTuple):
+    """A part of a volume: a box of voxels, some of which count."""
+
+    box: tuple[slice, ...]
+    counts: NDArray[np.bool_]
 
 
-def around(label: NDArray | None, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Mark a label and two voxels around it; without a label, everything."""
-    if label is None or not (label >= FOREGROUND).any():
-        return np.ones(shape, dtype=bool)
-    return binary_dilation(label >= FOREGROUND, iterations=2)
+def around(label: NDArray | None) -> Neighbourhood | None:
+    """
+    Find a label and two voxels around it; of large ones, not every voxel is looked at.
+
+    :param label: (d1, d2, d3) in [0, 1].
+    :return: None without a label, or for an empty one.
+    """
+    if label is None:
+        return None
+    inside = label >= FOREGROUND
+    flat = np.any(inside, axis=2)
+    profiles = [np.any(flat, axis=1), np.any(flat, axis=0)]
+    profiles.append(np.any(np.any(inside, axis=0), axis=0))
+    found = [np.flatnonzero(profile) for profile in profiles]
+    if not len(found[0]):
+        return None
+    sides = [(max(own[0] - 2, 0), own[-1] + 3) for own in found]
+    step = _step(int(np.prod([stop - start for start, stop in sides])))
+    box = tuple(slice(start, stop, step) for start, stop in sides)
+    return Neighbourhood(box, binary_dilation(inside[box], iterations=2))
 
 
-def window(image: NDArray, gland: NDArray[np.bool_]) -> Window:
+def window(image: NDArray, near: Neighbourhood | None) -> Window:
     """
     Choose the intensities of black and white.
 
     Black leaves out the lowest 1 % of the image, white the highest 1 % of the gland's
     neighbourhood: bright fat elsewhere must not leave the gland in the dark, and what
-    lies around it has to stay visible.
+    lies around it has to stay visible. Large volumes are sampled.
+
+    :param image: (d1, d2, d3).
+    :param near: of the gland; without one the whole image counts.
+    :return: black and white, apart from each other.
     """
-    everywhere, near = np.isfinite(image), np.isfinite(image) & gland
-    low = float(np.percentile(image[everywhere], 1)) if everywhere.any() else 0.0
-    high = float(np.percentile(image[near], 99)) if near.any() else low
+    every = tuple(slice(None, None, min(_step(image.size), n)) for n in image.shape)
+    everywhere = _finite(image[every])
+    close = everywhere if near is None else _finite(image[near.box][near.counts])
+    low = float(np.percentile(everywhere, 1)) if everywhere.size else 0.0
+    high = float(np.percentile(close, 99)) if close.size else low
     return (low, high) if high > low else (low, low + 1.0)
 
 
-def _grey(plane: NDArray, limits: Window) -> NDArray:
-    return np.clip((plane - limits[0]) / (limits[1] - limits[0]), 0, 1)
+def _step(size: int) -> int:
+    """Choose every n-th voxel of each axis so that few enough are looked at."""
+    return max(1, round((size / _MAX_SAMPLE) ** (1 / 3)))
 
 
-def show(axes: Axes, plane: Slice, image: NDArray, limits: Window) -> None:
-    """Show a plane of an image in grey."""
+def _finite(values: NDArray) -> NDArray:
+    return values[np.isfinite(values)]
+
+
+def grey(plane: NDArray, limits: Window) -> NDArray:
+    """Bring intensities to [0, 1], black to white."""
+    scaled = (plane.astype(np.float32) - limits[0]) / (limits[1] - limits[0])
+    return np.clip(scaled, 0, 1)
+
+
+def show(
+    axes: Axes, plane: Slice, image: NDArray, limits: Window, white: float = 0.0
+) -> None:
+    """
+    Show a plane of an image in grey.
+
+    :param axes: to draw in.
+    :param plane: of the volume.
+    :param image: (d1, d2, d3).
+    :param limits: intensities of black and white.
+    :param white: how far to fade towards white, in [0, 1], below drawings.
+    """
+    shown = grey(plane.take(image), limits)
     axes.imshow(
-        _grey(plane.take(image), limits),
+        white + (1 - white) * shown,
         cmap="gray",
         vmin=0,
         vmax=1,
         extent=plane.extent,
-        interpolation="nearest",  # no smoothing: what is shown is what is there
+        **_AS_IT_IS,
     )
+
+
+def draw_letters(axes: Axes, plane: Slice) -> None:
+    """Write at the sides where they lie in the patient, if that is known."""
+    places = {
+        "left": (0.02, 0.5, "left", "center"),
+        "right": (0.98, 0.5, "right", "center"),
+        "top": (0.5, 0.985, "center", "top"),
+        "bottom": (0.5, 0.015, "center", "bottom"),
+    }
+    for side, letter in plane.letters.items():
+        x, y, horizontal, vertical = places[side]
+        axes.text(
+            x,
+            y,
+            letter,
+            transform=axes.transAxes,
+            ha=horizontal,
+            va=vertical,
+            fontsize=8,
+            fontweight="bold",
+            color="white",
+            path_effects=halo(1.0),
+        )
 
 
 def draw_frames(
@@ -130,7 +153,7 @@ def draw_frames(
         return
     draw = axes.axhline if frame_axis == plane.row_axis else axes.axvline
     for frame in frames:
-        draw(frame * plane.spacing[frame_axis], color=FRAME_COLOUR, lw=0.5, alpha=0.65)
+        draw(frame * plane.spacing[frame_axis], color=FRAME_COLOUR, lw=0.6, alpha=0.7)
 
 
 def draw_cross(axes: Axes, plane: Slice, planes: list[Slice]) -> None:
@@ -139,11 +162,18 @@ def draw_cross(axes: Axes, plane: Slice, planes: list[Slice]) -> None:
         if other.axis != plane.axis:
             draw = axes.axhline if other.axis == plane.row_axis else axes.axvline
             position = other.index * plane.spacing[other.axis]
-            draw(position, color="white", lw=0.6, ls=":", alpha=0.6)
+            draw(position, color="white", lw=0.5, ls=(0, (1, 3)), alpha=0.6)
 
 
-def draw_contours(axes: Axes, plane: Slice, labels: Labels) -> None:
-    """Draw the outlines of the labels that the plane shows."""
+def draw_contours(axes: Axes, plane: Slice, labels: Labels, **style: Any) -> None:
+    """
+    Draw the outlines of the labels that the plane shows.
+
+    :param axes: to draw in.
+    :param plane: of the volume.
+    :param labels: keys of CONTOURS.
+    :param style: instead of a label's own `colors`, `linestyles`, `linewidths`.
+    """
     rows, columns = (
         np.concatenate([[x[0] - dx], x, [x[-1] + dx]])
         for x, dx in zip(
@@ -152,23 +182,18 @@ def draw_contours(axes: Axes, plane: Slice, labels: Labels) -> None:
             strict=True,
         )
     )
-    for name, (colour, style) in CONTOURS.items():
-        label = labels[name]
+    for name, (colour, line, width) in CONTOURS.items():
+        label = labels.get(name)
         # a border of background closes the contour of a label that leaves the image
         cut = None if label is None else np.pad(plane.take(label), 1)
         if cut is None or not cut.max() > FOREGROUND:
             continue  # contour() warns where there is no line to draw
-        axes.contour(
-            columns,
-            rows,
-            cut,
-            levels=[FOREGROUND],
-            colors=colour,
-            linestyles=style,
-            linewidths=1.3,
+        own: dict[str, Any] = dict(colors=colour, linestyles=line, linewidths=width)
+        outline = axes.contour(
+            columns, rows, cut.astype(np.float32), levels=[FOREGROUND], **own | style
         )
-    left, right, bottom, top = plane.extent
-    axes.set(xlim=(left, right), ylim=(bottom, top))
+        if not style:
+            outline.set_path_effects(halo(width))
 
 
 def draw_checkerboard(
@@ -179,53 +204,11 @@ def draw_checkerboard(
 ) -> None:
     """Alternate square tiles of two images, the first one at the first voxel."""
     first, second = (
-        _grey(plane.take(image), pair)
+        grey(plane.take(image), pair)
         for image, pair in zip(images, limits, strict=True)
     )
     tile = min(plane.size) / TILES
     rows, columns = plane.coordinates()
     odd = (rows[:, None] // tile + columns[None] // tile) % 2 == 1
     board = np.where(odd, second, first)
-    axes.imshow(
-        board, cmap="gray", vmin=0, vmax=1, extent=plane.extent, interpolation="nearest"
-    )
-
-
-def draw_displacement(
-    axes: Axes, plane: Slice, ddf: NDArray, magnitude: NDArray, limit: float
-) -> AxesImage:
-    """Draw the grid x + u(x), seen in the plane, over the length of u in 3-D."""
-    colours = axes.imshow(
-        plane.take(magnitude),
-        cmap="viridis",
-        vmin=0,
-        vmax=limit,
-        extent=plane.extent,
-        interpolation="nearest",
-    )
-    field = plane.take(ddf)
-    rows, columns = np.meshgrid(*plane.coordinates(), indexing="ij")
-    dr, dc = plane.spacing[plane.row_axis], plane.spacing[plane.column_axis]
-    rows = rows + field[..., plane.row_axis] * dr
-    columns = columns + field[..., plane.column_axis] * dc
-    mesh = min(plane.size) / GRID_LINES  # a square mesh in lengths, not in voxels
-    row_step, column_step = (max(1, round(mesh / width)) for width in (dr, dc))
-    points = np.stack([columns, rows], axis=-1)  # (rows, columns, 2) as (x, y)
-    lines = [*points[::row_step], *points[:, ::column_step].swapaxes(0, 1)]
-    axes.add_collection(LineCollection(lines, colors="white", linewidths=0.45))
-    left, right, bottom, top = plane.extent
-    axes.set(xlim=(left, right), ylim=(bottom, top))
-    return colours
-
-
-def label_axes(row: list[Axes], plane: Slice, unit: str) -> None:
-    """Name the axes of a row of panels, and the plane at its left."""
-    for axes in row[:6]:
-        axes.tick_params(labelsize=6, length=2, pad=1)
-        axes.set_facecolor("black")
-    for axes in row[1:6]:
-        axes.tick_params(labelleft=False)
-    for axes in row[:6]:
-        axes.set_xlabel(f"axis {plane.column_axis} ({unit})", fontsize=7, labelpad=1)
-    name = f"axis {plane.axis} = {plane.index}"
-    row[0].set_ylabel(f"{name}\naxis {plane.row_axis} ({unit})", fontsize=7, labelpad=2)
+    axes.imshow(board, cmap="gray", vmin=0, vmax=1, extent=plane.extent, **_AS_IT_IS)

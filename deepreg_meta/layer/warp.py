@@ -44,8 +44,11 @@ def _corner_index_and_weight(
         to that voxel: 0 along a singleton axis, which has no second neighbour.
     """
     clipped = tf.clip_by_value(coordinate, 0.0, float(length - 1))
-    lower = tf.minimum(tf.floor(clipped), float(max(length - 2, 0)))
-    return tf.cast(lower, tf.int32), clipped - lower, 1 if length > 1 else 0
+    # clipped as an integer: what is not a number has a neighbour in the volume too, and
+    # a weight that makes the sample no number either
+    lower = tf.clip_by_value(tf.cast(clipped, tf.int32), 0, max(length - 2, 0))
+    weight = clipped - tf.cast(lower, clipped.dtype)
+    return lower, weight, 1 if length > 1 else 0
 
 
 def _is_inside(loc: tf.Tensor, size: tuple[int, int, int]) -> tf.Tensor:

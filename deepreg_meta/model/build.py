@@ -5,6 +5,7 @@ from dataclasses import replace
 import tensorflow as tf
 from deepreg.registry import REGISTRY
 
+from deepreg_meta.model.adaptation import AdaptPlan
 from deepreg_meta.model.episode import BatchDrawer, DrawOptions
 from deepreg_meta.model.registration import FieldNetwork, RegistrationLoss
 from deepreg_meta.model.reptile import ReptileModel, ReptileOptions
@@ -106,6 +107,8 @@ def build_reptile(
             seed=config.get("seed", 0),
         ),
         adapt_optimizer=build_optimizer(optimizer) if optimizer else None,
-        adapt_steps=adapt.get("steps", 0),
+        adapt_plan=AdaptPlan(
+            steps=adapt.get("steps", 0), keep=adapt.get("keep", "last")
+        ),
         name=name,
     )

@@ -24,7 +24,7 @@ from deepreg_meta.model.alignment import (
     section_profile,
     soft_centroid,
 )
-from deepreg_meta.model.registration import Batch, RegistrationLoss
+from deepreg_meta.model.registration import Batch, MovingMask, RegistrationLoss
 
 
 class Task(NamedTuple):
@@ -39,6 +39,9 @@ class Task(NamedTuple):
     fixed_affine: tf.Tensor  # (4, 4)
     moving_spacing: tf.Tensor  # (3,), mm
     fixed_spacing: tf.Tensor  # (3,), mm
+    # what adaptation looks at, 1 or 0; None is everything
+    moving_mask: tf.Tensor | None = None  # (m_dim1, m_dim2, m_dim3)
+    fixed_mask: tf.Tensor | None = None  # (f_dim1, f_dim2, f_dim3)
 
 
 class Constants(NamedTuple):
@@ -270,7 +273,8 @@ class BatchDrawer:
         """
         Draw the one sample that an update of adaptation, or the prediction, sees.
 
-        Images, labels and alignment are masked with the frames seen so far.
+        Images, labels and alignment are masked with the frames seen so far. The masks
+        of the pair restrict the losses alone.
 
         :param task: the pair.
         :param constants: of the pair.
@@ -297,10 +301,17 @@ class BatchDrawer:
             constants.moving_centroid,
             constants.profile,
         )
+        if task.fixed_mask is not None:
+            mask = shown * task.fixed_mask[None]
         target = fixed_label
         if self.loss.uses_label:
             target = self.loss.prepare_label(fixed_label, mask, task.fixed_spacing)
-        moving_image = task.moving_image[None]
+        moving_image, moving_mask = task.moving_image[None], None
+        if task.moving_mask is not None:
+            moving_mask = MovingMask(
+                task.moving_mask[None], fixed_label, task.fixed_spacing
+            )
+        is_restricted = not (task.fixed_mask is None and task.moving_mask is None)
         return Batch(
             moving_input=self._moving_input(moving_image, matrix, offset),
             fixed_input=task.fixed_image[None] * shown,
@@ -308,8 +319,10 @@ class BatchDrawer:
             offset=offset,
             moving_image=moving_image,
             moving_label=task.moving_labels[label][None],
-            loss_mask=shown,
+            loss_mask=shown if mask is None else mask,
             label_target=target,
+            shown=shown if is_restricted else None,
+            moving_mask=moving_mask,
         )
 
     def seen_slices(

@@ -5,12 +5,23 @@ Meta-training, test-time adaptation and the interactive session all adapt throug
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from deepreg_meta import weights
 from deepreg_meta.model.registration import Batch, FieldNetwork, RegistrationLoss
+
+MAX_STEPS = 100_000  # of a loop that only time ends
+
+
+class Best(NamedTuple):
+    """The weights with the least loss so far."""
+
+    loss: tf.Tensor  # scalar
+    step: tf.Tensor  # int32, updates that led to them
+    weights: list[tf.Tensor]
 
 
 class InnerLoop:
@@ -83,11 +94,7 @@ class InnerLoop:
 
         # written out, because Keras calls `train_step` without AutoGraph
         def body(index: tf.Tensor, rows: tf.TensorArray, total: list) -> tuple:
-            batch = draw(index)
-            parts, ddf = self.step(batch)
-            row = tf.stack([parts[name] for name in [*self.loss.names, "total"]])
-            if record is not None:
-                row = tf.concat([row, record(index, batch, ddf)], axis=0)
+            _, row = self._recorded_step(draw(index), index, record)
             if average:
                 total = weights.accumulate(total, self.network.weights)
             return index + 1, rows.write(index, row), total
@@ -103,6 +110,90 @@ class InnerLoop:
             count = tf.cast(tf.maximum(num_steps, 1), tf.float32)
             mean = weights.scale(total, 1.0 / count)
         return mean, rows.stack()
+
+    def run_for_best(
+        self,
+        draw: Callable[[tf.Tensor], Batch],
+        judge: Callable[[], tf.Tensor],
+        num_steps: tf.Tensor | int,
+        seconds: tf.Tensor | float | None = None,
+        record: Callable[[tf.Tensor, Batch, tf.Tensor], tf.Tensor] | None = None,
+        is_own_judge: bool = False,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """
+        Take several steps and leave the network with the best weights met on the way.
+
+        :param draw: gives the mini-batch of a step, from its index (int32 scalar).
+        :param judge: gives the loss of the present weights, scalar; the least wins, the
+            earlier one of equals, and one that is not a number never does.
+        :param num_steps: how many at most, >= 1.
+        :param seconds: stop before the step that would end later, judged by the mean
+            of those taken; the first one is always taken. None sets no limit.
+        :param record: as in `run`.
+        :param is_own_judge: every step's own loss, before the update, is what `judge`
+            would give, which then looks at the last weights only.
+        :return: the rows of `run`, and how many updates led to the weights, int32.
+        """
+        variables = self.network.weights
+        rows = tf.TensorArray(
+            tf.float32, size=0, dynamic_size=True, element_shape=[None]
+        )
+        best = Best(
+            tf.constant(float("inf")), tf.constant(0), weights.snapshot(variables)
+        )
+        begin = tf.timestamp()
+
+        def may_go_on(index: tf.Tensor, *_: object) -> tf.Tensor:
+            wanted = index < num_steps
+            if seconds is None:
+                return wanted
+            taken = tf.cast(index, tf.float64)
+            mean = (tf.timestamp() - begin) / tf.maximum(taken, 1.0)
+            fits = (taken + 1.0) * mean <= tf.cast(seconds, tf.float64)
+            return wanted & (fits | (index == 0))
+
+        def body(index: tf.Tensor, rows: tf.TensorArray, best: Best) -> tuple:
+            before = weights.snapshot(variables)
+            loss = None if is_own_judge else judge()
+            parts, row = self._recorded_step(draw(index), index, record)
+            loss = parts["total"] if loss is None else loss
+            return index + 1, rows.write(index, row), _better(best, loss, index, before)
+
+        count, rows, best = tf.while_loop(
+            may_go_on, body, (tf.constant(0), rows, best), parallel_iterations=1
+        )
+        best = _better(best, judge(), count, weights.snapshot(variables))
+        weights.restore(variables, best.weights)
+        return rows.stack(), best.step
+
+    def _recorded_step(
+        self,
+        batch: Batch,
+        index: tf.Tensor,
+        record: Callable[[tf.Tensor, Batch, tf.Tensor], tf.Tensor] | None,
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        """Take one step and return its losses, by name and as a row of the history."""
+        parts, ddf = self.step(batch)
+        row = tf.stack([parts[name] for name in [*self.loss.names, "total"]])
+        if record is not None:
+            row = tf.concat([row, record(index, batch, ddf)], axis=0)
+        return parts, row
+
+
+def _better(
+    best: Best, loss: tf.Tensor, step: tf.Tensor, candidate: list[tf.Tensor]
+) -> Best:
+    """Return the better one of the best weights so far and a candidate."""
+    is_better = loss < best.loss  # never true of NaN
+    kept = [
+        tf.where(is_better, new, old)
+        for new, old in zip(candidate, best.weights, strict=True)
+    ]
+    return Best(
+        tf.where(is_better, loss, best.loss),
+        tf.where(is_better, step, best.step),
+        kept,
+    )
 
 
 def _compact(variable: tf.Variable) -> np.ndarray:

@@ -10,9 +10,18 @@ from deepreg_meta import compat
 from deepreg_meta.layer.warp import apply_affine, integrate, reference_grid, sample
 from deepreg_meta.loss.deform import BendingEnergy
 from deepreg_meta.loss.label import DiceTarget, MultiScaleDice
+from deepreg_meta.loss.masked import masked_loss, mean_loss
 
 # DeepReg losses without convolutions, which XLA compiles well on CPUs too
 _COMPILABLE = ("bending", "gradient", "ssd")
+
+
+class MovingMask(NamedTuple):
+    """What restricts the losses to a region of the moving image, wherever it goes."""
+
+    mask: tf.Tensor  # (batch, m_dim1, m_dim2, m_dim3), 1 where losses look
+    fixed_label: tf.Tensor  # (batch, f_dim1, f_dim2, f_dim3), before any preparation
+    spacing_mm: tf.Tensor  # (3,), of the fixed grid
 
 
 class Batch(NamedTuple):
@@ -26,6 +35,8 @@ class Batch(NamedTuple):
     moving_label: tf.Tensor  # (batch, m_dim1, m_dim2, m_dim3)
     loss_mask: tf.Tensor  # (batch, f_dim1, f_dim2, f_dim3), 1 where losses look
     label_target: DiceTarget | tf.Tensor  # the fixed label, prepared for its loss
+    shown: tf.Tensor | None = None  # as loss_mask, without the masks that users gave
+    moving_mask: MovingMask | None = None
 
 
 class FieldNetwork(tf.keras.layers.Layer):
@@ -73,6 +84,8 @@ class FieldNetwork(tf.keras.layers.Layer):
                 f"{sorted(outputs)}."
             )
         self.backbone = backbones[0]
+        # without it, every backbone may normalise differently in training
+        self.is_same_in_training = getattr(self.backbone, "is_same_in_training", False)
         self._is_velocity = "dvf" in outputs
         self._has_theta = "theta" in outputs
 
@@ -167,17 +180,32 @@ class RegistrationLoss:
             return self._losses["label"].prepare(fixed_label, mask, spacing_mm)
         return fixed_label if mask is None else fixed_label * mask
 
-    def _label_loss(self, batch: Batch, warped_label: tf.Tensor) -> tf.Tensor:
-        loss = self._losses["label"]
+    def _label_loss(
+        self, batch: Batch, warped_label: tf.Tensor, mask: tf.Tensor
+    ) -> tf.Tensor:
+        loss, target = self._losses["label"], batch.label_target
+        if batch.moving_mask is not None:  # where it lies changes at every step
+            side = batch.moving_mask
+            target = self.prepare_label(side.fixed_label, mask, side.spacing_mm)
         if isinstance(loss, MultiScaleDice):
-            return tf.reduce_mean(loss.evaluate(batch.label_target, warped_label))
-        return self._mean(loss, batch.label_target, warped_label * batch.loss_mask)
+            return tf.reduce_mean(loss.evaluate(target, warped_label))
+        return mean_loss(loss, target, warped_label * mask)
+
+    def _image_loss(
+        self, batch: Batch, warped: tf.Tensor, mask: tf.Tensor
+    ) -> tf.Tensor:
+        loss, fixed = self._losses["image"], batch.fixed_input
+        if batch.shown is None:
+            return mean_loss(loss, fixed * mask, warped * mask)
+        return masked_loss(loss, fixed, warped, mask, batch.shown)
 
     @staticmethod
-    def _mean(loss: Any, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        """DeepReg's image and label losses are sums over the batch; ours are means."""
-        total = loss(y_true=y_true, y_pred=y_pred)
-        return total / tf.cast(tf.shape(y_true)[0], tf.float32)
+    def _mask(batch: Batch, loc: tf.Tensor) -> tf.Tensor:
+        """Return the voxels that count under the present field."""
+        if batch.moving_mask is None:
+            return batch.loss_mask
+        inside = sample(batch.moving_mask.mask, loc) >= 0.5
+        return batch.loss_mask * tf.cast(inside, tf.float32)
 
     def _parts(self, ddf: tf.Tensor, batch: Batch) -> dict[str, tf.Tensor]:
         """
@@ -185,23 +213,29 @@ class RegistrationLoss:
 
         :param ddf: shape = (batch, f1, f2, f3, 3).
         :param batch: what the field was predicted from.
-        :return: scalars by name, means over the batch, and `total`.
+        :return: scalars by name, means over the batch, and `total`, infinite when no
+            voxel lies in the mask of the moving image any more.
         """
         values = {}
         if self.uses_label or self.uses_image:
             loc = locations(ddf, batch.matrix, batch.offset)
+            mask = self._mask(batch, loc)
         if self.uses_image:
-            warped = sample(batch.moving_image, loc) * batch.loss_mask
-            fixed = batch.fixed_input * batch.loss_mask
-            values["image"] = self._mean(self._losses["image"], fixed, warped)
+            warped = sample(batch.moving_image, loc)
+            values["image"] = self._image_loss(batch, warped, mask)
         if self.uses_label:
             warped_label = sample(batch.moving_label, loc)
-            values["label"] = self._label_loss(batch, warped_label)
+            values["label"] = self._label_loss(batch, warped_label, mask)
         if "regularization" in self._losses:
             values["regularization"] = self._losses["regularization"](ddf)
         values["total"] = tf.add_n(
             [self.weights[key] * values[key] for key in self._losses]
         )
+        if batch.moving_mask is not None and (self.uses_label or self.uses_image):
+            # a field that leaves the mask has nothing left to disagree with: it must
+            # never be taken for the better one
+            is_empty = tf.reduce_max(mask) < 0.5
+            values["total"] += tf.where(is_empty, float("inf"), 0.0)
         return values
 
 

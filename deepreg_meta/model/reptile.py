@@ -5,16 +5,17 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from deepreg_meta import weights
-from deepreg_meta.layer.warp import sample
-from deepreg_meta.model.alignment import soft_centroid
-from deepreg_meta.model.episode import BatchDrawer, Constants, Task
-from deepreg_meta.model.inner_loop import InnerLoop
-from deepreg_meta.model.registration import (
-    Batch,
-    FieldNetwork,
-    RegistrationLoss,
-    locations,
+from deepreg_meta.model.adaptation import (
+    Adaptation,
+    AdaptPlan,
+    PlanValues,
+    first_task,
+    history_names,
 )
+from deepreg_meta.model.episode import BatchDrawer, Task
+from deepreg_meta.model.inner_loop import InnerLoop
+from deepreg_meta.model.registration import Batch, FieldNetwork, RegistrationLoss
+from deepreg_meta.model.score import landmark_points, score_field
 
 STAGES = ("unadapted", "adapted")
 
@@ -56,7 +57,7 @@ class ReptileModel(tf.keras.Model):
         drawer: BatchDrawer,
         options: ReptileOptions | None = None,
         adapt_optimizer: tf.keras.optimizers.Optimizer | None = None,
-        adapt_steps: int = 0,
+        adapt_plan: AdaptPlan | None = None,
         adapt_drawer: BatchDrawer | None = None,
         name: str = "reptile",
     ) -> None:
@@ -66,15 +67,17 @@ class ReptileModel(tf.keras.Model):
         :param drawer: draws mini-batches.
         :param options: of the outer loop; None is the defaults.
         :param adapt_optimizer: of adaptation; None adapts with a copy of the inner one.
-        :param adapt_steps: updates of adaptation in validation and prediction, N.
+        :param adapt_plan: of adaptation in validation and prediction; None takes no
+            steps.
         :param adapt_drawer: draws what adaptation sees; None is `drawer`.
         :param name: of the model.
         """
         super().__init__(name=name)
         self.network, self.loss_fn = network, loss
-        self.drawer, self.adapt_drawer = drawer, adapt_drawer or drawer
+        self.drawer, self._adapt_drawer = drawer, adapt_drawer or drawer
         self.options = options or ReptileOptions()
-        self.adapt_steps = adapt_steps
+        self._plan, self._plan_values = AdaptPlan(), PlanValues()
+        self.adapt_plan = adapt_plan or AdaptPlan()
         self._adapt_optimizer = adapt_optimizer
         self.episode = tf.Variable(0, dtype=tf.int64, trainable=False, name="episode")
         names = [name.removeprefix("val_") for name in self.log_names]
@@ -94,7 +97,8 @@ class ReptileModel(tf.keras.Model):
         adapt = self._adapt_optimizer
         if adapt is None:
             adapt = type(optimizer).from_config(optimizer.get_config())
-        self._adaptation = InnerLoop(self.network, self.loss_fn, adapt)
+        loop = InnerLoop(self.network, self.loss_fn, adapt)
+        self._adaptation = Adaptation(loop, self._adapt_drawer)
 
     def meta_step_size(self) -> tf.Tensor:
         """Return beta_meta of this episode, linear from the first to the last one."""
@@ -118,7 +122,7 @@ class ReptileModel(tf.keras.Model):
         names = [*self.loss_fn.names, "total"]
         losses = tf.zeros([len(names)])
         for index in range(options.tasks_per_step):
-            task = Task(*(data[field][index] for field in Task._fields))
+            task = Task(**{name: value[index] for name, value in data.items()})
             weights.restore(variables, start)
             if not options.carry_optimizer_state:
                 self._inner.reset_optimizer()
@@ -156,24 +160,11 @@ class ReptileModel(tf.keras.Model):
         Adapt to one pair, predict, and restore the meta-weights bit for bit.
 
         :param data: the fields of `Task`, with a leading axis of one.
-        :return: with a leading axis of one: `ddf` and `ddf_unadapted` (f1, f2, f3, 3),
-            `matrix` (3, 3) and `offset` (3) of the initial alignment, `slices`, the
-            frames seen (num_slices), and `history` (steps, n) as `history_names` says.
+        :return: as `Adaptation.run`, with a leading axis of one.
         """
-        task = Task(*(data[field][0] for field in Task._fields))
-        outputs = self.adapt(task, self.adapt_steps)
+        plan = self._plan_values.of(self.adapt_plan)
+        outputs = self._adaptation.run(first_task(data), plan)
         return {name: value[None] for name, value in outputs.items()}
-
-    @property
-    def log_names(self) -> list[str]:
-        """Return what an epoch of training logs, validation included."""
-        valid = [f"val_{kind}_{stage}" for kind in ("loss", "dsc") for stage in STAGES]
-        return ["loss", *self.loss_fn.names, "meta_step_size", *valid]
-
-    @property
-    def history_names(self) -> list[str]:
-        """Return the columns of the history of an adaptation."""
-        return [*self.loss_fn.names, "total", "num_frames", "dsc", "tre_mm"]
 
     def adapt(self, task: Task, num_steps: int) -> dict[str, tf.Tensor]:
         """
@@ -181,63 +172,51 @@ class ReptileModel(tf.keras.Model):
 
         :param task: the pair.
         :param num_steps: updates N; 0 predicts with the meta-weights.
-        :return: as `predict_step`, without the leading axis.
+        :return: as `Adaptation.run`.
         """
-        drawer, labels = self.adapt_drawer, self.adapt_drawer.options.adapt_labels
-        constants = drawer.constants(task)
-        frames = drawer.options.frames
-        final = drawer.adaptation(
-            task, constants, labels[0], None if frames is None else frames[1]
-        )
-        # before anything runs: batch normalisation moves its averages in a mere forward
-        # pass when it uses the statistics of the batch at inference too
-        start = weights.snapshot(self.network.weights)
-        unadapted = self._predict(final)
-        adapted = unadapted
-        history = tf.zeros([0, len(self.history_names)])
-        if num_steps > 0:
-            history = self._take_steps(task, constants, final, num_steps)
-            adapted = self._predict(final)
-        weights.restore(self.network.weights, start)
-        slices = tf.ones([drawer.fixed_size[drawer.options.frame_axis]])
-        if frames is not None:
-            axis = drawer.options.frame_axis
-            slices = drawer.seen_slices(constants, frames[1], axis)[0]
-        return dict(
-            ddf=adapted[0],
-            ddf_unadapted=unadapted[0],
-            matrix=final.matrix[0],
-            offset=final.offset[0],
-            slices=slices,
-            history=history,
-        )
+        return self._adaptation.run(task, self.adapt_plan._replace(steps=num_steps))
 
-    def _predict(self, batch: Batch) -> tf.Tensor:
-        return self.network(batch.moving_input, batch.fixed_input, training=False)
+    @property
+    def adapt_drawer(self) -> BatchDrawer:
+        """What draws for adaptation and prediction."""
+        return self._adapt_drawer
 
-    def _take_steps(
-        self, task: Task, constants: Constants, final: Batch, num_steps: int
-    ) -> tf.Tensor:
-        """Take the updates of adaptation and return their history."""
-        drawer, options = self.adapt_drawer, self.adapt_drawer.options
-        labels = tf.constant(options.adapt_labels, tf.int32)
-        is_constant = options.frames is None and len(options.adapt_labels) == 1
-        points = _landmarks(task)
+    @adapt_drawer.setter
+    def adapt_drawer(self, drawer: BatchDrawer) -> None:
+        self._adapt_drawer = self._adaptation.drawer = drawer
+        self.predict_function = None  # it was traced for another one
 
-        def draw(step: tf.Tensor) -> Batch:
-            if is_constant:  # every update sees the same
-                return final
-            label = labels[step % len(options.adapt_labels)]
-            seen = drawer.frames_at(step, num_steps)
-            return drawer.adaptation(task, constants, label, seen)
+    @property
+    def adapt_plan(self) -> AdaptPlan:
+        """How far adaptation goes in validation and prediction."""
+        return self._plan
 
-        def record(step: tf.Tensor, batch: Batch, ddf: tf.Tensor) -> tf.Tensor:
-            seen = drawer.frames_at(step, num_steps)
-            number = tf.cast(0 if seen is None else seen, tf.float32)
-            return tf.concat([[number], _score(task, points, batch, ddf)], axis=0)
+    @adapt_plan.setter
+    def adapt_plan(self, plan: AdaptPlan) -> None:
+        if plan.kind != self._plan.kind:
+            self.predict_function = None  # it was traced for another kind
+        self._plan = plan
+        self._plan_values.assign(plan)
 
-        self._adaptation.reset_optimizer()
-        return self._adaptation.run(draw, num_steps, record)[1]
+    @property
+    def adapt_steps(self) -> int:
+        """Updates of adaptation in validation and prediction."""
+        return int(self.adapt_plan.steps)
+
+    @adapt_steps.setter
+    def adapt_steps(self, steps: int) -> None:
+        self.adapt_plan = self.adapt_plan._replace(steps=steps)
+
+    @property
+    def history_names(self) -> list[str]:
+        """Return the columns of the history of an adaptation."""
+        return history_names(self.loss_fn)
+
+    @property
+    def log_names(self) -> list[str]:
+        """Return what an epoch of training logs, validation included."""
+        valid = [f"val_{kind}_{stage}" for kind in ("loss", "dsc") for stage in STAGES]
+        return ["loss", *self.loss_fn.names, "meta_step_size", *valid]
 
     def test_step(self, data: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """
@@ -246,19 +225,19 @@ class ReptileModel(tf.keras.Model):
         :param data: the fields of `Task`, with a leading axis of one.
         :return: total loss and Dice of the first label, before and after adaptation.
         """
-        task = Task(*(data[field][0] for field in Task._fields))
-        outputs = self.adapt(task, self.adapt_steps)
+        task = first_task(data)
+        outputs = self._adaptation.run(task, self.adapt_plan)
         constants = self.adapt_drawer.constants(task)
         frames = self.adapt_drawer.options.frames
         batch = self.adapt_drawer.adaptation(
             task, constants, 0, None if frames is None else frames[1]
         )
-        points = _landmarks(task)
+        points = landmark_points(task)
         logs = {}
         for key, name in zip(("ddf_unadapted", "ddf"), STAGES, strict=True):
             ddf = outputs[key][None]
             logs[f"loss_{name}"] = self.loss_fn.parts(ddf, batch)["total"]
-            logs[f"dsc_{name}"] = _score(task, points, batch, ddf)[0]
+            logs[f"dsc_{name}"] = score_field(task, points, batch, ddf)[0]
         return self._average(logs)
 
     @property
@@ -271,47 +250,3 @@ class ReptileModel(tf.keras.Model):
         for name, value in logs.items():
             self._means[name].update_state(value)
         return {name: self._means[name].result() for name in logs}
-
-
-def _landmarks(task: Task) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """
-    Return the centroids of all labels but the first.
-
-    :param task: the pair.
-    :return: fixed points (n, 3), moving points (n, 3), in voxels, and 1 for those that
-        are landmarks and 0 for padding (n,).
-    """
-    fixed = tf.cast(task.fixed_labels[1:] >= 0.5, tf.float32)
-    moving = tf.cast(task.moving_labels[1:] >= 0.5, tf.float32)
-    missing = -tf.ones([3])
-    points = soft_centroid(fixed, missing), soft_centroid(moving, missing)
-    present = tf.reduce_all((points[0] >= 0.0) & (points[1] >= 0.0), axis=1)
-    return *points, tf.cast(present, tf.float32)
-
-
-def _score(task: Task, points: tuple, batch: Batch, ddf: tf.Tensor) -> tf.Tensor:
-    """
-    Return hard Dice of the whole first label and the RMS landmark error in mm.
-
-    Scores only: no gradient runs through them and no update sees them.
-
-    :param task: the pair.
-    :param points: from `_landmarks`.
-    :param batch: gives the alignment.
-    :param ddf: shape = (1, f1, f2, f3, 3).
-    :return: shape = (2,); NaN where there is no label or no landmark.
-    """
-    if task.fixed_labels.shape[1:] != ddf.shape[1:4]:
-        return tf.constant([float("nan")] * 2)
-    loc = locations(ddf, batch.matrix, batch.offset)
-    warped = tf.cast(sample(task.moving_labels[:1], loc) >= 0.5, tf.float32)
-    fixed = tf.cast(task.fixed_labels[:1] >= 0.5, tf.float32)
-    sizes = tf.reduce_sum(warped) + tf.reduce_sum(fixed)
-    dsc = 2.0 * tf.reduce_sum(warped * fixed) / sizes
-    fixed_points, moving_points, present = points
-    mapped = fixed_points + sample(ddf, fixed_points[None], boundary="border")[0]
-    mapped = tf.linalg.matvec(batch.matrix[0], mapped) + batch.offset[0]
-    distance = (mapped - moving_points) * task.moving_spacing
-    square = tf.reduce_sum(distance**2, axis=1)
-    mean_square = tf.reduce_sum(square * present) / tf.reduce_sum(present)
-    return tf.stack([dsc, tf.sqrt(mean_square)])

@@ -86,7 +86,9 @@ def alignment_rows(model: object, cases: object) -> list[dict]:
 
     from deepreg_meta.dataset.pipeline import task_arrays
     from deepreg_meta.model.episode import BatchDrawer, Task
-    from deepreg_meta.results import CaseResult, score
+    from deepreg_meta.results.case import CaseResult
+    from deepreg_meta.results.scene import Scene
+    from deepreg_meta.results.score import score
 
     ours = model.adapt_drawer
     methods = {
@@ -101,7 +103,7 @@ def alignment_rows(model: object, cases: object) -> list[dict]:
         drawer = BatchDrawer(options, ours.loss, ours.moving_size, ours.fixed_size)
         for case in cases:
             arrays = task_arrays(case, cases.num_labels_max)
-            task = Task(*(tf.constant(arrays[field]) for field in Task._fields))
+            task = Task(**{name: tf.constant(v) for name, v in arrays.items()})
             constants = drawer.constants(task)
             seen = None if frames is None else frames[1]
             batch = drawer.adaptation(task, constants, 0, seen)
@@ -116,10 +118,12 @@ def alignment_rows(model: object, cases: object) -> list[dict]:
                 matrix=batch.matrix.numpy()[0],
                 offset=batch.offset.numpy()[0],
                 slices=slices.numpy()[0],
+                history=np.zeros([0, 0], np.float32),
+                losses=np.full(2, np.nan, np.float32),
             )
             axis = ours.options.frame_axis
-            result = CaseResult(case, outputs, 0.0, 0, axis, True)
-            score(result)
+            result = CaseResult(case, outputs, 0.0, axis, is_sparse=True)
+            score(Scene(result))
             rows += rows_of(result, "before", method)
     return rows
 
@@ -128,11 +132,12 @@ def network_rows(
     model: object, cases: object, steps: int, folder: Path, methods: dict[str, str]
 ) -> list[dict]:
     """Adapt to every case and score; `methods` names what each stage is called."""
+    from deepreg_meta.callback.fine_tune import FineTune
     from deepreg_meta.prediction import predict_cases
+    from deepreg_meta.results.outputs import Outputs
 
-    results = predict_cases(
-        model, cases, steps, folder, False, bool(methods.get("png"))
-    )
+    outputs = Outputs(volumes=False, formats=(), figure=bool(methods.get("png")))
+    results = predict_cases(model, cases, FineTune(steps), folder, outputs)
     return [
         row
         for result in results

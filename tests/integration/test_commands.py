@@ -1,5 +1,6 @@
 """Training and prediction from YAML to files, as the two commands run them."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,11 +11,17 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+import SimpleITK as sitk
 import tensorflow as tf
 import yaml
 
 from deepreg_meta import __version__, predict, train
 from deepreg_meta.config import load_config
+from deepreg_meta.dataset.files import PairFiles
+from deepreg_meta.geometry.grid import Grid
+from deepreg_meta.geometry.transform_file import load_transform
+from deepreg_meta.registration import Registrar
+from deepreg_meta.results.outputs import TRANSFORM_FORMATS
 from tests.helpers import PHANTOM_FIXED_SHAPE, run_config, without_xla, write_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,6 +85,13 @@ def checkpoint_values(path: Path) -> dict[str, np.ndarray]:
     return {name: tf.train.load_variable(str(path), name) for name in names}
 
 
+def phantom_file(kind: str, name: str) -> Path:
+    """:return: a file of the generated test split."""
+    cache = Path(os.environ["DEEPREG_META_CACHE"])
+    [path] = cache.glob(f"phantom_*/test/{kind}/{name}.nii.gz")
+    return path
+
+
 # ---- training ----
 
 
@@ -102,6 +116,26 @@ def test_a_run_leaves_its_configuration_log_and_checkpoints(trained, files):
     assert names == ["ckpt-1.index", "ckpt-2.index"]
     assert list((trained / "best").glob("ckpt-*.index"))
     assert list(trained.rglob("events.out.tfevents.*"))  # TensorBoard
+
+
+def test_a_run_remembers_what_its_images_looked_like(trained):
+    """Of both sides: their axes and voxels, by which single pairs are prepared."""
+    found = json.loads((trained / "data.json").read_text())
+    for side in ("moving", "fixed"):
+        cache = Path(os.environ["DEEPREG_META_CACHE"])
+        paths = cache.glob(f"phantom_*/train/{side}_images/*.nii.gz")
+        images = [nib.load(path) for path in paths]
+        own = found[side]
+        assert own["num_images"] == len(images) == 3
+        [codes] = {"".join(nib.aff2axcodes(image.affine)) for image in images}
+        assert own["orientations"] == [codes]
+        voxels = [image.header.get_zooms() for image in images]
+        for name in ("file_spacing_mm", "grid_spacing_mm"):  # of one shape
+            np.testing.assert_allclose(own[name], np.median(voxels, axis=0), rtol=1e-4)
+        values = np.stack([image.get_fdata() for image in images])
+        np.testing.assert_allclose(
+            own["intensity_range"], [values.min(), values.max()], rtol=1e-5
+        )
 
 
 def test_nothing_is_written_to_the_home_folder(trained, predicted, home):
@@ -179,39 +213,90 @@ def test_the_tables_hold_scores_of_every_case_before_and_after(predicted):
     assert list(steps["num_frames"]) == [2, 3, 4] * 2
     assert (predicted / "landmarks.csv").is_file()
     assert (predicted / "summary.csv").is_file()
+    labels = pd.read_csv(predicted / "labels.csv", comment="#")
+    gland = labels[labels["label"] == "label_0"]
+    np.testing.assert_array_equal(gland["dsc_adapted"], rows["dsc_adapted"])
+    assert len(labels) > 2
 
 
 def test_the_volumes_lie_in_the_space_of_the_fixed_image(predicted):
-    """The same affine and shape as the fixed file; field in mm with vector intent."""
-    cache = Path(os.environ["DEEPREG_META_CACHE"])
+    """The same affine and shape as the fixed file, its voxels; 8-bit labels."""
     for name in ("case000000", "case000001"):
-        [source] = cache.glob(f"phantom_*/test/fixed_images/{name}.nii.gz")
-        fixed = nib.load(source)
+        fixed = nib.load(phantom_file("fixed_images", name))
         assert abs(fixed.affine[1, 0]) > 1.5  # not the identity
-        for file in ("fixed_image", "warped_image", "warped_label_label_0", "ddf"):
+        for file in ("fixed_image", "warped_image", "warped_label_label_0"):
             image = nib.load(predicted / name / f"{file}.nii.gz")
             np.testing.assert_allclose(image.affine, fixed.affine, atol=1e-5)
-            assert image.shape[:3] == PHANTOM_FIXED_SHAPE
-        assert image.shape == (*PHANTOM_FIXED_SHAPE, 1, 3)
-        assert int(image.header["intent_code"]) == 1007
-        assert np.abs(image.get_fdata()).max() > 0.1
+            assert image.shape == PHANTOM_FIXED_SHAPE
+        assert image.get_data_dtype() == np.uint8
+        assert list(np.unique(image.get_fdata())) == [0, 1]
+        copy = nib.load(predicted / name / "fixed_image.nii.gz").get_fdata()
+        np.testing.assert_allclose(copy, fixed.get_fdata(), rtol=1e-6)
+        assert copy.max() < 0.95  # original intensities; the network's reach 1
         figure = tf.io.decode_png((predicted / name / "figure.png").read_bytes())
         assert min(figure.shape[:2]) > 200 and np.std(figure) > 10
+
+
+def test_the_transform_makes_the_warped_image_of_the_original_file(predicted):
+    """In SimpleITK, on the original grid of the fixed image."""
+    for name in ("case000000", "case000001"):
+        fixed, moving = (
+            sitk.ReadImage(str(phantom_file(f"{side}_images", name)), sitk.sitkFloat32)
+            for side in ("fixed", "moving")
+        )
+        transform = sitk.ReadTransform(str(predicted / name / "transform.h5"))
+        itk = sitk.GetArrayFromImage(sitk.Resample(moving, fixed, transform))
+        ours = nib.load(predicted / name / "warped_image.nii.gz").get_fdata()
+        apart = np.abs(ours - itk.transpose(2, 1, 0)) / np.ptp(itk)
+        assert apart.mean() < 1e-4 and apart.max() < 1e-2 and np.mean(itk > 0) > 0.3
 
 
 def test_the_warped_label_file_scores_as_the_table_says(predicted):
     """Dice of the file against the fixed label file."""
     rows = pd.read_csv(predicted / "metrics.csv", comment="#").set_index("case")
-    cache = Path(os.environ["DEEPREG_META_CACHE"])
     for name, row in rows.iterrows():
-        [source] = cache.glob(f"phantom_*/test/fixed_labels/{name}.nii.gz")
-        fixed = nib.load(source).get_fdata()[..., 0] >= 0.5
-        warped = (
-            nib.load(predicted / name / "warped_label_label_0.nii.gz").get_fdata()
-            >= 0.5
-        )
+        labels = nib.load(phantom_file("fixed_labels", name)).get_fdata()
+        fixed = labels[..., 0] >= 0.5
+        path = predicted / name / "warped_label_label_0.nii.gz"
+        warped = nib.load(path).get_fdata() == 1
         dsc = 2 * (fixed & warped).sum() / (fixed.sum() + warped.sum())
-        assert dsc == pytest.approx(row["dsc_adapted"], abs=0.02)
+        assert dsc == pytest.approx(row["dsc_adapted"], abs=1e-6)
+
+
+def test_a_single_pair_is_registered_as_in_its_split(trained, predicted):
+    """The same scores and the same transform, from the pair's files alone."""
+    name = "case000001"
+    sides = [
+        PairFiles(
+            phantom_file(f"{side}_images", name),
+            (phantom_file(f"{side}_labels", name),),
+        )
+        for side in ("fixed", "moving")
+    ]
+    with without_xla():
+        pair = Registrar(str(trained)).register(*sides, adapt_steps=3, keep="last")
+    table = pd.read_csv(predicted / "metrics.csv", comment="#").set_index("case")
+    row = table.loc[name].drop(["seconds", "seconds_per_update"])
+    found = pd.Series(pair.scores)[row.index].astype(float)
+    np.testing.assert_allclose(found, row.astype(float), rtol=1e-4, atol=1e-5)
+    grid = Grid(PHANTOM_FIXED_SHAPE, nib.load(sides[0].image).affine)
+    points = grid.to_world(np.argwhere(np.ones(grid.shape))[::50])
+    of_file = load_transform(predicted / name / "transform.h5")
+    ends = pair.transform.map_points(points), of_file.map_points(points)
+    np.testing.assert_allclose(*ends, atol=1e-3)
+
+
+def test_seconds_are_an_alternative_to_steps(trained, logs):
+    """As many updates as fit, the best weights kept; no more files than tables."""
+    words = ["-k", str(trained), "-m", "test", "--adapt-seconds", "0.2", "--no_nifti"]
+    with without_xla():
+        root = ["--no_png", "--log_root", str(logs), "-l", "seconds"]
+        assert predict.main([*words, *root]) == 0
+    folder = logs / "seconds" / "test"
+    rows = pd.read_csv(folder / "metrics.csv", comment="#")
+    assert (rows["num_updates"] >= 1).all() and (rows["seconds"] < 10).all()
+    assert (rows["loss_adapted"] <= rows["loss_unadapted"]).all()
+    assert not [path for path in folder.iterdir() if path.is_dir()]
 
 
 def test_no_step_leaves_the_unadapted_prediction(trained, predicted, logs):
@@ -287,6 +372,7 @@ def test_unpaired_volumes_without_labels_train_and_adapt(tmp_path):
     with without_xla():
         assert train.main(["--config", path, *root, "run"]) == 0
         arguments = ["-k", str(tmp_path / "run"), "-m", "test", "--adapt-steps", "4"]
+        arguments += ["--inverse", "--transform-format", *TRANSFORM_FORMATS]
         assert predict.main([*arguments, *root, "results"]) == 0
     folder = tmp_path / "results" / "test"
     rows = pd.read_csv(folder / "metrics.csv", comment="#")
@@ -295,14 +381,24 @@ def test_unpaired_volumes_without_labels_train_and_adapt(tmp_path):
     steps = pd.read_csv(folder / "adaptation.csv", comment="#")
     assert steps["loss"].iloc[-1] < steps["loss"].iloc[0]
     [case] = [path for path in folder.iterdir() if path.is_dir()]
-    assert (case / "figure.png").is_file() and (case / "ddf.nii.gz").is_file()
-    assert not list(case.glob("warped_label*"))
+    moving, fixed = case.name.split("_to_")
+    assert {path.name for path in case.iterdir()} == {
+        "figure.png", "fixed_image.nii.gz", "warped_image.nii.gz", "transform.h5",
+        "ddf.nii.gz", "ddf_deepreg.nii.gz", f"disp_{fixed}_{moving}.nii.gz",
+        "transform_inverse.h5", "ddf_inverse.nii.gz",
+    }  # fmt: skip
+    field = nib.load(case / "ddf.nii.gz")
+    assert field.shape == (*PHANTOM_FIXED_SHAPE, 1, 3)
+    assert int(field.header["intent_code"]) == 1007
+    assert np.abs(field.get_fdata()).max() > 0.1
+    assert rows["inverse_residual_mean_mm"][0] < rows["inverse_residual_max_mm"][0]
+    assert not (folder / "labels.csv").exists()
 
 
 # ---- the commands themselves ----
 
 
-@pytest.mark.parametrize("module", ["train", "predict"])
+@pytest.mark.parametrize("module", ["train", "predict", "register_pair"])
 def test_help_comes_at_once_because_tensorflow_is_not_imported(module):
     """Within two seconds of processor time, and -X importtime shows no TensorFlow."""
     command = [sys.executable, "-X", "importtime", "-m", f"deepreg_meta.{module}"]

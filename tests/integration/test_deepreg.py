@@ -14,13 +14,13 @@ from deepreg.model.layer import Warping
 from deepreg.model.layer_util import resize3d
 from deepreg.registry import REGISTRY
 
-from deepreg_meta import predict, train
+from deepreg_meta import predict, register_pair, train
 from deepreg_meta.config import load_config
 from deepreg_meta.dataset.phantom import write_dataset
 from deepreg_meta.dataset.pipeline import task_arrays
 from deepreg_meta.dataset.tasks import load_case_set
 from deepreg_meta.model.episode import Task
-from deepreg_meta.prediction import load_model
+from deepreg_meta.model_file import load_model
 from tests.helpers import (
     PHANTOM_FIXED_SHAPE,
     PHANTOM_MOVING_SHAPE,
@@ -186,6 +186,24 @@ def test_a_model_that_deepreg_trained_is_adapted(adapted):
         assert rows["loss"].iloc[1] < rows["loss"].iloc[0]
 
 
+def test_a_single_pair_is_adapted_as_in_its_split(adapted, trained):
+    """By `deepreg_register`; the run knows nothing of its training images' axes."""
+    data = Path(load_config(trained / "config.yaml").dataset.folders("test")[0])
+    words = ["-k", str(trained), "--adapt-steps", "2", "--keep", "last", "--no_png"]
+    for side in ("fixed", "moving"):
+        words += [f"--{side}", str(data / f"{side}_images" / "case000001.nii.gz")]
+        words += [f"--{side}-label", str(data / f"{side}_labels" / "case000001.nii.gz")]
+    out = trained.parent / "pair"
+    with without_xla():
+        assert register_pair.main([*words, "-o", str(out)]) == 0
+    columns = ["dsc_unadapted", "dsc_adapted", "tre_adapted_mm", "loss_adapted"]
+    table = pd.read_csv(adapted / "metrics.csv", comment="#").set_index("case")
+    found = pd.read_csv(out / "metrics.csv", comment="#").iloc[0]
+    expected = table.loc["case000001", columns].astype(float)
+    np.testing.assert_allclose(found[columns].astype(float), expected, rtol=1e-4)
+    assert (out / "transform.h5").is_file()
+
+
 def test_the_unadapted_scores_are_deepregs(adapted, plain):
     """Binary Dice of the gland, DeepReg's own figure and ours."""
     ours = pd.read_csv(adapted / "metrics.csv", comment="#")
@@ -246,9 +264,10 @@ def test_the_unadapted_field_is_that_of_deepregs_model(both):
 def test_the_loss_of_adaptation_is_that_of_deepregs_model(both):
     """The gland's Dice over the scales, a batch of one."""
     ours, _, case = both
-    task = Task(**task_arrays(case, len(case.fixed_labels)))
+    arrays = task_arrays(case, len(case.fixed_labels))
+    task = Task(**{name: tf.constant(value) for name, value in arrays.items()})
     start = values(ours.network.weights)
-    history = ours.adapt(Task(*map(tf.convert_to_tensor, task)), 3)["history"].numpy()
+    history = ours.adapt(task, 3)["history"].numpy()
     assert history[-1, 2] < history[0, 2]
     assert_same_bits(ours.network.weights, start)
     # the first row: in training mode, with the weights as they were

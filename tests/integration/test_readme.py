@@ -9,18 +9,37 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deepreg_meta import predict, train
+from deepreg_meta import (
+    check,
+    evaluate_fields,
+    predict,
+    register_pair,
+    report,
+    train,
+    warp,
+)
+from deepreg_meta.config.preprocessing import GridConfig
 from deepreg_meta.config.schema import AdaptConfig, MetaConfig, PhantomConfig
 
 ROOT = Path(__file__).resolve().parents[2]
-READMES = ["README.md", "demos/meta_trus/README.md"]
-PARSERS = {"train": train.build_parser(), "predict": predict.build_parser()}
-COMMANDS = {
-    "deepreg_train": "train",
-    "deepreg_predict": "predict",
-    "deepreg_meta.train": "train",
-    "deepreg_meta.predict": "predict",
+READMES = [
+    "README.md",
+    "demos/meta_trus/README.md",
+    "demos/meta_registration/README.md",
+    "demos/register_pair/README.md",
+]
+MODULES = {
+    "train": train,
+    "predict": predict,
+    "register": register_pair,
+    "warp": warp,
+    "report": report,
+    "evaluate": evaluate_fields,
+    "check": check,
 }
+PARSERS = {name: module.build_parser() for name, module in MODULES.items()}
+COMMANDS = {f"deepreg_{name}": name for name in MODULES}
+COMMANDS |= {module.__name__: name for name, module in MODULES.items()}
 # flags of pip, and of the Makefile's own programs
 FOREIGN_FLAGS = {"--no-deps"}
 CODE = re.compile(r"```(\w*)\n(.*?)```", re.S)
@@ -146,7 +165,12 @@ def rows_of_keys() -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("prefix", "model"), [("train.meta", MetaConfig), ("adapt", AdaptConfig)]
+    ("prefix", "model"),
+    [
+        ("train.meta", MetaConfig),
+        ("adapt", AdaptConfig),
+        ("dataset.grid", GridConfig),
+    ],
 )
 def test_the_table_of_keys_is_complete_and_gives_the_defaults(prefix, model):
     table = rows_of_keys()

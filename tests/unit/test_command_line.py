@@ -11,6 +11,7 @@ import yaml
 
 from deepreg_meta import __version__
 from deepreg_meta import command_line as cli
+from deepreg_meta.results.outputs import Outputs
 
 
 @pytest.mark.parametrize("word", ["1", "true", "True", "yes", "on", ""])
@@ -81,6 +82,102 @@ def test_the_version_names_the_package(parser, capsys):
         parser.parse_args(["--version"])
     assert end.value.code == 0
     assert f"deepreg_test of deepreg_meta {__version__}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("word", ["-1", "2.5", "many", ""])
+def test_steps_are_whole_and_not_negative(word):
+    """With the word."""
+    assert cli.read_steps("0") == 0 and cli.read_steps("12") == 12
+    with pytest.raises(argparse.ArgumentTypeError, match=f">= 0, got '{word}'"):
+        cli.read_steps(word)
+
+
+@pytest.mark.parametrize("word", ["0", "-1.5", "inf", "nan", "soon"])
+def test_seconds_are_finite_and_more_than_none(word):
+    """With the word."""
+    assert cli.read_seconds("2") == 2.0 and cli.read_seconds("1e-3") == 0.001
+    with pytest.raises(argparse.ArgumentTypeError, match=f"> 0, got '{word}'"):
+        cli.read_seconds(word)
+
+
+@pytest.fixture
+def pair_parser():
+    """:return: a parser with what adapts and what is written."""
+    parser = cli.new_parser("deepreg_test", "Does nothing.", "example: none")
+    cli.add_adapt_arguments(parser)
+    cli.add_output_arguments(parser)
+    return parser
+
+
+@pytest.mark.parametrize(
+    ("words", "steps", "seconds"),
+    [
+        ([], None, None),
+        (["--adapt-steps", "8"], 8, None),
+        (["--adapt_steps", "0"], 0, None),
+        (["--adapt-seconds", "2.5"], None, 2.5),
+        (["--adapt_seconds", "2"], None, 2.0),
+    ],
+)
+def test_steps_or_seconds_of_adaptation_are_read(pair_parser, words, steps, seconds):
+    """With a hyphen or an underscore; None follows the configuration."""
+    parsed = pair_parser.parse_args(words)
+    assert (parsed.adapt_steps, parsed.adapt_seconds) == (steps, seconds)
+
+
+def test_steps_and_seconds_exclude_each_other(pair_parser, capsys):
+    with pytest.raises(SystemExit) as end:
+        pair_parser.parse_args(["--adapt-seconds", "2", "--adapt-steps", "1"])
+    assert end.value.code == 2
+    assert "not allowed with argument" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], Outputs()),
+        (["--no_nifti"], Outputs(volumes=False, formats=())),
+        (["--no_png"], Outputs(figure=False)),
+        (["--inverse"], Outputs(inverse=True)),
+        (
+            ["--transform-format", "deepreg", "h5"],
+            Outputs(formats=("deepreg", "h5")),
+        ),
+        (["--transform_format", "learn2reg"], Outputs(formats=("learn2reg",))),
+        (["--no_png", "--save_png", "--save_nifti"], Outputs()),
+    ],
+)
+def test_what_is_written_of_a_pair_is_read(pair_parser, words, expected):
+    assert cli.read_outputs(pair_parser.parse_args(words)) == expected
+
+
+def test_figures_are_drawn_where_nobody_speaks_of_them(pair_parser):
+    """`deepreg_predict` sets None for that."""
+    pair_parser.set_defaults(save_png=None)
+    assert cli.read_outputs(pair_parser.parse_args([])).figure
+    assert not cli.read_outputs(pair_parser.parse_args(["--no_png"])).figure
+
+
+def test_every_missing_file_is_named_with_its_flag(tmp_path, monkeypatch):
+    """A folder is no file; ~ is the home folder; None and no files pass."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "here.nii").touch()
+    (tmp_path / "folder").mkdir()
+    here = {
+        "--a": "~/here.nii",
+        "--b": [f"{tmp_path}/here.nii"],
+        "--c": None,
+        "--d": (),
+    }
+    cli.check_files(here)
+    with pytest.raises(FileNotFoundError) as found:
+        cli.check_files(
+            {**here, "--e": ["~/here.nii", "no1"], "--f": f"{tmp_path}/folder"}
+        )
+    assert str(found.value).splitlines() == [
+        "--e: expected a file, found none: no1",
+        f"--f: expected a file, found none: {tmp_path}/folder",
+    ]
 
 
 # ---- running ----
@@ -196,3 +293,5 @@ def test_a_log_root_that_is_a_file_is_refused_by_name(tmp_path):
         ValueError, match=r"--log_root, --log_dir: expected a folder to"
     ):
         cli.new_run_folder(str(tmp_path / "file" / "below"), "run")
+    with pytest.raises(ValueError, match=r"^--output: expected a folder to write to"):
+        cli.new_run_folder(str(tmp_path / "file"), ".", flags="--output")

@@ -6,6 +6,7 @@ import pytest
 
 from deepreg_meta import command_line as cli
 from deepreg_meta import predict
+from deepreg_meta.results.outputs import Outputs
 from tests.helpers import run_config, write_yaml
 
 
@@ -68,6 +69,7 @@ def test_every_flag_of_deepregs_own_command_is_read():
         "mode": "valid", "batch_size": 2, "log_root": "runs", "log_dir": "one",
         "sample_label": "all", "config_path": ["a.yaml", "b.yaml"],
         "save_nifti": False, "save_png": False, "adapt_steps": None,
+        "adapt_seconds": None, "transform_format": ["h5"], "inverse": False,
     }  # fmt: skip
 
 
@@ -100,6 +102,16 @@ def test_a_wrong_number_of_steps_is_refused(word, capsys):
         predict.main(["-k", "a", "-m", "test", "--adapt-steps", word])
     assert end.value.code == 2
     assert f"expected an integer >= 0, got '{word}'" in capsys.readouterr().err
+
+
+def test_seconds_are_an_alternative_to_steps(capsys):
+    """One of both."""
+    words = ["-k", "a", "-m", "test", "--adapt-seconds", "1.5"]
+    assert predict.build_parser().parse_args(words).adapt_seconds == 1.5
+    with pytest.raises(SystemExit) as end:
+        predict.main([*words, "--adapt-steps", "3"])
+    assert end.value.code == 2
+    assert "not allowed with argument --adapt-seconds" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [["-m", "test"], ["-k", "a"], ["-k", "a", "-m", "x"]])
@@ -154,7 +166,7 @@ def test_a_folder_stands_for_its_newest_checkpoint_and_configuration(run, calls)
     config, checkpoint, *others = calls["ours"]
     assert config.adapt.steps == 4
     assert checkpoint == str(run / "save" / "ckpt-10")
-    assert others == ["test", Path("r/d/test"), True, True]
+    assert others == ["test", Path("r/d/test"), Outputs(), None]
     assert folder == Path("r/d/test")
 
 
@@ -163,11 +175,25 @@ def test_without_steps_the_configuration_decides(run, calls):
     config = run_config()
     config["adapt"] = {"steps": 3}
     path = write_yaml(run / "other.yaml", config)
-    predict.predict(str(run), "valid", config_path=[path], save_png=False)
-    config, _, mode, _, save_nifti, save_png = calls["ours"]
-    assert (config.adapt.steps, mode, save_nifti, save_png) == (3, "valid", True, False)
+    predict.predict(str(run), "valid", config_path=[path])
+    config, _, mode, *_ = calls["ours"]
+    assert (config.adapt.steps, mode) == (3, "valid")
     predict.predict(str(run), "valid", adapt_steps=0, config_path=[path])
     assert calls["ours"][0].adapt.steps == 0
+
+
+def test_time_and_outputs_of_the_command_line_are_handed_on(run, calls):
+    """No figure; the inverse beside two transforms."""
+    words = ["-k", str(run), "-m", "test", "--adapt-seconds", "2.5", "--no_png"]
+    words += ["--transform-format", "nifti", "learn2reg", "--inverse"]
+    assert predict.main(words) == 0
+    *_, outputs, seconds = calls["ours"]
+    assert seconds == 2.5
+    assert outputs == Outputs(True, ("nifti", "learn2reg"), inverse=True, figure=False)
+    assert predict.main(["-k", str(run), "-m", "test", "--no_nifti"]) == 0
+    *_, outputs, seconds = calls["ours"]
+    assert seconds is None
+    assert outputs == Outputs(volumes=False, formats=())
 
 
 def to_deepreg(run: Path) -> None:
@@ -180,6 +206,16 @@ def to_deepreg(run: Path) -> None:
     write_yaml(run / "config.yaml", config)
 
 
+@pytest.mark.parametrize(
+    ("words", "png"), [([], False), (["--save_png"], True), (["--no_png"], False)]
+)
+def test_deepregs_own_prediction_draws_on_request(run, calls, words, png):
+    to_deepreg(run)
+    assert predict.main(["-k", str(run), "-m", "test", *words]) == 0
+    assert calls["deepreg"]["save_png"] is png
+    assert calls["deepreg"]["save_nifti"] is True
+
+
 @pytest.mark.parametrize("growth", [True, False])
 def test_deepregs_own_prediction_is_asked_with_its_meaning_of_growth(
     run, calls, growth
@@ -188,7 +224,7 @@ def test_deepregs_own_prediction_is_asked_with_its_meaning_of_growth(
     to_deepreg(run)
     folder = predict.predict(
         str(run), "test", gpu_allow_growth=growth, batch_size=2,
-        log_root="r", log_dir="d", save_nifti=False,
+        log_root="r", log_dir="d", outputs=Outputs(volumes=False),
     )  # fmt: skip
     found = calls["deepreg"]
     assert Path(found.pop("config_path")[0]).suffix == ".yaml"
@@ -201,11 +237,13 @@ def test_deepregs_own_prediction_is_asked_with_its_meaning_of_growth(
 
 
 def test_a_model_of_deepreg_is_adapted_by_us(run, calls):
-    """As soon as there is a step to take."""
+    """As soon as there is a step to take, or time for one."""
     to_deepreg(run)
-    predict.predict(str(run), "test", adapt_steps=1)
-    assert "deepreg" not in calls
-    assert calls["ours"][0].method == "ddf"
+    for options in ({"adapt_steps": 1}, {"adapt_seconds": 1.0}):
+        calls.clear()
+        predict.predict(str(run), "test", **options)
+        assert "deepreg" not in calls
+        assert calls["ours"][0].method == "ddf"
 
 
 def test_a_missing_checkpoint_is_told_before_tensorflow_is_imported(tmp_path, caplog):

@@ -5,6 +5,9 @@ import pytest
 import tensorflow as tf
 
 from deepreg_meta.callback.fine_tune import FineTune
+from deepreg_meta.model.adaptation import Adaptation, AdaptPlan
+from deepreg_meta.model.build import build_optimizer
+from deepreg_meta.model.inner_loop import InnerLoop
 from tests.helpers import (
     assert_same_bits,
     make_model,
@@ -125,3 +128,110 @@ def test_negative_steps_are_refused():
         ValueError, match="adapt.steps: expected an integer >= 0, got -1"
     ):
         FineTune(steps=-1)
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_time_that_is_none_is_refused(seconds):
+    """The rule, and the value received."""
+    with pytest.raises(ValueError, match="expected a number > 0, got "):
+        FineTune(seconds=seconds)
+
+
+def test_another_choice_of_weights_is_refused():
+    """The two that there are, and the value received."""
+    with pytest.raises(ValueError, match="expected last or best, got 'first'"):
+        FineTune(steps=1, keep="first")
+
+
+# ---- plans ----
+
+
+@pytest.fixture
+def traces(model, monkeypatch):
+    """:return: grows by one whenever Python runs `predict_step`: at each trace."""
+    calls, original = [], model.predict_step
+
+    def counted(data):
+        calls.append(1)
+        return original(data)
+
+    monkeypatch.setattr(model, "predict_step", counted)
+    model.predict_function = None
+    return calls
+
+
+def test_another_number_needs_no_new_trace(model, start, dataset, traces):
+    """Of updates or of seconds; another kind of plan does."""
+    numbers = []
+
+    def predict(**plan):
+        tuner = FineTune(**plan)
+        model.predict(dataset.take(1), callbacks=[tuner], verbose=0)
+        numbers.append(len(tuner.histories[0]))
+        return len(traces)
+
+    with FineTune().protect(model):
+        assert [predict(steps=steps) for steps in (2, 3, 5)] == [1, 1, 1]
+        assert [predict(seconds=seconds) for seconds in (1e-9, 0.6)] == [2, 2]
+    assert numbers[:4] == [2, 3, 5, 1] and numbers[4] > 1
+    assert_same_bits(model.network.weights, start)
+
+
+@pytest.mark.parametrize("plan", [{"steps": 3}, {"seconds": 0.2}, {}])
+def test_a_warm_up_compiles_what_predicts_and_leaves_no_trace(
+    model, start, traces, plan
+):
+    """The weights are the same, the result too, and nothing is traced again."""
+    tuner = FineTune(**plan)
+    inputs = {k: v.numpy() for k, v in stack_tasks(make_task(2)).items()}
+    with tuner.protect(model):
+        seconds = tuner.warm_up(model, inputs)
+        assert_same_bits(model.network.weights, start)
+        assert tuner.histories == [] and tuner.seconds == []
+        assert seconds > 0 and len(traces) == 1
+        outputs = model.predict(inputs, batch_size=1, callbacks=[tuner], verbose=0)
+        assert len(traces) == 1
+    assert tuner.seconds[0] < seconds
+    if "seconds" not in plan:
+        steps = plan.get("steps", 0)
+        expected = model.adapt(make_task(2), steps)["history"]
+        np.testing.assert_allclose(tuner.histories[0], expected, atol=1e-4)
+        assert outputs["history"].shape[:2] == (1, steps)
+    assert model.adapt_plan == AdaptPlan()
+
+
+def test_the_best_weights_predict_when_they_are_kept(
+    model, start, dataset, monkeypatch
+):
+    """Each pair for itself, at a rate where the last ones are not the best."""
+    optimizer = build_optimizer(dict(name="Adam", learning_rate=1.0))
+    loop = InnerLoop(model.network, model.loss_fn, optimizer)
+    monkeypatch.setattr(model, "_adaptation", Adaptation(loop, model.adapt_drawer))
+    tuner = FineTune(steps=3, keep="best")
+    model.predict_function = None
+    with tuner.protect(model):
+        outputs = model.predict(dataset, callbacks=[tuner], verbose=0)
+    model.predict_function = None
+    losses, steps = outputs["losses"], outputs["best_step"]
+    assert losses.shape == (3, 2) and steps.shape == (3,)
+    assert ((steps > 0) & (steps < 3)).any()
+    for (before, after), step, history in zip(
+        losses, steps, tuner.histories, strict=True
+    ):
+        # row i is the loss after i updates: here training and prediction are the same
+        assert before == pytest.approx(history[0, 2], abs=1e-5)
+        assert after <= min(history[:, 2]) + 1e-5
+        if step < 3:
+            assert after == pytest.approx(history[step, 2], abs=1e-5)
+    assert_same_bits(model.network.weights, start)
+
+
+def test_the_whole_plan_of_the_model_comes_back(model):
+    """Its time and its choice of weights, after a failure too."""
+    plan = AdaptPlan(steps=1, seconds=3.0, keep="best")
+    model.adapt_plan = plan
+    with pytest.raises(RuntimeError, match="stop"), FineTune(steps=2).protect(model):
+        model.adapt_plan = AdaptPlan(steps=2)
+        raise RuntimeError("stop")
+    assert model.adapt_plan == plan
+    model.adapt_plan = AdaptPlan()

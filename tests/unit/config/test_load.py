@@ -55,6 +55,7 @@ def test_the_defaults_of_our_sections_are_written_out(write):
         "labels": [0],
         "frames": None,
         "schedule": "all",
+        "keep": "last",
     }
     assert raw["align"] == {"mode": "center", "label": 0}
     assert raw["train"]["seed"] == 0

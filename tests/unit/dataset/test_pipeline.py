@@ -1,16 +1,18 @@
 """Tests of the way from cases to the tensors of episodes."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from deepreg_meta.dataset.case import Case
 from deepreg_meta.dataset.pipeline import (
     evaluation_dataset,
     task_arrays,
     training_dataset,
     training_pair,
 )
-from deepreg_meta.dataset.tasks import Case
 from deepreg_meta.model.episode import Task
 
 MOVING, FIXED = (3, 4, 5), (4, 3, 2)
@@ -39,6 +41,8 @@ def make_case(moving, fixed, num_labels):
         moving_spacing_mm=np.array([2.0, 2.0, 2.0]),
         fixed_spacing_mm=np.array([3.0, 3.0, 3.0]),
         spacing_is_nominal=False,
+        moving_source=None,  # the pipeline has no use for files
+        fixed_source=None,
     )
 
 
@@ -74,7 +78,11 @@ def take(dataset, number):
 
 def test_arrays_are_the_fields_of_a_task_with_labels_padded_by_zeros():
     arrays = task_arrays(make_case(4, 5, 2), 3)
-    assert tuple(arrays) == Task._fields
+    masks = ("moving_mask", "fixed_mask")  # fields only of a case that has them
+    assert tuple(arrays) == tuple(name for name in Task._fields if name not in masks)
+    mask = np.ones(FIXED, np.float32)
+    masked = task_arrays(dataclasses.replace(make_case(4, 5, 2), fixed_mask=mask), 3)
+    assert masked["fixed_mask"] is mask and "moving_mask" not in masked
     assert arrays["moving_labels"].shape == (3, *MOVING)
     assert arrays["fixed_labels"].shape == (3, *FIXED)
     channels = arrays["fixed_labels"].max(axis=(1, 2, 3))

@@ -1,5 +1,6 @@
 """Tests of the cases: reading, names, pairs, memory, and every bad file."""
 
+import gzip
 import os
 
 import h5py
@@ -7,54 +8,22 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from deepreg_meta.config import ConfigError, load_config
+from deepreg_meta.config import ConfigError
 from deepreg_meta.dataset.tasks import load_case_set
 from deepreg_meta.dataset.volume_check import DataError
 from deepreg_meta.stack import require_stack
-
-require_stack()  # before a test imports DeepReg
-
-MOVING, FIXED = (6, 7, 8), (5, 6, 7)
-AFFINE = np.array(
-    [[0.0, -0.5, 0.0, 3.0], [2.0, 0.0, 0.0, -1.0], [0.0, 0.0, 1.5, 7.0], [0, 0, 0, 1]]
+from tests.unit.dataset.examples import (
+    AFFINE,
+    FIXED,
+    KINDS,
+    MOVING,
+    Folder,
+    config_of,
+    image,
+    label,
 )
 
-
-def image(shape, seed=0):
-    return np.random.default_rng(seed).uniform(3, 90, shape).astype(np.float32)
-
-
-def label(shape, num=1):
-    """One block per channel; a 3-D mask where there is one channel only."""
-    array = np.zeros((*shape, num), np.uint8)
-    for channel in range(num):
-        array[1:4, 1:3, channel : channel + 3, channel] = 1
-    return array[..., 0] if num == 1 else array
-
-
-class Folder:
-    """A split on disk; `put` replaces one file."""
-
-    def __init__(self, path, kinds, names):
-        self.path = path
-        for kind in kinds:
-            for number, name in enumerate(names):
-                shape = MOVING if "moving" in kind else FIXED
-                make = label(shape) if "label" in kind else image(shape, number)
-                self.put(kind, name, make)
-
-    def file(self, kind, name):
-        return self.path / kind / f"{name}.nii.gz"
-
-    def put(self, kind, name, array, affine=AFFINE):
-        path = self.file(kind, name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        nifti = nib.Nifti1Image(array, affine)
-        nifti.header.set_sform(affine, code=1)
-        nib.save(nifti, path)
-
-
-KINDS = ("moving_images", "fixed_images", "moving_labels", "fixed_labels")
+require_stack()  # before a test imports DeepReg
 
 
 @pytest.fixture
@@ -66,30 +35,6 @@ def paired(tmp_path):
 def unpaired(tmp_path):
     names = tuple(f"case{i}" for i in range(5))
     return Folder(tmp_path / "train", ("images", "labels"), names)
-
-
-def config_of(tmp_path, folder, **dataset):
-    path = tmp_path / "meta.yaml"
-    path.write_text(
-        """
-        train:
-          method: reptile
-          backbone: {name: local}
-          loss: {image: {name: ssd}}
-          optimizer: {name: Adam, learning_rate: 1.0e-3}
-          epochs: 1
-        """
-    )
-    defaults = {
-        "type": "paired",
-        "format": "nifti",
-        "dir": {"train": str(folder.path if isinstance(folder, Folder) else folder)},
-        "labeled": True,
-        "moving_image_shape": list(MOVING),
-        "fixed_image_shape": list(FIXED),
-    }
-    top = {key: dataset.pop(key) for key in ("adapt", "align") if key in dataset}
-    return load_config(path, {"dataset": {**defaults, **dataset}, **top})
 
 
 def open_set(tmp_path, folder, mode="train", **dataset):
@@ -231,6 +176,69 @@ def test_hdf5_reads_the_affine_attribute_and_else_has_a_nominal_unit(tmp_path):
     assert cases[0].spacing_is_nominal and not cases[1].spacing_is_nominal
     assert cases.num_labels_max == 1
     cases.close()
+
+
+def test_a_case_can_read_its_files_again_as_they_are_stored(tmp_path, paired):
+    paired.put("fixed_labels", "case2", label(FIXED, 2))
+    paired.put("moving_labels", "case2", label(MOVING, 2))
+    case = open_set(tmp_path, paired, fixed_image_shape=[10, 3, 7], cache_gb=0)[1]
+    source = case.fixed_source
+    assert source.path == str(paired.file("fixed_images", "case2"))
+    assert source.label_paths == (str(paired.file("fixed_labels", "case2")),)
+    assert source.grid.shape == FIXED
+    np.testing.assert_allclose(source.grid.affine, AFFINE)
+    voxels, labels = source.read()
+    np.testing.assert_array_equal(voxels, image(FIXED, 1))  # original intensities
+    np.testing.assert_array_equal(labels, np.moveaxis(label(FIXED, 2), 3, 0))
+    assert voxels.dtype == labels.dtype == np.float32
+    assert case.moving_source.read()[0].shape == MOVING
+    paired.file("fixed_images", "case2").unlink()
+    with pytest.raises(DataError, match="case2.nii.gz: cannot be read"):
+        source.read()
+
+
+def test_a_moving_image_is_matched_to_the_fixed_one_of_its_pair(tmp_path, paired):
+    from deepreg_meta.dataset.intensity import match, scale_to_unit
+
+    for number, name in enumerate(("case1", "case2", "case3")):
+        paired.put("fixed_images", name, (number + 1) * image(FIXED, number) ** 2)
+    steps = {
+        "moving": [{"name": "match", "reference": "fixed"}],
+        "fixed": [{"name": "clip", "percentiles": [5, 95]}],
+    }
+    cases = open_set(tmp_path, paired, intensity=steps)
+    cases.validate()
+    fixed = 2 * image(FIXED, 1) ** 2
+    fixed = np.clip(fixed, *np.percentile(fixed, [5, 95]).astype(np.float32))
+    expected = scale_to_unit(match(image(MOVING, 1), fixed))
+    np.testing.assert_allclose(cases[1].moving_image, expected, atol=1e-6)
+    # a bad fixed image is named once, although both sides need it
+    paired.put("fixed_images", "case2", np.ones(FIXED, np.uint8))
+    assert len(problems_of(open_set(tmp_path, paired, intensity=steps))) == 1
+
+
+@pytest.mark.parametrize("kind", ["paired", "unpaired"])
+def test_grid_and_intensity_keys_reach_every_image(tmp_path, request, kind):
+    folder = request.getfixturevalue(kind)
+    keys = dict(
+        grid={"orientation": "RAS", "spacing_mm": 1, "fit": "pad"},
+        intensity=[{"name": "z_score"}],
+    )
+    shapes = dict(moving_image_shape=[4, 9, 12], fixed_image_shape=[3, 9, 11])
+    if kind == "unpaired":
+        cases = open_unpaired(tmp_path, folder, **keys)
+    else:
+        cases = open_set(tmp_path, folder, **keys, **shapes)
+    cases.validate()
+    case = cases[0]
+    for grid, picture in (
+        (case.moving_grid, case.moving_image),
+        (case.fixed_grid, case.fixed_image),
+    ):
+        assert grid.orientation == "RAS"
+        np.testing.assert_allclose(grid.spacing_mm, [1, 1, 1])
+        assert picture.min() < -1
+    np.testing.assert_allclose(case.fixed_spacing_mm, [1, 1, 1])
 
 
 def test_unlabeled_cases_have_no_labels(tmp_path, paired):
@@ -476,9 +484,80 @@ def test_an_affine_without_inverse_is_refused(tmp_path, paired):
     flat[:3, 1] = flat[:3, 0]  # two axes along one line
     paired.put("moving_images", "case2", image(MOVING), flat)
     (problem,) = problems_of(open_set(tmp_path, paired))
-    assert "case2.nii.gz: expected an invertible affine of shape (4, 4), got [[" in (
+    assert "case2.nii.gz: expected an invertible affine, got a singular" in problem
+
+
+@pytest.mark.parametrize("kind", ["moving_images", "fixed_labels"])
+def test_a_header_in_metres_is_refused(tmp_path, paired, kind):
+    path = paired.file(kind, "case2")
+    nifti = nib.load(path)
+    nifti.header.set_xyzt_units("meter")
+    # as its image, whose corners would be looked for elsewhere
+    nib.save(nib.Nifti1Image(nifti.get_fdata(), AFFINE, nifti.header), path)
+    problems = problems_of(open_set(tmp_path, paired))
+    assert problems == (problems[0],)
+    assert f"{path}: expected lengths in mm, got a header in meter" in problems[0]
+
+
+@pytest.mark.parametrize(
+    ("affine", "message"),
+    [
+        (np.diag([1, 1, 0, 1.0]), r"voxel sides > 0, got a spacing of \[1.0, 1.0, 0.0"),
+        (np.diag([1, np.nan, 1, 1.0]), "a finite affine of shape"),
+    ],
+)
+def test_a_place_that_cannot_be_is_refused(tmp_path, paired, affine, message):
+    # nibabel refuses to write such an affine: its place in the header is bytes 280 on
+    path = paired.file("moving_images", "case2")
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    content[280:328] = affine[:3].astype("<f4").tobytes()
+    path.write_bytes(gzip.compress(content))
+    (problem,) = problems_of(open_set(tmp_path, paired))
+    with pytest.raises(ValueError, match=f"case2.nii.gz: expected {message}"):
+        raise ValueError(problem)
+
+
+def test_a_label_beside_its_image_is_refused(tmp_path, paired):
+    shifted = AFFINE.copy()
+    shifted[2, 3] += 3
+    paired.put("fixed_labels", "case3", label(FIXED), shifted)
+    paired.put("fixed_labels", "case1", label(FIXED), np.eye(4))  # says nothing
+    (problem,) = problems_of(open_set(tmp_path, paired))
+    path = paired.file("fixed_images", "case3")
+    assert f"fixed_labels/case3.nii.gz: expected the place of its image {path}" in (
         problem
     )
+    assert "up to 3 mm apart" in problem
+
+
+def test_pairs_that_share_no_space_are_refused_with_affine_alignment(tmp_path, paired):
+    far = AFFINE.copy()
+    far[0, 3] += 400
+    paired.put("moving_images", "case2", image(MOVING), far)
+    paired.put("moving_labels", "case2", label(MOVING), far)
+    open_set(tmp_path, paired).validate()
+    (problem,) = problems_of(open_set(tmp_path, paired, align="affine"))
+    for kind in ("moving_images", "fixed_images"):
+        assert str(paired.file(kind, "case2")) in problem
+    assert "mm apart" in problem
+
+
+def test_any_two_unpaired_images_must_share_space_with_affine_alignment(
+    tmp_path, unpaired
+):
+    # 0, 300 and 600 mm away: case0 with case1 and case2, and these with each other
+    for number, name in enumerate(("case0", "case1", "case2")):
+        far = AFFINE.copy()
+        far[1, 3] += 300 * number
+        for kind, make in (("images", image), ("labels", label)):
+            unpaired.put(kind, name, make(FIXED), far)
+    for name in ("case3", "case4"):
+        for kind in ("images", "labels"):
+            unpaired.file(kind, name).unlink()
+    problems = problems_of(open_unpaired(tmp_path, unpaired, align="affine"))
+    assert len(problems) == 3
+    assert "case2" in problems[2] and "case1" in problems[2]
+    assert "centres are 300 mm apart" in problems[2]
 
 
 def test_an_unreadable_file_is_named(tmp_path, paired):

@@ -4,6 +4,7 @@ import pytest
 
 from deepreg_meta.evaluate.columns import (
     COLUMNS,
+    REGISTERED,
     describe_column,
     rename_unit,
     stage_column,
@@ -32,6 +33,19 @@ def test_a_length_in_voxels_is_described_as_such():
 
 def test_a_loss_by_name_is_described_by_its_pattern():
     assert describe_column("loss_image") == COLUMNS["loss_*"]
+
+
+def test_a_structure_and_a_field_of_any_method_have_descriptions():
+    assert "structure" in describe_column("dsc_apex_adapted")
+    assert "off the sampled frames" in describe_column("dsc_off_frames_adapted")
+    assert stage_column("hd95_*_mm", REGISTERED) == "hd95_registered_mm"
+    assert "the field that is evaluated" in describe_column("hd95_registered_mm")
+
+
+def test_figures_of_the_challenge_are_told_from_ours():
+    for name in ("DSC", "HD95", "TRE_kp", "LogJacDetStd", "num_foldings"):
+        assert describe_column(name).startswith("Learn2Reg's scorer: ")
+    assert "voxels" in describe_column("HD95")
 
 
 def test_undocumented_columns_and_units_are_refused():

@@ -134,6 +134,17 @@ def test_a_value_worked_out_by_hand():
     assert value[0, 0].numpy() == pytest.approx(2.75)
 
 
+@pytest.mark.parametrize("boundary", warp.BOUNDARIES)
+def test_what_is_no_number_samples_to_none_and_disturbs_no_other(mode, boundary):
+    """A diverging network must not end the process; infinite is only far away."""
+    image = linear_volume(SIZE)
+    loc = tf.constant([[[1.0, np.nan, 2], [2, 3, 1], [np.inf, 1, 1]]])
+    found = mode(lambda: warp.sample(image, loc, boundary=boundary))()[0]
+    assert np.isnan(found[0])
+    assert found[1] == -0.5  # 3 + 2 - 2 * 3 + 0.5
+    assert found[2] == (0.0 if boundary == "zero" else 5.5)  # 3 + 4 - 2 + 0.5
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_along_a_singleton_axis_nothing_is_lost(rng, axis):
     size = [n if i != axis else 1 for i, n in enumerate(SIZE)]

@@ -95,7 +95,7 @@ def test_the_registry_builds_the_model_of_a_configuration():
     assert model.adapt_drawer.options.frames == (3, 7)
     assert model.loss_fn.names == ["label", "regularization"]
     model.compile(optimizer=build_optimizer(config["optimizer"]))
-    found = model._adaptation.optimizer
+    found = model._adaptation.loop.optimizer
     assert isinstance(found, tf.keras.optimizers.SGD)
     assert float(found.learning_rate) == 0.5
 
@@ -122,7 +122,7 @@ def test_adaptation_has_a_copy_of_the_optimiser_of_training():
     config = model_config(optimizer=dict(name="Adam", learning_rate=0.02, beta_1=0.5))
     model = build_reptile(config=config, **SIZES)
     model.compile(optimizer=build_optimizer(config["optimizer"]))
-    copy = model._adaptation.optimizer
+    copy = model._adaptation.loop.optimizer
     assert copy is not model.optimizer
     assert copy.get_config() == model.optimizer.get_config()
 

@@ -310,6 +310,67 @@ def test_the_sweep_of_unlabeled_data_spans_the_whole_image(rng):
     np.testing.assert_array_equal(shown_slices(batch.fixed_input)[0], [1] * 5 + [0] * 6)
 
 
+def with_masks(task, fixed=True, moving=True):
+    """Return the pair with masks of boxes."""
+    masks = {}
+    for wanted, name, shape in (
+        (fixed, "fixed_mask", FIXED),
+        (moving, "moving_mask", MOVING),
+    ):
+        if wanted:
+            mask = np.zeros(shape, np.float32)
+            mask[2:7, 1:6, 3:] = 1.0
+            masks[name] = tf.constant(mask)
+    return task._replace(**masks)
+
+
+@pytest.mark.parametrize("num_seen", [3, None])
+def test_masks_restrict_the_losses_to_what_is_shown_within_them(rng, mode, num_seen):
+    task, drawer = make_task(rng), make_drawer()
+    plain = mode(lambda: adapt(drawer, task, num_seen))()
+    masked = with_masks(task)
+    batch = mode(lambda: adapt(drawer, masked, num_seen))()
+    for name in ("moving_input", "fixed_input", "matrix", "offset"):  # what it sees
+        assert_same(getattr(batch, name), getattr(plain, name))
+    shown = plain.loss_mask * masked.fixed_mask
+    assert 0 < np.sum(shown) < np.sum(plain.loss_mask)
+    np.testing.assert_array_equal(batch.loss_mask, shown)
+    np.testing.assert_array_equal(batch.shown, plain.loss_mask)
+    assert_close(
+        batch.label_target,
+        drawer.loss.prepare_label(task.fixed_labels[:1], shown, task.fixed_spacing),
+    )
+    np.testing.assert_array_equal(batch.moving_mask.mask[0], masked.moving_mask)
+    np.testing.assert_array_equal(batch.moving_mask.spacing_mm, task.fixed_spacing)
+    # whole: the mask of the moving image cuts it at every step anew
+    np.testing.assert_array_equal(batch.moving_mask.fixed_label, task.fixed_labels[:1])
+
+
+def test_each_mask_is_there_alone_or_not_at_all(rng):
+    task, drawer = make_task(rng), make_drawer()
+    plain = adapt(drawer, task, 3)
+    assert plain.shown is None and plain.moving_mask is None
+    fixed = adapt(drawer, with_masks(task, moving=False), 3)
+    assert fixed.shown is not None and fixed.moving_mask is None
+    moving = adapt(drawer, with_masks(task, fixed=False), 3)
+    np.testing.assert_array_equal(moving.shown, moving.loss_mask)
+    np.testing.assert_array_equal(moving.loss_mask, plain.loss_mask)
+    assert_same(moving.label_target, plain.label_target)
+
+
+def test_the_label_under_a_moving_mask_is_the_one_that_adapts(rng):
+    task = with_masks(make_task(rng), fixed=False)
+    batch = adapt(make_drawer(), task, None, label=2)
+    np.testing.assert_array_equal(
+        batch.moving_mask.fixed_label[0], task.fixed_labels[2]
+    )
+
+
+def test_training_knows_no_masks(rng):
+    task, drawer = make_task(rng), make_drawer(batch_size=2)
+    assert_same(train(drawer, with_masks(task)), train(drawer, task))
+
+
 def frames_of(drawer, num_steps):
     return [int(drawer.frames_at(tf.constant(i), num_steps)) for i in range(num_steps)]
 

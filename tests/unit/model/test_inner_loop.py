@@ -1,5 +1,8 @@
 """Tests of deepreg_meta/model/inner_loop.py."""
 
+import time
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -215,3 +218,164 @@ def test_an_optimiser_that_starts_from_an_array_is_refused(model):
         ValueError, match="train.optimizer: expected an optimiser whose"
     ):
         InnerLoop(model.network, model.loss_fn, FromWeights())
+
+
+# ---- the best of the steps ----
+
+
+def scripted(losses: list[float]) -> Callable[[], tf.Tensor]:
+    """:return: a judge that says one loss after the other, whatever the weights are."""
+    rest = iter(losses)
+    return lambda: tf.constant(next(rest))
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("losses", "expected"),
+    [
+        ([3.0, 1.0, 2.0, 4.0], 1),
+        ([3.0, 4.0, 2.0, 1.0], 3),  # after the last update
+        ([1.0, 2.0, 3.0, 4.0], 0),  # before the first one
+        ([3.0, 1.0, 1.0, 1.0], 1),  # the earlier one of equals
+        ([3.0, NAN, 2.0, NAN], 2),
+        ([NAN, 5.0, NAN, 7.0], 1),
+        ([NAN, NAN, INF, NAN], 0),  # none is better than the start
+    ],
+)
+def test_the_weights_of_the_least_loss_are_left(
+    new_loop, model, batch, losses, expected
+):
+    """Three updates have four states; the judge sees each of them, the first too."""
+    loop = new_loop("Adam")
+    states = [values(model.network.weights)]
+    for _ in range(3):
+        loop.step(batch)
+        states.append(values(model.network.weights))
+    assert all(differ(states[i], states[i + 1]) for i in range(3))
+
+    loop = new_loop("Adam")
+    _, step = loop.run_for_best(lambda step: batch, scripted(losses), 3)
+
+    assert int(step) == expected
+    assert_close(model.network.weights, states[expected])
+
+
+def test_steps_that_judge_themselves_look_ahead_only_at_the_end(new_loop, model, batch):
+    """The losses before the steps count, and the judge's for what the last one left."""
+    loop = new_loop("Adam")
+    _, history = loop.run(lambda step: batch, 3)
+    best = int(np.argmin(history[:, 2]))
+    assert best == 2
+    for last, expected in ((float(history[2, 2]) - 0.1, 3), (0.0, 2)):
+        loop = new_loop("Adam")
+        rows, step = loop.run_for_best(
+            lambda step: batch, scripted([last]), 3, is_own_judge=True
+        )
+        assert int(step) == expected
+        np.testing.assert_allclose(rows, history, atol=1e-6)
+        found = values(model.network.weights)
+        new_loop("Adam").run(lambda step: batch, expected)
+        assert_close(found, model.network.weights)
+
+
+def test_the_search_takes_the_steps_of_a_plain_run(new_loop, batch):
+    """Rows and record are the same; the judge does not disturb the steps."""
+
+    def record(step, seen, ddf):
+        return tf.stack([tf.cast(step, tf.float32), tf.reduce_mean(ddf)])
+
+    _, expected = new_loop("Adam").run(lambda step: batch, 3, record)
+    rows, _ = new_loop("Adam").run_for_best(
+        lambda step: batch, scripted([4.0, 3.0, 2.0, 1.0]), 3, record=record
+    )
+    assert rows.shape == (3, 5)
+    np.testing.assert_allclose(rows, expected, atol=1e-6)
+
+
+def test_the_graph_finds_the_same_best_as_eager_mode(new_loop, model, batch, weights):
+    """A rate at which losses rise and fall; one trace serves any number of steps."""
+
+    def judge():
+        ddf = model.network(batch.moving_input, batch.fixed_input, training=False)
+        return model.loss_fn.parts(ddf, batch)["total"]
+
+    def new():
+        loop = new_loop("Adam")
+        loop.optimizer.learning_rate.assign(1.0)
+        return loop
+
+    expected = {}
+    for steps in (2, 5):
+        _, step = new().run_for_best(lambda step: batch, judge, steps)
+        expected[steps] = int(step), values(model.network.weights)
+    assert 0 < expected[5][0] < 5
+    loop = new()
+    run = tf.function(lambda n: loop.run_for_best(lambda step: batch, judge, n))
+    for steps in (5, 2):
+        for variable, value in zip(model.network.weights, weights, strict=True):
+            variable.assign(value)
+        loop.reset_optimizer()
+        loop.optimizer.learning_rate.assign(1.0)
+        rows, step = run(tf.constant(steps))
+        assert len(rows) == steps and int(step) == expected[steps][0]
+        assert_close(model.network.weights, expected[steps][1], atol=1e-4)
+
+
+# ---- a limit of time ----
+
+
+@pytest.fixture
+def timed(new_loop, batch):
+    """:return: runs for a time by steps of about 25 ms; gives rows and time stamps."""
+    loop, stamps = new_loop("Adam"), []
+
+    def wait(_):
+        time.sleep(0.02)
+        stamps.append(time.perf_counter())
+        return np.int32(0)
+
+    def draw(step):
+        with tf.control_dependencies([tf.numpy_function(wait, [step], tf.int32)]):
+            return batch._replace(fixed_input=tf.identity(batch.fixed_input))
+
+    def judge():
+        return tf.constant(0.0)
+
+    @tf.function
+    def run(seconds, steps):
+        return loop.run_for_best(draw, judge, steps, seconds, is_own_judge=True)[0]
+
+    def call(seconds: float, steps: int = 1000) -> tuple[int, np.ndarray]:
+        stamps.clear()
+        number = len(run(tf.constant(seconds, tf.float64), tf.constant(steps)))
+        return number, np.array(stamps)
+
+    call(1e-9)  # traced
+    return call
+
+
+def test_as_many_steps_are_taken_as_fit_into_the_time(timed):
+    """At least half as many as fit by their mean, and none that began too late."""
+    numbers = []
+    for seconds in (0.1, 0.3, 0.9):
+        number, stamps = timed(seconds)
+        assert number == len(stamps)
+        numbers.append(number)
+        length = np.mean(np.diff(stamps))
+        assert 0.5 * seconds / length - 1 <= number <= seconds / 0.02
+        assert stamps[-1] - stamps[0] <= 1.5 * seconds
+    assert 1 < numbers[0] < numbers[1] < numbers[2]
+
+
+def test_one_step_is_taken_in_the_shortest_time_and_no_more_than_are_wanted(
+    timed, new_loop, batch
+):
+    """The limit of steps holds as well."""
+    assert timed(1e-9)[0] == 1
+    assert timed(60.0, 4)[0] == 4
+    rows, step = new_loop().run_for_best(  # in eager mode
+        lambda step: batch, scripted([1.0, 0.0]), 1000, 1e-9
+    )
+    assert len(rows) == 1 and int(step) == 1

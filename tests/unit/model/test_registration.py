@@ -6,10 +6,12 @@ import tensorflow as tf
 from deepreg.loss.image import SumSquaredDifference
 from deepreg.loss.label import DiceScore
 from deepreg.registry import REGISTRY
+from scipy import ndimage
 
 from deepreg_meta.model.registration import (
     Batch,
     FieldNetwork,
+    MovingMask,
     RegistrationLoss,
     locations,
 )
@@ -53,7 +55,9 @@ def random_field(size: int = 1, scale: float = 0.4) -> tf.Tensor:
 
 def one(batch: Batch, index: int) -> Batch:
     """:return: one element of a mini-batch, still as a mini-batch."""
-    return tf.nest.map_structure(lambda x: x[min(index, len(x) - 1)][None], batch)
+    return tf.nest.map_structure(
+        lambda x: None if x is None else x[min(index, len(x) - 1)][None], batch
+    )
 
 
 # ---- losses ----
@@ -225,6 +229,239 @@ def test_locations_are_the_alignment_of_the_displaced_grid():
     # x + u = (2.5, 2, 6); A gives (4, 2.5, 18)
     np.testing.assert_allclose(found[0, 2, 3, 4], [14.0, 22.5, 48.0])
     np.testing.assert_allclose(found[0, 0, 0, 1], [10.0, 20.0, 33.0])
+
+
+# ---- the masks of users ----
+
+
+FIXED_LABEL = ball(FIXED, (3, 3, 3), 1.6)[None]
+INSIDE = np.zeros((1, *FIXED), np.float32)
+INSIDE[:, 1:4, 2:6, 1:5] = 1
+MOVING_INSIDE = np.zeros((1, *MOVING), np.float32)
+MOVING_INSIDE[:, 2:6, 1:4, 2:7] = 1
+IMAGES = [{"name": "ssd"}, {"name": "lncc", "kernel_size": 3}, {"name": "gncc"}]
+LABELS = [DICE, {"name": "multi_scale_dice", "sigmas_mm": [0]}, {"name": "jaccard"}]
+PARTS = [dict(image=image) for image in IMAGES] + [dict(label=x) for x in LABELS]
+EAGER_AND_GRAPH = pytest.mark.parametrize(
+    ("mode", "parts"),
+    [
+        *((lambda function: function, parts) for parts in PARTS),
+        (tf.function, dict(image=SSD, label=DICE)),
+    ],
+    ids=["ssd", "lncc", "gncc", "dice-0-2", "dice-0", "jaccard", "tf.function"],
+)
+
+
+def masked_batch(
+    loss: RegistrationLoss,
+    fixed_mask: np.ndarray | None = None,
+    moving_mask: np.ndarray | None = None,
+    fixed_label: np.ndarray = FIXED_LABEL,
+    **changes: np.ndarray,
+) -> Batch:
+    """:return: a mini-batch under masks, as adaptation draws it."""
+    ones = tf.ones([1, *FIXED])
+    mask = ones if fixed_mask is None else tf.constant(fixed_mask)
+    label, spacing = tf.constant(fixed_label), tf.ones([3])
+    side = None
+    if moving_mask is not None:
+        side = MovingMask(tf.constant(moving_mask), label, spacing)
+    return make_batch(loss)._replace(
+        loss_mask=mask,
+        label_target=loss.prepare_label(label, mask, spacing),
+        shown=ones,
+        moving_mask=side,
+        **{name: tf.constant(value) for name, value in changes.items()},
+    )
+
+
+def small_field() -> tf.Tensor:
+    """:return: a field that leads no voxel out of the moving image."""
+    return tf.clip_by_value(random_field(), -0.45, 0.45)
+
+
+def loss_and_gradient(function: object, ddf: tf.Tensor, batch: Batch) -> list:
+    """:return: the total loss, and its gradient by the field."""
+    with tf.GradientTape() as tape:
+        tape.watch(ddf)
+        total = function(ddf, batch)["total"]
+    return [total.numpy(), tape.gradient(total, ddf).numpy()]
+
+
+def moving_mask_under(ddf: tf.Tensor) -> np.ndarray:
+    """:return: where the interpolated mask of the moving image is 0.5 or more."""
+    grid = np.stack(np.meshgrid(*map(np.arange, FIXED), indexing="ij"), axis=-1)
+    where = np.moveaxis(grid + ddf.numpy()[0] + [1, 0, 1], -1, 0)
+    found = ndimage.map_coordinates(MOVING_INSIDE[0], where, order=1)
+    return (found >= 0.5).astype(np.float32)[None]
+
+
+@EAGER_AND_GRAPH
+def test_what_lies_outside_the_fixed_mask_counts_for_nothing(mode, parts):
+    """Neither in the loss nor in its gradient, bit for bit; what lies inside does."""
+    loss = RegistrationLoss(parts, labeled=True)
+    function = mode(loss.parts.python_function)
+    noise = np.random.default_rng(9).random((2, 1, *FIXED))
+    image, label = noise.astype(np.float32)
+    start = masked_batch(loss, INSIDE)
+    outside = masked_batch(
+        loss,
+        INSIDE,
+        fixed_label=np.where(INSIDE > 0, FIXED_LABEL, label),
+        fixed_input=np.where(INSIDE > 0, start.fixed_input, image),
+    )
+    inside = masked_batch(
+        loss,
+        INSIDE,
+        fixed_label=np.where(INSIDE > 0, label, FIXED_LABEL),
+        fixed_input=np.where(INSIDE > 0, image, start.fixed_input),
+    )
+    value, gradient = loss_and_gradient(function, small_field(), start)
+    assert np.abs(gradient).max() > 1e-4
+    np.testing.assert_array_equal(gradient[INSIDE == 0], 0)
+    found = loss_and_gradient(function, small_field(), outside)
+    np.testing.assert_array_equal(found[0], value)
+    np.testing.assert_array_equal(found[1], gradient)
+    assert abs(loss_and_gradient(function, small_field(), inside)[0] - value) > 1e-4
+
+
+@EAGER_AND_GRAPH
+def test_what_lies_outside_the_moving_mask_counts_for_nothing(mode, parts, rng):
+    """
+    Of image and label, beyond the one voxel that interpolation reaches.
+
+    On the voxels themselves, under a field of zeros, the loss is that of the mask.
+    """
+    loss = RegistrationLoss(parts, labeled=True)
+    function = mode(loss.parts.python_function)
+    noise = rng.random((2, 1, *MOVING)).astype(np.float32)
+    start = masked_batch(loss, moving_mask=MOVING_INSIDE)
+    around = np.zeros_like(MOVING_INSIDE)
+    around[:, 1:7, 0:5, 1:8] = 1
+
+    def changed(mask: np.ndarray) -> Batch:
+        return masked_batch(
+            loss,
+            moving_mask=MOVING_INSIDE,
+            moving_image=np.where(mask > 0, start.moving_image, noise[0]),
+            moving_label=np.where(mask > 0, start.moving_label, noise[1]),
+        )
+
+    value, gradient = loss_and_gradient(function, small_field(), start)
+    assert np.abs(gradient).max() > 1e-4
+    found = loss_and_gradient(function, small_field(), changed(around))
+    np.testing.assert_array_equal(found[0], value)
+    np.testing.assert_array_equal(found[1], gradient)
+    zero = tf.zeros([1, *FIXED, 3])
+    value, _ = loss_and_gradient(function, zero, start)
+    found, _ = loss_and_gradient(function, zero, changed(MOVING_INSIDE))
+    np.testing.assert_array_equal(found, value)
+    found, _ = loss_and_gradient(function, zero, changed(1 - MOVING_INSIDE))
+    assert abs(found - value) > 1e-4
+
+
+@EAGER_AND_GRAPH
+def test_masks_of_ones_change_nothing(mode, parts):
+    """Neither loss nor gradient, as long as the field stays in the moving image."""
+    loss = RegistrationLoss({**parts, "regularization": BENDING}, labeled=True)
+    function = mode(loss.parts.python_function)
+    ones = [np.ones((1, *shape), np.float32) for shape in (FIXED, MOVING)]
+    value, gradient = loss_and_gradient(function, small_field(), make_batch(loss))
+    assert np.abs(gradient).max() > 1e-4
+    for fixed, moving in ((ones[0], None), (None, ones[1]), ones):
+        found = loss_and_gradient(
+            function, small_field(), masked_batch(loss, fixed, moving)
+        )
+        np.testing.assert_allclose(found[0], value, rtol=1e-4)
+        np.testing.assert_allclose(found[1], gradient, rtol=1e-3, atol=1e-6)
+
+
+def test_no_mask_of_the_moving_image_reaches_beyond_it():
+    """A shift by three leaves planes 0 to 3 of 6, also under a mask of ones."""
+    loss = RegistrationLoss(dict(image=SSD), labeled=False)
+    ddf = np.zeros((1, *FIXED, 3), np.float32)
+    ddf[..., 0] = 3.0
+    batch = masked_batch(loss, moving_mask=np.ones((1, *MOVING), np.float32))
+    found = loss.parts.python_function(tf.constant(ddf), batch)["image"]
+    fixed = batch.fixed_input.numpy()[:, :4]
+    moving = batch.moving_image.numpy()[:, 4:8, 0:7, 1:9]
+    np.testing.assert_allclose(found, np.mean((fixed - moving) ** 2), rtol=1e-5)
+
+
+def test_the_sum_of_squares_is_the_mean_over_both_masks():
+    """By hand, and against the regularisation it weighs as much as without masks."""
+    loss = RegistrationLoss(dict(image=SSD, regularization=BENDING), labeled=False)
+    batch = masked_batch(loss, INSIDE, MOVING_INSIDE)
+    zero = tf.zeros([1, *FIXED, 3])
+    found = loss.parts.python_function(zero, batch)
+    mask = (INSIDE * MOVING_INSIDE[:, 1:7, 0:7, 1:9]) > 0
+    assert mask.sum() == 3 * 2 * 4
+    difference = batch.fixed_input.numpy() - warp_by_hand(batch.moving_image)
+    np.testing.assert_allclose(found["image"], np.mean(difference[mask] ** 2), 1e-5)
+    assert float(found["total"]) == pytest.approx(0.5 * float(found["image"]))
+
+    flat = dict(
+        fixed_input=np.full((1, *FIXED), 0.9, np.float32),
+        moving_image=np.full((1, *MOVING), 0.4, np.float32),
+    )
+    for masks in ((None, None), (INSIDE, None), (None, MOVING_INSIDE)):
+        parts = loss.parts.python_function(zero, masked_batch(loss, *masks, **flat))
+        np.testing.assert_allclose(parts["image"], 0.25, rtol=1e-5)
+
+
+def test_the_mask_of_the_moving_image_goes_where_the_image_goes():
+    """A shift by 2 along the first axis takes it from planes 1 to 4 to 0 to 2."""
+    loss = RegistrationLoss(dict(image=SSD), labeled=False)
+    batch = masked_batch(loss, moving_mask=MOVING_INSIDE)
+    shift = np.zeros((1, *FIXED, 3), np.float32)
+    shift[..., 0] = 2.0
+    moving = batch.moving_image.numpy()
+    for ddf, start, planes in ((0 * shift, 1, slice(1, 5)), (shift, 3, slice(0, 3))):
+        parts = loss.parts.python_function(tf.constant(ddf), batch)
+        difference = batch.fixed_input.numpy() - np.pad(
+            moving[:, start : start + 6, 0:7, 1:9],
+            [(0, 0), (0, max(0, start - 2)), (0, 0), (0, 0)],
+        )
+        seen = difference[:, planes, 1:4, 1:6]
+        np.testing.assert_allclose(parts["image"], np.mean(seen**2), rtol=1e-5)
+
+
+@pytest.mark.parametrize("parts", PARTS)
+def test_no_gradient_flows_through_the_mask(parts):
+    """The mask of the moving image counts as the one of the fixed image it becomes."""
+    loss = RegistrationLoss(parts, labeled=True)
+    function, ddf = loss.parts.python_function, small_field()
+    mask = moving_mask_under(ddf)
+    assert 20 < mask.sum() < 120
+    moving = loss_and_gradient(
+        function, ddf, masked_batch(loss, moving_mask=MOVING_INSIDE)
+    )
+    fixed = loss_and_gradient(function, ddf, masked_batch(loss, mask))
+    assert np.abs(fixed[1]).max() > 1e-4
+    for a, b in zip(moving, fixed, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+
+
+def test_a_field_that_leaves_the_moving_mask_is_infinitely_bad():
+    """Empty labels agree perfectly, and no voxel differs; its gradient is a number."""
+    loss = RegistrationLoss(dict(image=SSD, label=DICE, regularization=BENDING), True)
+    batch = masked_batch(loss, moving_mask=MOVING_INSIDE)
+    for ddf, is_bad in ((random_field(), False), (random_field() + 20.0, True)):
+        value, gradient = loss_and_gradient(loss.parts.python_function, ddf, batch)
+        assert (value == np.inf) == is_bad
+        assert np.isfinite(gradient).all() and np.abs(gradient).max() > 1e-3
+
+
+def test_the_kernels_of_xla_know_the_masks():
+    """Filtering of the fixed label under a mask that moves, sums over it."""
+    loss = RegistrationLoss(dict(image=SSD, label=DICE), labeled=True)
+    batch = masked_batch(loss, INSIDE, MOVING_INSIDE)
+    compiled, plain = (
+        loss_and_gradient(function, small_field(), batch)
+        for function in (loss.parts, loss.parts.python_function)
+    )
+    for a, b in zip(compiled, plain, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
 # ---- the field ----

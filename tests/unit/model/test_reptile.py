@@ -1,15 +1,17 @@
 """Tests of deepreg_meta/model/reptile.py."""
 
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
-from scipy import ndimage
 
+from deepreg_meta.model.adaptation import AdaptPlan
 from deepreg_meta.model.build import build_optimizer
 from deepreg_meta.model.episode import Task
 from deepreg_meta.model.reptile import ReptileModel
 from tests.helpers import (
-    FIXED_SHAPE,
     assert_close,
     assert_same_bits,
     differ,
@@ -287,217 +289,7 @@ def test_equal_tasks_of_one_episode_draw_differently(random_model):
     assert differ(*found)
 
 
-# ---- adaptation ----
-
-
-@pytest.fixture(scope="module", params=["moving", "batch"])
-def adaptable(request):
-    """:return: adapts on the whole label, with both kinds of batch normalisation."""
-    return make_model(normalization=request.param, align="corner", optimizer=ADAM)
-
-
-@pytest.mark.parametrize("num_steps", [0, 5])
-def test_adaptation_gives_the_weights_back_bit_for_bit(adaptable, num_steps):
-    """In eager mode and in a graph, where batch normalisation moves its averages."""
-    start = values(adaptable.network.weights)
-    task = make_task(0)
-    outputs = adaptable.adapt(task, num_steps)
-    assert_same_bits(adaptable.network.weights, start)
-    graph = tf.function(lambda *fields: adaptable.adapt(Task(*fields), num_steps))
-    found = graph(*task)
-    assert_same_bits(adaptable.network.weights, start)
-    np.testing.assert_allclose(found["ddf"], outputs["ddf"], atol=1e-4)
-    moved = np.abs(outputs["ddf"] - outputs["ddf_unadapted"]).max()
-    assert moved > 0.05 if num_steps else moved == 0
-
-
-def test_no_step_is_the_plain_prediction_of_the_network(adaptable):
-    """With corners aligned the network sees the first voxels of the moving image."""
-    task = make_task(0)
-    f1, f2, f3 = FIXED_SHAPE
-    moving = task.moving_image[None, :f1, :f2, :f3]
-    start = values(adaptable.network.weights)
-    expected = adaptable.network(moving, task.fixed_image[None], training=False)[0]
-    for variable, value in zip(adaptable.network.weights, start, strict=True):
-        variable.assign(value)
-
-    outputs = adaptable.adapt(task, 0)
-
-    assert np.abs(expected).max() > 0.05
-    np.testing.assert_allclose(outputs["ddf"], expected, atol=1e-5)
-    np.testing.assert_array_equal(outputs["ddf"], outputs["ddf_unadapted"])
-    np.testing.assert_array_equal(outputs["matrix"], np.eye(3))
-    np.testing.assert_array_equal(outputs["offset"], np.zeros(3))
-
-
-def test_the_order_of_the_cases_does_not_matter(adaptable):
-    """Neither weights nor the optimiser's state pass from case to case."""
-    found = {}
-    for order in ((0, 1), (1, 0)):
-        for seed in order:
-            ddf = adaptable.adapt(make_task(seed), 3)["ddf"].numpy()
-            assert_same_bits([found.setdefault(seed, ddf)], [ddf])
-    assert differ([found[0]], [found[1]])
-
-
-def test_adaptation_does_not_touch_the_optimiser_of_training(adaptable):
-    """Carried moments must survive the validation of an epoch."""
-    start = values(adaptable.optimizer.variables)
-    adaptable.adapt(make_task(0), 3)
-    assert_same_bits(adaptable.optimizer.variables, start)
-
-
-def test_adaptation_solves_a_toy_pair(adaptable):
-    """Fifty updates: Dice of the warped gland, here by SciPy, rises by far."""
-    task = make_task(4)
-    outputs = adaptable.adapt(task, 50)
-    history = outputs["history"].numpy()
-    assert history[-1, 2] < history[0, 2] - 0.05
-    scores = {}
-    for name in ("ddf_unadapted", "ddf"):
-        grid = np.stack(np.meshgrid(*map(np.arange, FIXED_SHAPE), indexing="ij"))
-        where = grid + np.moveaxis(outputs[name].numpy(), -1, 0)
-        warped = ndimage.map_coordinates(task.moving_labels[0].numpy(), where, order=1)
-        warped, fixed = warped >= 0.5, task.fixed_labels[0].numpy() >= 0.5
-        scores[name] = 2 * (warped & fixed).sum() / (warped.sum() + fixed.sum())
-    # moving averages lag behind: the prediction gains less than the last update had
-    assert scores["ddf"] > scores["ddf_unadapted"] + 0.1
-    assert history[-1, 4] > 0.85
-
-
-def test_the_history_holds_losses_dice_and_landmark_error_of_every_step():
-    """A network of zeros predicts no displacement: the first row is known by hand."""
-    model = make_model(align="corner", optimizer=ADAM)
-    for variable in model.network.weights:
-        variable.assign(tf.zeros_like(variable))
-    spacing = [1.0, 2.0, 0.5]  # anisotropic: each axis has its own millimetres
-    task = make_task(0)._replace(moving_spacing=tf.constant(spacing))
-    assert model.history_names == [
-        "label", "regularization", "total", "num_frames", "dsc", "tre_mm"
-    ]  # fmt: skip
-    history = model.adapt(task, 4)["history"].numpy()
-
-    assert history.shape == (4, 6)
-    np.testing.assert_allclose(
-        history[:, 2], history[:, 0] + 0.1 * history[:, 1], atol=1e-6
-    )
-    np.testing.assert_array_equal(history[:, 3], 0)  # no frames: everything is shown
-    moving, fixed = task.moving_labels.numpy() >= 0.5, task.fixed_labels.numpy() >= 0.5
-    cropped = moving[0][tuple(slice(n) for n in FIXED_SHAPE)]
-    dsc = 2 * (cropped & fixed[0]).sum() / (cropped.sum() + fixed[0].sum())
-    assert 0 < dsc < 1
-    np.testing.assert_allclose(history[0, 4], dsc, rtol=1e-5)
-    errors = [
-        np.subtract(ndimage.center_of_mass(m), ndimage.center_of_mass(f)) * spacing
-        for m, f in zip(moving[1:], fixed[1:], strict=True)
-    ]
-    tre = np.sqrt(np.mean(np.sum(np.square(errors), axis=1)))
-    assert tre > 0.5
-    np.testing.assert_allclose(history[0, 5], tre, rtol=1e-5)
-
-
-def test_padded_landmarks_do_not_count():
-    """A channel of zeros after the landmarks leaves the error as it is."""
-    model = make_model(align="corner", optimizer=ADAM)
-    task = make_task(0)
-    pad = [(0, 1), (0, 0), (0, 0), (0, 0)]
-    padded = task._replace(
-        moving_labels=tf.pad(task.moving_labels, pad),
-        fixed_labels=tf.pad(task.fixed_labels, pad),
-    )
-    rows = [model.adapt(t, 1)["history"].numpy()[0, 5] for t in (task, padded)]
-    assert rows[0] > 0.1
-    np.testing.assert_allclose(rows[1], rows[0], rtol=1e-6)
-
-
-def test_landmarks_do_not_influence_the_adapted_field(adaptable):
-    """They are for scoring: other landmarks give other errors and the same field."""
-    task = make_task(0)
-    other = task._replace(
-        moving_labels=tf.concat(
-            [task.moving_labels[:1], tf.reverse(task.moving_labels[1:], [1])], 0
-        ),
-        fixed_labels=tf.concat(
-            [task.fixed_labels[:1], tf.reverse(task.fixed_labels[1:], [2])], 0
-        ),
-    )
-    found = [adaptable.adapt(t, 3) for t in (task, other)]
-    for name in ("ddf", "ddf_unadapted", "matrix", "offset"):
-        assert_same_bits([found[0][name]], [found[1][name]])
-    assert differ([found[0]["history"][:, 5]], [found[1]["history"][:, 5]])
-    gland = task._replace(moving_labels=tf.reverse(task.moving_labels, [1]))
-    assert differ([adaptable.adapt(gland, 3)["ddf"]], [found[0]["ddf"]])
-
-
-@pytest.fixture(scope="module", params=["centroid", "sections"])
-def sweeping(request):
-    """:return: adapts on a sweep of 2 to 4 of 10 slices."""
-    frames = {"name": "sparse_frames", "frames": [2, 4], "axis": 1}
-    return make_model(align=request.param, augmentation=[frames], optimizer=ADAM)
-
-
-def test_a_sweep_shows_more_frames_at_each_update(sweeping):
-    """2 + floor(2 step / 5) of five updates; the prediction sees all four."""
-    outputs = sweeping.adapt(make_task(0), 5)
-    np.testing.assert_array_equal(outputs["history"][:, 3], [2, 2, 2, 3, 3])
-    assert outputs["slices"].shape == (10,)
-    assert outputs["slices"].numpy().sum() == 4
-
-
-def test_what_the_sweep_does_not_show_has_no_influence(sweeping):
-    """Neither image nor label between the frames, as long as the gland's extent is."""
-    task = make_task(0)
-    found = sweeping.adapt(task, 3)
-    hidden = found["slices"].numpy() == 0
-    gland = task.fixed_labels[0].numpy()
-    extent = np.flatnonzero((gland >= 0.5).any(axis=(0, 2)))
-    inside = np.arange(10)[hidden & (np.arange(10) > extent[0])]
-    inside = inside[inside < extent[-1]]
-    assert len(inside) >= 2
-    image, labels = task.fixed_image.numpy(), task.fixed_labels.numpy()
-    image[:, hidden], labels[0][:, inside] = 0.9, 1.0
-    labels[1:] = 0.0  # landmarks are always hidden
-    other = sweeping.adapt(
-        task._replace(fixed_image=tf.constant(image), fixed_labels=tf.constant(labels)),
-        3,
-    )
-    for name in ("ddf", "ddf_unadapted", "matrix", "offset", "slices"):
-        assert_same_bits([found[name]], [other[name]])
-    seen = np.flatnonzero(~hidden)[1]
-    for change in ("image", "label"):
-        image, labels = task.fixed_image.numpy(), task.fixed_labels.numpy()
-        if change == "image":
-            image[2:9, seen] = 0.9
-        else:
-            labels[0][2:9, seen] = 1.0
-        other = sweeping.adapt(
-            task._replace(
-                fixed_image=tf.constant(image), fixed_labels=tf.constant(labels)
-            ),
-            3,
-        )
-        assert differ([found["ddf"]], [other["ddf"]], atol=1e-3), change
-
-
-def test_several_labels_adapt_in_turn():
-    """Channels 0 and 1 at even and odd updates: the first is as with 0 alone."""
-    task, found = make_task(0), {}
-    for labels in ([0], [0, 1]):
-        model = make_model(align="corner", optimizer=ADAM, adapt={"labels": labels})
-        found[len(labels)] = model.adapt(task, 2)["history"].numpy()
-    np.testing.assert_allclose(found[2][0], found[1][0], atol=1e-5)
-    assert abs(found[2][1, 0] - found[1][1, 0]) > 1e-2
-
-
-def test_an_optimiser_of_its_own_adapts():
-    """A rate of 1e-9 moves nothing; that of training does."""
-    slow = {"optimizer": {"name": "SGD", "learning_rate": 1e-9}}
-    task, moved = make_task(0), []
-    for adapt in (None, slow):
-        model = make_model(align="corner", optimizer=ADAM, adapt=adapt)
-        found = model.adapt(task, 2)
-        moved.append(np.abs(found["ddf"] - found["ddf_unadapted"]).max())
-    assert moved[0] > 1e-2 > 1e-5 > moved[1]
+# ---- validation ----
 
 
 def test_validation_scores_before_and_after_adaptation():
@@ -522,20 +314,46 @@ def test_validation_scores_before_and_after_adaptation():
     assert logs["loss_adapted"] < logs["loss_unadapted"]
 
 
-def test_unlabelled_pairs_adapt_on_their_images():
-    """No label channel adapts (`adapt.labels: []`); scores are NaN."""
-    model = make_model(
-        labeled=False,
-        align="center",
-        label={},
-        image={"name": "ssd", "weight": 1.0},
-        adapt={"labels": []},
-    )
-    task = make_task(0, labeled=False)
-    found = model.adapt(task, 4)
-    history = found["history"].numpy()
-    assert model.history_names[:3] == ["image", "regularization", "total"]
-    assert history[-1, 2] < history[0, 2]
-    assert np.isnan(history[:, 4:]).all()
-    logs = model.test_step(stack_tasks(task))
-    assert np.isfinite(logs["loss_adapted"]) and np.isnan(logs["dsc_adapted"])
+# ---- plans of adaptation ----
+
+
+def test_a_plan_lasts_until_another_is_set(model):
+    """Steps alone may be set too; what was traced for another kind is forgotten."""
+    traced = object()
+    model.adapt_plan = AdaptPlan(steps=3, keep="best")
+    for change, is_kept in (
+        (lambda: setattr(model, "adapt_steps", 5), True),
+        (lambda: setattr(model, "adapt_plan", AdaptPlan(7, keep="best")), True),
+        (lambda: setattr(model, "adapt_plan", AdaptPlan(7)), False),
+        (lambda: setattr(model, "adapt_plan", AdaptPlan(seconds=2.0)), False),
+        (lambda: setattr(model, "adapt_plan", AdaptPlan()), False),
+    ):
+        model.predict_function = traced
+        change()
+        assert (model.predict_function is traced) == is_kept
+    assert model.adapt_plan == AdaptPlan()
+    model.adapt_plan = AdaptPlan(steps=3, keep="best")
+    model.adapt_steps = 4
+    assert model.adapt_plan == AdaptPlan(steps=4, keep="best")
+    model.adapt_plan = AdaptPlan()
+
+
+def test_a_checkpoint_holds_nothing_of_a_plan(model):
+    """Neither numbers nor kinds: only weights, optimiser, means and the episode."""
+    found = []
+    for plan in (AdaptPlan(), AdaptPlan(steps=3, seconds=2.0, keep="best")):
+        model.adapt_plan = plan
+        graph = tf.train.Checkpoint(model=model)
+        found.append(sorted(list_variables(graph)))
+    assert found[0] == found[1]
+    assert not [key for key in found[0] if "plan" in key]
+    assert [key for key in found[0] if "network" in key]
+    assert [key for key in found[0] if "episode" in key]
+    model.adapt_plan = AdaptPlan()
+
+
+def list_variables(checkpoint: tf.train.Checkpoint) -> list[str]:
+    """:return: the keys under which a checkpoint stores its variables."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = checkpoint.write(str(Path(folder) / "ckpt"))
+        return [name for name, _ in tf.train.list_variables(path)]

@@ -1,0 +1,147 @@
+"""Write the folder of a report: the page, its Markdown, tables and plots."""
+
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from deepreg_meta import __version__
+from deepreg_meta.evaluate.page.case_part import describe_cases
+from deepreg_meta.evaluate.page.document import Block, Heading
+from deepreg_meta.evaluate.page.html import to_html
+from deepreg_meta.evaluate.page.markdown import to_markdown
+from deepreg_meta.evaluate.page.method_part import describe_methods
+from deepreg_meta.evaluate.page.metric_part import (
+    Plots,
+    describe_adaptation,
+    describe_metrics,
+)
+from deepreg_meta.evaluate.page.overview import glance, introduction
+from deepreg_meta.evaluate.page.setting_part import describe_runs
+from deepreg_meta.evaluate.page.study import Study
+
+logger = logging.getLogger(__name__)
+
+PAGE = "report.html"
+_SIZE = "0000.0 MB"  # stands in the page until its size is known
+
+
+def write_report(studies: Sequence[Study], output: Path) -> Path:
+    """
+    Write a report: all of it, or nothing.
+
+    :param studies: one for each split.
+    :param output: folder; an earlier report in it is replaced.
+    :return: the page, `report.html`.
+    :raises ValueError: when the folder holds something else, or a file of the results
+        cannot be used.
+    """
+    check_output(output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    working = output.with_name(f".{output.name}.{os.getpid()}.tmp")
+    try:
+        working.mkdir()
+        _fill(studies, working)
+        _replace(working, output)
+    finally:
+        shutil.rmtree(working, ignore_errors=True)
+    return output / PAGE
+
+
+def check_output(output: Path) -> None:
+    """
+    Check that a report may be written to a folder.
+
+    :param output: new, empty, or with a report in it.
+    :raises ValueError: for another one.
+    """
+    if not output.exists():
+        return
+    if not output.is_dir() or (any(output.iterdir()) and not (output / PAGE).exists()):
+        raise ValueError(
+            f"--output: expected a new folder, or one with an earlier report, got "
+            f"{output}, which holds something else. Choose another one."
+        )
+
+
+def _fill(studies: Sequence[Study], folder: Path) -> None:
+    (folder / "plots").mkdir()
+    summaries, comparisons, blocks = [], [], list(introduction(studies))
+    for study in studies:
+        levels = [study.summary(level) for level in ("cases", "labels", "landmarks")]
+        filled = [level for level in levels if len(level)]
+        summary, comparison = pd.concat(filled or levels), study.comparisons()
+        summaries.append(_of_split(study, summary))
+        comparisons.append(_of_split(study, comparison))
+        blocks += _describe(study, levels[0], comparison, folder, len(studies) > 1)
+    blocks += describe_methods(studies)
+    _write_table(folder / "cases.csv", pd.concat([s.long_table() for s in studies]))
+    _write_table(folder / "summary.csv", pd.concat(summaries))
+    _write_table(folder / "comparisons.csv", pd.concat(comparisons))
+    (folder / "report.md").write_text(
+        to_markdown(blocks) + f"\nMade by deepreg_meta {__version__}.\n",
+        encoding="utf-8",
+    )
+    (folder / PAGE).write_text(_page(blocks), encoding="utf-8")
+
+
+def _describe(
+    study: Study,
+    summary: pd.DataFrame,
+    comparison: pd.DataFrame,
+    folder: Path,
+    is_one_of_several: bool,
+) -> Iterator[Block]:
+    prefix = f"{study.split}_" if is_one_of_several and study.split else ""
+    plots = Plots(folder, prefix)
+    if is_one_of_several:
+        yield Heading(2, f"Split {study.split or 'without a name'}")
+    yield from describe_runs(study)
+    yield from glance(study)
+    yield from describe_metrics(study, summary, comparison, plots)
+    yield from describe_adaptation(study, plots)
+    yield from describe_cases(study)
+
+
+def _of_split(study: Study, table: pd.DataFrame) -> pd.DataFrame:
+    table = table.copy()
+    table.insert(0, "split", study.split)
+    return table
+
+
+def _write_table(path: Path, table: pd.DataFrame) -> None:
+    table.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
+
+
+def _page(blocks: Sequence[Block]) -> str:
+    """Render the page, and state its own size at its end."""
+    title = next(b.text for b in blocks if isinstance(b, Heading))
+    footer = (
+        f"Made by deepreg_meta {__version__}. This page is one file of {_SIZE}; it "
+        "needs no network and runs no script. Pictures are compressed: the originals "
+        "lie with the results. For research, not a medical device."
+    )
+    page = to_html(blocks, title, footer)
+    return page.replace(_SIZE, size_of(len(page.encode("utf-8"))))
+
+
+def size_of(num_bytes: int) -> str:
+    """Write a size in MB of a million bytes."""
+    return f"{num_bytes / 1e6:.1f} MB"
+
+
+def _replace(working: Path, output: Path) -> None:
+    """Put the new folder in the place of the old one, which stays until then."""
+    old = output.with_name(f".{output.name}.{os.getpid()}.old")
+    if output.exists():
+        output.rename(old)
+    try:
+        working.rename(output)
+    except OSError:
+        if old.exists():
+            old.rename(output)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""Score displacement fields of any method: tables of pairs, and two protocols."""

@@ -1,0 +1,146 @@
+"""
+Transforms in files, for ITK, ANTs, 3D Slicer and DeepReg.
+
+Example::
+
+    transform = load_transform("transform.h5")
+    save_transform("field.nii.gz", transform, read_volume("fixed.nii.gz").grid)
+"""
+
+import logging
+import re
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepreg_meta.geometry.affine import GeometryError
+from deepreg_meta.geometry.grid import Grid
+from deepreg_meta.geometry.itk_file import read_itk, write_itk
+from deepreg_meta.geometry.nifti_field import read_field, save_deepreg_ddf, write_field
+from deepreg_meta.geometry.transform import Affine, Field, Part, Transform
+from deepreg_meta.geometry.whole_file import suffix_of
+
+__all__ = ["load_transform", "save_deepreg_ddf", "save_transform"]
+
+logger = logging.getLogger(__name__)
+
+_ITK_HEAD = b"#Insight Transform File"
+
+
+def save_transform(
+    path: str | Path, transform: Transform, fixed_grid: Grid | None
+) -> None:
+    """
+    Write a transform so that other programs do the same to every fixed voxel.
+
+    :param path: `.h5` is an ITK transform (a field and the affine map after it as a
+        composite); `.nii.gz` or `.nii` the whole as one displacement field (that of a
+        single slice is taken for two-dimensional by SimpleITK: use .h5); `.tfm` or
+        `.txt` an ITK transform of affine maps alone.
+    :param transform: fixed space to moving space.
+    :param fixed_grid: of the fixed image; fields are written on it, since ITK knows no
+        displacement outside a field. None will do for affine maps in an ITK file.
+    :raises GeometryError: for a field that is not finite, or in a text file.
+    :raises ValueError: for another suffix, or a grid that is missing.
+    """
+    suffix, matrix = suffix_of(path), transform.matrix
+    if suffix not in (".h5", ".nii.gz", ".nii", ".tfm", ".txt"):
+        raise ValueError(
+            f"{path}: expected a transform file that ends in .h5, .nii.gz, .nii, .tfm "
+            f"or .txt, got {suffix!r}."
+        )
+    if suffix in (".tfm", ".txt") and matrix is None:
+        raise GeometryError(
+            f"{path}: expected an affine transform, got one with a displacement field. "
+            "Write it to .h5 or .nii.gz."
+        )
+    if matrix is not None and not suffix.startswith(".nii"):
+        write_itk(path, (Affine(matrix),))
+        return
+    if fixed_grid is None:
+        raise ValueError(f"{path}: a displacement field needs the fixed image's grid.")
+    if suffix == ".h5":
+        write_itk(path, _itk_parts(transform, fixed_grid, str(path)))
+    else:
+        write_field(path, _finite_field(transform, fixed_grid, str(path)))
+
+
+def _itk_parts(transform: Transform, fixed_grid: Grid, path: str) -> tuple[Part, ...]:
+    """Return a field on the fixed grid, and what follows it where that is affine."""
+    after = Transform(transform.parts[1:]).matrix
+    if after is None:
+        return (_finite_field(transform, fixed_grid, path),)
+    field = _finite_field(Transform(transform.parts[:1]), fixed_grid, path)
+    return (field,) if np.array_equal(after, np.eye(4)) else (field, Affine(after))
+
+
+def _finite_field(transform: Transform, grid: Grid, path: str) -> Field:
+    field = transform.as_field(grid)
+    field.check_finite(path)
+    return field
+
+
+def load_transform(
+    path: str | Path, fixed_grid: Grid | None = None, moving_grid: Grid | None = None
+) -> Transform:
+    """
+    Read a transform that takes points of the fixed image to the moving image.
+
+    :param path: an ITK transform (.h5, .tfm, .txt, .mat: affine kinds, displacement
+        fields, composites; other kinds are sampled on `fixed_grid`), a displacement
+        field (.nii.gz, .nii: intent 1007, or DeepReg's layout in voxels), or a plain
+        matrix (.npy, .txt: 4 x 4, fixed to moving, mm, RAS).
+    :param fixed_grid: of the fixed image.
+    :param moving_grid: of the moving image, which DeepReg's layout needs.
+    :return: RAS mm.
+    :raises FileNotFoundError: when there is no such file.
+    :raises GeometryError: for a transform that cannot be, or whose meaning is open.
+    :raises ValueError: for a file of another kind.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: expected a transform file, found none.")
+    suffix = suffix_of(path)
+    if suffix in (".nii.gz", ".nii"):
+        return read_field(path, fixed_grid, moving_grid)
+    if suffix == ".npy" or (suffix in (".txt", ".mat") and _is_table(path)):
+        return _read_matrix(path, suffix)
+    if suffix in (".h5", ".tfm", ".txt", ".mat"):
+        return read_itk(path, fixed_grid)
+    raise ValueError(
+        f"{path}: expected a transform file that ends in .h5, .tfm, .txt, .mat, .npy, "
+        f".nii.gz or .nii, got {suffix!r}."
+    )
+
+
+def _is_table(path: Path) -> bool:
+    """Tell whether a file is text that holds numbers alone."""
+    start = path.read_bytes()[:2000]
+    return re.fullmatch(rb"[\s\d.,;eE+\-]+", start) is not None
+
+
+def _read_matrix(path: Path, suffix: str) -> Transform:
+    """Read 4 x 4 numbers."""
+    if suffix == ".mat":
+        raise GeometryError(
+            f"{path}: expected an ITK transform, got a table of numbers as FSL writes "
+            "it. FSL's matrices do not map mm to mm: convert it to an ITK transform "
+            "first (c3d_affine_tool)."
+        )
+    try:
+        matrix: NDArray = (
+            np.load(path, allow_pickle=False) if suffix == ".npy" else np.loadtxt(path)
+        )
+    except ValueError as err:
+        raise ValueError(f"{path}: cannot be read as a matrix ({err}).") from err
+    if matrix.shape != (4, 4) or not np.array_equal(matrix[3], [0, 0, 0, 1]):
+        raise GeometryError(
+            f"{path}: expected a 4 x 4 matrix with last row 0 0 0 1 (fixed to moving, "
+            f"mm, RAS), got shape {matrix.shape}, last row {matrix[-1:].tolist()}."
+        )
+    logger.info("%s: read as a matrix from fixed to moving space, mm, RAS.", path)
+    try:
+        return Transform((Affine(matrix),))
+    except GeometryError as err:
+        raise GeometryError(f"{path}: {err}") from err

@@ -1,0 +1,120 @@
+"""Volumes in files, with their place in space."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from deepreg_meta.geometry.affine import GeometryError
+from deepreg_meta.geometry.grid import Grid
+from deepreg_meta.geometry.whole_file import whole_file
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class VolumeFile:
+    """
+    What a file holds.
+
+    :param path: of the file.
+    :param voxels: (d1, d2, d3) or (d1, d2, d3, channels), as stored, rescaled by slope
+        and intercept; a 2-D image has a last side of 1.
+    :param grid: of the first three axes.
+    """
+
+    path: str
+    voxels: NDArray
+    grid: Grid
+
+
+def check_unit(header: Any, path: str | Path) -> None:
+    """
+    Check that a NIfTI header counts in mm.
+
+    :param header: nibabel's; formats without units pass.
+    :param path: for the message.
+    :raises GeometryError: for metres or micrometres; a header that states no unit
+        counts as mm, as every reader takes it.
+    """
+    if not hasattr(header, "get_xyzt_units"):
+        return
+    try:
+        unit = header.get_xyzt_units()[0]
+    except KeyError:  # NIfTI has no unit of that number
+        unit = f"a unit of the unknown number {int(header['xyzt_units']) % 8}"
+    if unit not in ("mm", "unknown"):
+        raise GeometryError(
+            f"{path}: expected lengths in mm, got a header in {unit}. ITK and 3D "
+            "Slicer would read its numbers as mm: rescale the affine and set the unit."
+        )
+
+
+def read_volume(path: str | Path) -> VolumeFile:
+    """
+    Read a volume with its geometry.
+
+    :param path: a file that nibabel reads (.nii, .nii.gz, .mgz, ...).
+    :return: voxels and grid.
+    :raises FileNotFoundError: when there is no such file.
+    :raises GeometryError: for a unit that is not mm, or an affine that cannot be.
+    :raises ValueError: when it cannot be read, or holds no volume.
+    """
+    path = str(Path(path).expanduser())
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: expected a file, found none.")
+    try:
+        image: Any = nib.load(path)
+        check_unit(image.header, path)
+        voxels = np.asanyarray(image.dataobj)
+    except GeometryError:
+        raise
+    except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError) as err:
+        raise ValueError(f"{path}: cannot be read ({err}).") from err
+    if voxels.ndim == 2:
+        voxels = voxels[..., None]
+    if voxels.ndim not in (3, 4, 5) or not voxels.size:
+        raise ValueError(
+            f"{path}: expected a volume with 2 or 3 axes, or with channels after "
+            f"them, got shape {voxels.shape}."
+        )
+    try:
+        grid = Grid((voxels.shape[0], voxels.shape[1], voxels.shape[2]), image.affine)
+    except GeometryError as err:
+        raise GeometryError(f"{path}: {err}") from err
+    return VolumeFile(path, voxels, grid)
+
+
+def save_volume(path: str | Path, volume: NDArray, affine: NDArray) -> None:
+    """
+    Write an image or a label with its place in space.
+
+    :param path: ends in .nii or .nii.gz.
+    :param volume: (d1, d2, d3) or with channels; boolean volumes are written as 8-bit
+        labels, whole numbers of 64 bits as 32 bits, which every reader knows.
+    :param affine: (4, 4), voxel to world (RAS, mm).
+    """
+    if volume.dtype == bool:
+        volume = volume.astype(np.uint8)
+    if volume.dtype in (np.int64, np.uint64):
+        volume = volume.astype(np.int32)
+    image = nib.Nifti1Image(volume, affine)
+    set_forms(image, affine)
+    with whole_file(path) as part:
+        nib.save(image, part)
+
+
+def set_forms(image: nib.Nifti1Image, affine: NDArray) -> None:
+    """Set sform and qform alike: readers differ in which of them they trust."""
+    image.header.set_xyzt_units("mm")
+    image.set_sform(affine, code=1)
+    try:
+        image.set_qform(affine, code=1, strip_shears=False)
+    except nib.spatialimages.HeaderDataError:
+        # a sheared affine has no quaternion form; the sform alone is then right
+        logger.warning("The affine is sheared, so only the sform is written.")
+        image.set_qform(None, code=0)

@@ -1,0 +1,171 @@
+"""Check the data of a configuration: every file, the files together, and the pairs."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tqdm import tqdm
+
+from deepreg_meta.config import ConfigError, RunConfig, check_paths
+from deepreg_meta.inspection.across import (
+    check_pair,
+    find_duplicates,
+    find_outliers,
+    find_unstated,
+)
+from deepreg_meta.inspection.cases import num_problems
+from deepreg_meta.inspection.entries import CaseId, Cases, case_names, list_cases
+from deepreg_meta.inspection.files import FileRecord, check_case
+from deepreg_meta.inspection.finding import Finding, problems
+from deepreg_meta.inspection.overview import Tile
+from deepreg_meta.run_data import phantom_folder
+
+
+@dataclass(eq=False)
+class Split:
+    """
+    A split and what was found in it.
+
+    :param mode: train, valid or test.
+    :param folders: of its files.
+    :param cases: files of each case, in DeepReg's order.
+    :param is_complete: whether every case has a file of each kind.
+    :param records: of the files of each case.
+    :param rows: of cases.csv.
+    """
+
+    mode: str
+    folders: tuple[str, ...]
+    cases: Cases
+    is_complete: bool
+    records: dict[CaseId, list[FileRecord]] = field(default_factory=dict)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def files(self) -> list[FileRecord]:
+        """The records of all cases."""
+        return [record for records in self.records.values() for record in records]
+
+
+@dataclass(eq=False)
+class DataReport:
+    """
+    What is known of the data of a configuration.
+
+    :param splits: those with folders.
+    :param findings: what is wrong.
+    :param tiles: pictures of some pairs.
+    :param unit: of the lengths that were scored: mm, or voxels.
+    """
+
+    splits: list[Split] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    tiles: list[Tile] = field(default_factory=list)
+    unit: str = "mm"
+
+    @property
+    def files(self) -> list[FileRecord]:
+        """The records of all splits."""
+        return [record for split in self.splits for record in split.files]
+
+
+def check_data(config: RunConfig, modes: Sequence[str], fast: bool) -> DataReport:
+    """
+    Check the splits of a configuration.
+
+    :param config: the configuration.
+    :param modes: of train, valid, test.
+    :param fast: read headers alone.
+    :return: what was found in the files; `pairs.py` scores pairs.
+    :raises ValueError: when none of the splits has a folder.
+    """
+    report = DataReport()
+    root = phantom_folder(config) if config.uses_phantom else None
+    for mode in modes:
+        folders = config.dataset.folders(mode)
+        if root is not None and getattr(config.phantom, f"num_{mode}"):
+            folders = (f"{root}/{mode}",)
+        if folders:
+            _open(report, config, mode, folders)
+    if not report.splits and not report.findings:
+        raise ValueError(
+            "--mode: expected a split with a folder in dataset.dir, got "
+            f"{', '.join(modes)}, without any."
+        )
+    total = sum(len(case) for split in report.splits for case in split.cases.values())
+    with tqdm(total=total, desc="reading", unit="file", leave=False) as bar:
+        for split in report.splits:
+            for record in _read(split, config, fast):
+                report.findings += record.findings
+                bar.update()
+    for find in (find_outliers, find_unstated, find_duplicates):
+        report.findings += find(report.files)
+    for split in report.splits:
+        report.findings += _relate(split, config)
+    return report
+
+
+def _open(
+    report: DataReport, config: RunConfig, mode: str, folders: tuple[str, ...]
+) -> None:
+    """List the files of a split; without its folders it is left out."""
+    try:
+        check_paths(config, mode, folders)
+    except ConfigError as err:
+        report.findings += problems("folders that are missing", err.problems)
+        return
+    cases, found = list_cases(config.dataset, mode, folders)
+    report.findings += found
+    report.splits.append(Split(mode, folders, cases, is_complete=not found))
+
+
+def _read(split: Split, config: RunConfig, fast: bool) -> Iterator[FileRecord]:
+    names = case_names(split.cases)
+    for case, entries in split.cases.items():
+        records = split.records.setdefault(case, [])
+        indices = config.dataset.labels
+        files = entries.values()
+        for record in check_case(split.mode, names[case], files, indices, fast):
+            records.append(record)
+            yield record
+
+
+def _relate(split: Split, config: RunConfig) -> list[Finding]:
+    """Make the rows of paired data, and compare the places of each pair."""
+    if config.dataset.type != "paired":
+        return []
+    found: list[Finding] = []
+    names = case_names(split.cases)
+    for case, records in split.records.items():
+        row: dict[str, Any] = {"split": split.mode, "case": names[case]}
+        row["num_problems"] = num_problems(records)
+        by_header, wrong = relate(records, records, config)
+        split.rows.append(row | by_header)
+        found += wrong
+    return found
+
+
+def relate(
+    moving: Sequence[FileRecord], fixed: Sequence[FileRecord], config: RunConfig
+) -> tuple[dict[str, Any], list[Finding]]:
+    """
+    Compare the places of two images by their headers.
+
+    :param moving: the files of the moving side.
+    :param fixed: the files of the fixed side; of paired data they are the same ones.
+    :param config: tells whether the headers align the pair.
+    :return: cells of cases.csv; what is wrong.
+    """
+    first = _of_kind(moving, ("moving_images", "images"))
+    second = _of_kind(fixed, ("fixed_images", "images"))
+    if first is None or second is None:
+        return {}, []
+    row = {"fixed_file": second.entry.place, "moving_file": first.entry.place}
+    pair, found = check_pair(first, second, config.align.mode == "affine")
+    return row | pair, found
+
+
+def _of_kind(
+    records: Sequence[FileRecord], kinds: tuple[str, ...]
+) -> FileRecord | None:
+    return next((r for r in records if r.entry.kind in kinds), None)

@@ -1,0 +1,141 @@
+"""What the voxels of one file hold: intensities or labels."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import h5py
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from deepreg_meta.inspection.entries import Entry
+from deepreg_meta.inspection.finding import Finding
+from deepreg_meta.inspection.header import UNREADABLE, unreadable
+
+FOREGROUND = 0.5  # a voxel belongs to a soft label from here on
+MAX_VALUES = 64  # different values of a label that are listed
+_MAX_SAMPLE = 2_000_000  # voxels that percentiles are taken of
+
+
+@dataclass(frozen=True, eq=False)
+class Intensities:
+    """
+    The voxels of an image in numbers; of the finite ones, percentiles of a sample.
+
+    :param low: least, p1, median, p99 and high, the greatest, are of one order.
+    :param num_bad: voxels that are NaN or infinite.
+    :param digest: equal for images of the same voxels, whatever their headers.
+    """
+
+    low: float
+    p1: float
+    median: float
+    p99: float
+    high: float
+    num_bad: int
+    digest: str
+
+
+@dataclass(frozen=True, eq=False)
+class LabelFacts:
+    """
+    The voxels of a label file in numbers.
+
+    :param values: different values, the first `MAX_VALUES`.
+    :param num_voxels: foreground voxels by name of the structure.
+    """
+
+    values: tuple[float, ...]
+    num_voxels: Mapping[str, int]
+
+
+def read_voxels(
+    entry: Entry, adds_axis: bool = False
+) -> tuple[NDArray | None, list[Finding]]:
+    """
+    Read the voxels of a file, rescaled by slope and intercept.
+
+    :param entry: the file.
+    :param adds_axis: give a 2-D image a last side of 1.
+    :return: as stored, a single channel without its axis; None when it cannot be read.
+    """
+    try:
+        if entry.key is not None:
+            with h5py.File(entry.path, "r") as file:
+                voxels = np.asarray(file[entry.key])
+        else:
+            image: Any = nib.load(entry.path)
+            voxels = np.asarray(image.dataobj)
+    except UNREADABLE as err:
+        return None, [unreadable(entry, err)]
+    while voxels.ndim > 3 and voxels.shape[-1] == 1:
+        voxels = voxels[..., 0]
+    return (voxels[..., None] if adds_axis and voxels.ndim == 2 else voxels), []
+
+
+def intensities(voxels: NDArray) -> Intensities:
+    """
+    Describe the voxels of an image.
+
+    :param voxels: any shape, at least one voxel.
+    """
+    volume = np.ascontiguousarray(voxels, np.float32)
+    digest = hashlib.sha1(str(volume.shape).encode() + volume.tobytes()).hexdigest()
+    finite = volume[np.isfinite(volume)]
+    num_bad = volume.size - finite.size
+    if not finite.size:
+        nan = float("nan")
+        return Intensities(nan, nan, nan, nan, nan, num_bad, digest)
+    sample = finite[:: -(-finite.size // _MAX_SAMPLE)]
+    p1, median, p99 = map(float, np.percentile(sample, (1, 50, 99)))
+    low, high = float(finite.min()), float(finite.max())
+    return Intensities(low, p1, median, p99, high, num_bad, digest)
+
+
+def split_label(
+    voxels: NDArray, indices: Mapping[str, int] | None
+) -> dict[str, NDArray[np.bool_]]:
+    """
+    Split a label file into its structures.
+
+    :param voxels: (d1, d2, d3) or channels last.
+    :param indices: names and integers of an index map; None where the file holds
+        channels in [0, 1].
+    :return: name -> foreground, (d1, d2, d3).
+    """
+    if indices is not None:
+        return {name: voxels == index for name, index in indices.items()}
+    channels = voxels[..., None] if voxels.ndim == 3 else voxels
+    return {
+        f"label_{i}": channels[..., i] >= FOREGROUND for i in range(channels.shape[-1])
+    }
+
+
+def infer_indices(voxels: NDArray) -> dict[str, int] | None:
+    """
+    Tell whether a label file is an index map, by its values.
+
+    :param voxels: (d1, d2, d3) or channels last.
+    :return: a name for each integer; None for channels or a mask in [0, 1].
+    """
+    values = np.unique(voxels[np.isfinite(voxels)])
+    if voxels.ndim != 3 or not values.size or values[-1] <= 1 or values[0] < 0:
+        return None
+    if (values % 1).any():
+        return None
+    return {f"{value:g}": int(value) for value in values if value}
+
+
+def label_facts(voxels: NDArray, indices: Mapping[str, int] | None) -> LabelFacts:
+    """
+    Describe the voxels of a label.
+
+    :param voxels: (d1, d2, d3) or channels last.
+    :param indices: see `split_label`.
+    """
+    values = np.unique(voxels[np.isfinite(voxels)])[:MAX_VALUES]
+    structures = split_label(voxels, indices) if voxels.ndim in (3, 4) else {}
+    counts = {name: int(mask.sum()) for name, mask in structures.items()}
+    return LabelFacts(tuple(map(float, values)), counts)

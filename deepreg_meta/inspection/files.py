@@ -1,0 +1,160 @@
+"""Check the files of a case one by one, and against each other."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from numpy.typing import NDArray
+
+from deepreg_meta.dataset.place_check import check_same_place
+from deepreg_meta.dataset.volume_check import check_image, check_label
+from deepreg_meta.geometry.grid import Grid
+from deepreg_meta.inspection.entries import Entry
+from deepreg_meta.inspection.facts import (
+    FOREGROUND,
+    Intensities,
+    LabelFacts,
+    infer_indices,
+    intensities,
+    label_facts,
+    read_voxels,
+)
+from deepreg_meta.inspection.finding import Finding, problems, warnings
+from deepreg_meta.inspection.header import Header, read_header
+
+# millimetres along the longest side of an image; outside, the unit is in doubt
+_PLAUSIBLE_MM = (5.0, 2000.0)
+
+
+@dataclass(frozen=True, eq=False)
+class FileRecord:
+    """
+    A file of a case and what was found in it.
+
+    :param split: train, valid, test; "" for single files.
+    :param case: name of the case.
+    :param entry: the file.
+    :param header: None where the file cannot be read.
+    :param image: numbers of an image; None for labels, and where voxels were not read.
+    :param label: numbers of a label; None likewise.
+    :param findings: what is wrong.
+    """
+
+    split: str
+    case: str
+    entry: Entry
+    header: Header | None
+    image: Intensities | None
+    label: LabelFacts | None
+    findings: tuple[Finding, ...]
+
+    @property
+    def has_problem(self) -> bool:
+        """Whether training would not accept the file."""
+        return any(finding.level == "problem" for finding in self.findings)
+
+
+def check_case(
+    split: str,
+    case: str,
+    entries: Iterable[Entry],
+    indices: Mapping[str, int] | None,
+    fast: bool,
+    loose: bool = False,
+) -> Iterator[FileRecord]:
+    """
+    Check each file of a case.
+
+    :param split: name of the split.
+    :param case: name of the case.
+    :param entries: the files, images before their labels; the kind of a label is that
+        of its image with another word.
+    :param indices: names and integers of index maps; None for channels in [0, 1].
+    :param fast: read the headers alone.
+    :param loose: take files as `deepreg_register` does: 2-D images as they are, and
+        whole numbers beyond 1 as an index map.
+    :return: a record for each file.
+    """
+    images: dict[str, Header] = {}
+    for entry in entries:
+        header, found = read_header(entry)
+        if header is None:
+            yield FileRecord(split, case, entry, None, None, None, tuple(found))
+            continue
+        is_label = "label" in entry.kind
+        images.setdefault(entry.kind, header)
+        of_image = images.get(entry.kind.replace("label", "image"))
+        found += _check_place(header, of_image, is_label)
+        image = label = voxels = None
+        if not fast:
+            voxels, unread = read_voxels(entry, loose)
+            found += unread
+        if voxels is not None and is_label:
+            chosen = infer_indices(voxels) if loose else indices
+            label, wrong = _check_label(voxels, entry.place, chosen)
+            found += wrong
+        elif voxels is not None:
+            image, wrong = _check_image(voxels, entry.place)
+            found += wrong
+        yield FileRecord(split, case, entry, header, image, label, tuple(found))
+
+
+def _check_place(
+    header: Header, of_image: Header | None, is_label: bool
+) -> list[Finding]:
+    """Check the size of an image, or a label's grid against that of its image."""
+    place, grid = header.entry.place, header.grid
+    if not is_label:
+        return [] if grid is None else _check_size(place, grid)
+    if of_image is None:
+        return []  # its absence has been named
+    if header.shape[:3] != of_image.shape[:3]:
+        text = (
+            f"{place}: expected the grid of its image, {of_image.shape[:3]}, got "
+            f"{header.shape[:3]}."
+        )
+        return problems("labels on another grid than their image", [text])
+    if grid is None or of_image.grid is None:
+        return []
+    texts = check_same_place(
+        *(header.place, of_image.place, grid.shape, place, of_image.entry.place)
+    )
+    return problems("labels that lie elsewhere than their image", texts)
+
+
+def _check_size(place: str, grid: Grid) -> list[Finding]:
+    longest = float((grid.spacing_mm * grid.shape).max())
+    low, high = _PLAUSIBLE_MM
+    if low <= longest <= high:
+        return []
+    text = f"{place}: expected an image of {low:g} to {high:g} mm, got {longest:.4g}."
+    return warnings("sizes that make the unit doubtful", [text])
+
+
+def _check_image(
+    voxels: NDArray, place: str
+) -> tuple[Intensities | None, list[Finding]]:
+    texts = check_image(voxels, place)
+    facts = intensities(voxels) if voxels.size else None
+    return facts, problems("images that cannot be used", texts)
+
+
+def _check_label(
+    voxels: NDArray, place: str, indices: Mapping[str, int] | None
+) -> tuple[LabelFacts | None, list[Finding]]:
+    # its own shape: the header has been compared with that of the image
+    texts = check_label(voxels, voxels.shape[:3], indices, place)
+    if not voxels.size:
+        return None, problems("labels that cannot be used", texts)
+    facts = label_facts(voxels, indices)
+    found = problems("labels that cannot be used", texts)
+    if not texts:
+        empty = [name for name, number in facts.num_voxels.items() if not number]
+        found += problems(
+            "label channels without voxels",
+            [
+                f"{place}: expected voxels >= {FOREGROUND} in every structure, got "
+                f"none for {name}."
+                for name in empty
+            ],
+        )
+    return facts, found

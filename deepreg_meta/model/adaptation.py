@@ -1,0 +1,195 @@
+"""Test-time adaptation: fit the weights to one pair, predict, and put them back."""
+
+from typing import Literal, NamedTuple
+
+import tensorflow as tf
+
+from deepreg_meta import weights
+from deepreg_meta.model.episode import BatchDrawer, Constants, Task
+from deepreg_meta.model.inner_loop import MAX_STEPS, InnerLoop
+from deepreg_meta.model.registration import Batch, RegistrationLoss
+from deepreg_meta.model.score import landmark_points, score_field
+
+
+class AdaptPlan(NamedTuple):
+    """
+    How far adaptation goes.
+
+    `steps` is the number of updates N; with `seconds` as many are taken as fit into
+    that time, and `steps` does not count. `keep` says which weights predict: the last
+    ones, or the best by the loss on what the prediction sees, those of no update among
+    them. Under a limit of time the best are kept in any case.
+    """
+
+    steps: int | tf.Tensor = 0
+    seconds: float | tf.Tensor | None = None
+    keep: Literal["last", "best"] = "last"
+
+    @property
+    def is_none(self) -> bool:
+        """Whether nothing adapts; a tensor of steps may be any number."""
+        return self.seconds is None and isinstance(self.steps, int) and not self.steps
+
+    @property
+    def kind(self) -> tuple[bool, bool, str]:
+        """What the graph of an adaptation depends on."""
+        return self.is_none, self.seconds is None, self.keep
+
+    @property
+    def keeps_best(self) -> bool:
+        """Whether the best weights predict."""
+        return self.keep == "best" or self.seconds is not None
+
+
+class PlanValues:
+    """
+    The numbers of a plan as variables, so that another number needs no new trace.
+
+    A plain class, because Keras would save variables of its own with the weights.
+    """
+
+    def __init__(self) -> None:
+        """Start with no updates."""
+        self._steps = tf.Variable(0, dtype=tf.int32, trainable=False)
+        self._seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+
+    def assign(self, plan: AdaptPlan) -> None:
+        """Take the numbers of a plan."""
+        self._steps.assign(plan.steps)
+        self._seconds.assign(0.0 if plan.seconds is None else plan.seconds)
+
+    def of(self, plan: AdaptPlan) -> AdaptPlan:
+        """Return a plan of the same kind with the numbers assigned last."""
+        if plan.is_none:
+            return plan
+        seconds = None if plan.seconds is None else self._seconds.value()
+        return plan._replace(steps=self._steps.value(), seconds=seconds)
+
+
+def history_names(loss: RegistrationLoss) -> list[str]:
+    """Return the columns of the history of an adaptation."""
+    return [*loss.names, "total", "num_frames", "dsc", "tre_mm"]
+
+
+def first_task(data: dict[str, tf.Tensor]) -> Task:
+    """Return the pair in an element of a dataset with a leading axis of one."""
+    return Task(**{name: value[0] for name, value in data.items()})
+
+
+class Adaptation:
+    """
+    Adapt a network to single pairs, each time from the weights that it has now.
+
+    Example::
+
+        adaptation = Adaptation(InnerLoop(network, loss, optimizer), drawer)
+        outputs = adaptation.run(task, AdaptPlan(steps=8, keep="best"))
+    """
+
+    def __init__(self, loop: InnerLoop, drawer: BatchDrawer) -> None:
+        """
+        :param loop: its network is adapted, its optimiser starts anew for each pair.
+        :param drawer: draws what adaptation and prediction see.
+        """
+        self.loop, self.drawer = loop, drawer
+        self._network, self._loss = loop.network, loop.loss
+
+    def run(self, task: Task, plan: AdaptPlan) -> dict[str, tf.Tensor]:
+        """
+        Adapt to one pair and predict; the weights are the same before and after.
+
+        :param task: the pair.
+        :param plan: how far.
+        :return: `ddf` and `ddf_unadapted` (f1, f2, f3, 3), `matrix` (3, 3) and `offset`
+            (3) of the initial alignment, `slices`, the frames seen (num_slices),
+            `history` (updates, n) as `history_names` says, `best_step`, the updates
+            that led to the weights which predicted, and `losses` (2), the total loss on
+            what the prediction sees, unadapted and adapted.
+        """
+        drawer = self.drawer
+        constants = drawer.constants(task)
+        frames = drawer.options.frames
+        final = drawer.adaptation(
+            task,
+            constants,
+            drawer.options.adapt_labels[0],
+            None if frames is None else frames[1],
+        )
+        # before anything runs: batch normalisation moves its averages in a mere forward
+        # pass when it uses the statistics of the batch at inference too
+        start = weights.snapshot(self._network.weights)
+        unadapted = self._predict(final)
+        adapted, step = unadapted, tf.constant(0)
+        losses = [self._loss.parts(unadapted, final)["total"]] * 2
+        history = tf.zeros([0, len(history_names(self._loss))])
+        if not plan.is_none:
+            with tf.control_dependencies(losses):  # a limit of time counts from here
+                history, step = self._take_steps(task, constants, final, plan)
+            adapted = self._predict(final)
+            losses[1] = self._loss.parts(adapted, final)["total"]
+            if plan.keeps_best:
+                # what training mode found better may not be so in prediction
+                is_better = losses[1] < losses[0]
+                adapted = tf.where(is_better, adapted, unadapted)
+                losses[1] = tf.where(is_better, losses[1], losses[0])
+                step = tf.where(is_better, step, 0)
+        weights.restore(self._network.weights, start)
+        return dict(
+            ddf=adapted[0],
+            ddf_unadapted=unadapted[0],
+            matrix=final.matrix[0],
+            offset=final.offset[0],
+            slices=self._slices(constants),
+            history=history,
+            best_step=step,
+            losses=tf.stack(losses),
+        )
+
+    def _slices(self, constants: Constants) -> tf.Tensor:
+        """Return the slices that the prediction sees."""
+        drawer, axis = self.drawer, self.drawer.options.frame_axis
+        if drawer.options.frames is None:
+            return tf.ones([drawer.fixed_size[axis]])
+        return drawer.seen_slices(constants, drawer.options.frames[1], axis)[0]
+
+    def _predict(self, batch: Batch) -> tf.Tensor:
+        return self._network(batch.moving_input, batch.fixed_input, training=False)
+
+    def _take_steps(
+        self, task: Task, constants: Constants, final: Batch, plan: AdaptPlan
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Take the updates; return their history and how many led to the weights."""
+        drawer, options = self.drawer, self.drawer.options
+        labels = tf.constant(options.adapt_labels, tf.int32)
+        is_constant = options.frames is None and len(options.adapt_labels) == 1
+        points = landmark_points(task)
+
+        def frames_at(step: tf.Tensor) -> tf.Tensor | None:
+            if plan.seconds is None or options.frames is None:
+                return drawer.frames_at(step, plan.steps)
+            return tf.constant(options.frames[1])  # how many updates fit is not known
+
+        def draw(step: tf.Tensor) -> Batch:
+            if is_constant:  # every update sees the same
+                return final
+            label = labels[step % len(options.adapt_labels)]
+            return drawer.adaptation(task, constants, label, frames_at(step))
+
+        def record(step: tf.Tensor, batch: Batch, ddf: tf.Tensor) -> tf.Tensor:
+            seen = frames_at(step)
+            number = tf.cast(0 if seen is None else seen, tf.float32)
+            return tf.concat([[number], score_field(task, points, batch, ddf)], axis=0)
+
+        self.loop.reset_optimizer()
+        if not plan.keeps_best:
+            return self.loop.run(draw, plan.steps, record)[1], tf.convert_to_tensor(
+                plan.steps
+            )
+        return self.loop.run_for_best(
+            draw,
+            lambda: self._loss.parts(self._predict(final), final)["total"],
+            plan.steps if plan.seconds is None else MAX_STEPS,
+            plan.seconds,
+            record,
+            is_own_judge=is_constant and self._network.is_same_in_training,
+        )

@@ -1,0 +1,69 @@
+"""Trained models, read from the checkpoints of a run."""
+
+import tensorflow as tf
+from deepreg.model.backbone.interface import Backbone
+from deepreg.registry import REGISTRY
+
+from deepreg_meta import compat
+from deepreg_meta.callback.checkpoint import restore_model
+from deepreg_meta.config import RunConfig
+from deepreg_meta.model.build import build_optimizer, build_reptile
+from deepreg_meta.model.reptile import ReptileModel
+from deepreg_meta.training import build_model
+
+
+def load_model(config: RunConfig, checkpoint: str) -> ReptileModel:
+    """
+    Build the model of a configuration and restore its weights.
+
+    :param config: of the run that saved the checkpoint.
+    :param checkpoint: its path. For DeepReg's own methods DeepReg wrote it: its
+        weights are read, its optimiser's state is not.
+    :return: a model that adapts.
+    :raises ValueError: for a checkpoint of another architecture.
+    """
+    if config.is_reptile:
+        model = build_model(config)
+        restore_model(model, checkpoint, weights_only=True)
+        return model
+    return _load_deepreg_model(config, checkpoint)
+
+
+def _load_deepreg_model(config: RunConfig, checkpoint: str) -> ReptileModel:
+    """Let a model that DeepReg trained adapt, with its losses and its conventions."""
+    dataset, train = config.dataset, config.deepreg_config()["train"]
+    adapt = dict(config.raw.get("adapt") or {})
+    shapes = dict(
+        moving_image_size=dataset.moving_shape,
+        fixed_image_size=dataset.fixed_shape,
+        index_size=2,
+        labeled=dataset.labeled,
+        batch_size=1,
+    )
+    model = build_reptile(
+        **shapes,
+        config=dict(
+            train,
+            meta=dict(base=config.method),
+            align=dict(mode="corner"),
+            adapt=adapt,
+            stretch=True,
+        ),
+    )
+    model.compile(optimizer=build_optimizer(train["optimizer"]))
+    with compat.quiet_losses():
+        original = REGISTRY.build_model(
+            dict(name=config.method, **shapes, config=dict(train, loss={}))
+        )
+    try:
+        status = tf.train.Checkpoint(model=original).restore(checkpoint)
+        status.expect_partial()
+        status.assert_existing_objects_matched()
+    except (AssertionError, ValueError) as err:
+        raise ValueError(
+            f"--ckpt_path: {checkpoint} does not fit the backbone and the method "
+            f"{config.method} of the configuration ({str(err).splitlines()[0]})."
+        ) from err
+    layers = [layer for layer in original._model.layers if isinstance(layer, Backbone)]
+    model.network.backbone.set_weights(layers[0].get_weights())
+    return model

@@ -1,0 +1,1 @@
+"""Results of registered pairs: transforms, scores, files and tables."""

@@ -1,0 +1,179 @@
+"""The files of one registered pair, in the fixed image's space."""
+
+import logging
+import re
+from pathlib import Path
+
+import numpy as np
+
+from deepreg_meta.evaluate.figure import case_figure
+from deepreg_meta.evaluate.learn2reg import (
+    export_learn2reg,
+    image_numbers,
+    is_short_pair,
+)
+from deepreg_meta.geometry.affine import GeometryError
+from deepreg_meta.geometry.inverse import Residual, invert
+from deepreg_meta.geometry.transform import Transform
+from deepreg_meta.geometry.transform_file import save_deepreg_ddf, save_transform
+from deepreg_meta.geometry.volume_file import save_volume
+from deepreg_meta.geometry.whole_file import suffix_of
+from deepreg_meta.results.case import STAGES, CaseResult
+from deepreg_meta.results.outputs import Outputs
+from deepreg_meta.results.scene import Scene
+from deepreg_meta.results.score import score
+
+logger = logging.getLogger(__name__)
+
+
+def write_case(folder: Path, result: CaseResult, outputs: Outputs) -> CaseResult:
+    """
+    Score a pair and write its files below `folder/<case>/`.
+
+    :param folder: of all results.
+    :param result: of the pair; its rows are filled in.
+    :param outputs: which files.
+    :return: the result.
+    """
+    scene = Scene(result)
+    score(scene)
+    write_files(folder / result.case.name, scene, outputs)
+    return result
+
+
+def write_files(own: Path, scene: Scene, outputs: Outputs) -> None:
+    """
+    Write the files of a scored pair.
+
+    :param own: folder of the pair; made where a file is wanted.
+    :param scene: of the pair.
+    :param outputs: which files.
+    """
+    if not outputs.is_none:
+        own.mkdir(parents=True, exist_ok=True)
+    if outputs.volumes:
+        _write_volumes(own, scene)
+    if outputs.formats:
+        try:
+            write_transforms(own, scene, outputs)
+        except GeometryError as err:  # a network that diverged; its scores say so too
+            logger.warning("No transform is written: %s", err)
+    if outputs.figure:
+        _draw(own / "figure.png", scene)
+
+
+def _write_volumes(own: Path, scene: Scene) -> None:
+    affine, warped = scene.fixed_grid.affine, scene.warped("adapted")
+    save_volume(own / "fixed_image.nii.gz", scene.fixed_image, affine)
+    save_volume(own / "warped_image.nii.gz", warped.image, affine)
+    names = scene.result.case.label_names
+    labels = [] if warped.labels is None else list(warped.labels)
+    for name, label in zip(names, labels, strict=True):
+        save_volume(own / f"warped_label_{name}.nii.gz", label >= 0.5, affine)
+
+
+def write_transforms(own: Path, scene: Scene, outputs: Outputs) -> None:
+    """
+    Write the transform in every format asked for.
+
+    :param own: folder of the pair.
+    :param scene: of the pair; its row gets the residual of the inverse.
+    :param outputs: formats, and whether the inverse too.
+    :raises GeometryError: for a field that is not finite.
+    """
+    fixed, moving = scene.fixed_grid, scene.moving_grid
+    transform = scene.result.transform("adapted")
+    scene.result.field("adapted").check_finite(scene.result.case.name)
+    if "h5" in outputs.formats:
+        save_transform(own / "transform.h5", transform, fixed)
+    if "nifti" in outputs.formats:
+        save_transform(own / "ddf.nii.gz", transform, fixed)
+    if "deepreg" in outputs.formats:
+        save_deepreg_ddf(own / "ddf_deepreg.nii.gz", transform, fixed, moving)
+    if "learn2reg" in outputs.formats:
+        _export_learn2reg(own, scene, transform)
+    if outputs.inverse:
+        inverse, residual = invert(transform, fixed)
+        if {"h5", "deepreg", "learn2reg"} & set(outputs.formats):
+            save_transform(own / "transform_inverse.h5", inverse, moving)
+        if "nifti" in outputs.formats:
+            save_transform(own / "ddf_inverse.nii.gz", inverse, moving)
+        scene.result.case_row |= _residual_columns(scene, residual)
+
+
+def _export_learn2reg(own: Path, scene: Scene, transform: Transform) -> None:
+    """Write the challenge's field, where the images are of one shape as all of its."""
+    fixed, moving = scene.fixed_grid, scene.moving_grid
+    if fixed.shape != moving.shape:
+        logger.warning(
+            "%s: no field for Learn2Reg is written, whose images are of one shape, not "
+            "of %s (fixed) and %s (moving).",
+            scene.result.case.name,
+            fixed.shape,
+            moving.shape,
+        )
+        return
+    case = scene.result.case
+    ids = learn2reg_ids(case.fixed_source.path, case.moving_source.path)
+    export_learn2reg(own, *ids, transform, fixed, moving)
+
+
+def learn2reg_ids(fixed: str, moving: str) -> tuple[str, str]:
+    """
+    Name both images as `deepreg_evaluate` looks for the field of their pair.
+
+    :param fixed: path of the fixed image.
+    :param moving: path of the moving image.
+    :return: of fixed and moving image: subject numbers, with the modality where the
+        challenge wants it; of files with other names their stems.
+    """
+    of_fixed, of_moving = image_numbers(fixed), image_numbers(moving)
+    if of_fixed is None or of_moving is None:
+        # of HDF5 the key counts
+        names = (Path(path.split(", key ")[-1]).name for path in (fixed, moving))
+        stems = [name.removesuffix(suffix_of(name)) for name in names]
+        return re.sub(r"[^\w.-]", "_", stems[0]), re.sub(r"[^\w.-]", "_", stems[1])
+    if is_short_pair(of_fixed[1], of_moving[1]):
+        return of_fixed[0], of_moving[0]
+    return "_".join(of_fixed), "_".join(of_moving)
+
+
+def _residual_columns(scene: Scene, residual: Residual) -> dict[str, float]:
+    """Return how exact an inverse is, as columns of a case's row."""
+    # where the configuration overrides the spacing, lengths are counted in its units
+    scale = float(np.mean(scene.fixed_spacing_mm / scene.fixed_grid.spacing_mm))
+    return {
+        "inverse_residual_mean_mm": scale * residual.mean_mm,
+        "inverse_residual_max_mm": scale * residual.max_mm,
+    }
+
+
+def _draw(path: Path, scene: Scene) -> None:
+    result = scene.result
+    case, row = result.case, result.case_row
+    title = case.name
+    if "dsc_adapted" in row:
+        title += "   Dice " + " / ".join(f"{row[f'dsc_{s}']:.3f}" for s in STAGES)
+        title += " (before / unadapted / adapted)"
+    labels = {}
+    if scene.fixed_labels is not None:
+        before, adapted = (scene.warped(s).labels for s in ("before", "adapted"))
+        labels = dict(
+            fixed_label=scene.fixed_labels[0],
+            moving_label_aligned=None if before is None else before[0],
+            warped_label=None if adapted is None else adapted[0],
+        )
+    case_figure(
+        path,
+        fixed_image=scene.fixed_image,
+        moving_image_aligned=scene.warped("before").image,
+        warped_image=scene.warped("adapted").image,
+        ddf=scene.ddf("adapted"),
+        spacing_mm=scene.fixed_spacing_mm,
+        frames=scene.frames if result.is_sparse else None,
+        frame_axis=scene.frame_axis if result.is_sparse else None,
+        title=title,
+        unit=result.unit,
+        orientation=None if case.spacing_is_nominal else scene.fixed_grid.orientation,
+        **labels,
+    )

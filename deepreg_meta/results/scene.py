@@ -1,0 +1,126 @@
+"""The volumes of a registered pair, on the fixed image's own grid."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepreg_meta.evaluate.columns import BASELINE
+from deepreg_meta.geometry.grid import Grid
+from deepreg_meta.geometry.resample import resample
+from deepreg_meta.geometry.transform import Transform
+from deepreg_meta.results.case import STAGES, WITHOUT_NETWORK, CaseResult
+
+
+class Warped(NamedTuple):
+    """The moving volumes on the fixed image's grid, at one stage."""
+
+    image: NDArray  # (f1, f2, f3)
+    labels: NDArray | None  # (L, f1, f2, f3) in [0, 1]
+
+
+class Scene:
+    """
+    The volumes of a registered pair as their files hold them, whatever grids and
+    intensities the network saw.
+
+    :param result: of the pair; its files are read here.
+    """
+
+    def __init__(self, result: CaseResult) -> None:
+        """:raises DataError: when a file cannot be read any more."""
+        case = result.case
+        self.result = result
+        fixed, moving = case.fixed_source, case.moving_source
+        self.fixed_grid, self.moving_grid = fixed.grid, moving.grid
+        self.fixed_spacing_mm = own_spacing(
+            fixed.grid, case.fixed_grid, case.fixed_spacing_mm
+        )
+        self.moving_spacing_mm = own_spacing(
+            moving.grid, case.moving_grid, case.moving_spacing_mm
+        )
+        self.fixed_image, self.fixed_labels = fixed.read()
+        self.moving_image, self.moving_labels = moving.read()
+        self._warped: dict[str, Warped] = {}
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages that can be told apart, the baseline among them with labels."""
+        return STAGES if self.fixed_labels is None else (*STAGES, BASELINE)
+
+    def warped(self, stage: str) -> Warped:
+        """
+        Return the moving volumes at a stage.
+
+        :param stage: before, unadapted, adapted or the baseline.
+        """
+        if stage not in self._warped:
+            volumes = self.moving_image[None]
+            if self.moving_labels is not None:
+                volumes = np.concatenate([volumes, self.moving_labels])
+            transform = self.result.transform(stage)
+            found = resample(volumes, self.moving_grid, self.fixed_grid, transform)
+            labels = None if self.moving_labels is None else found[1:]
+            self._warped[stage] = Warped(found[0], labels)
+        return self._warped[stage]
+
+    @property
+    def seen(self) -> NDArray[np.bool_]:
+        """True in the voxels nearest to the frames seen, (f1, f2, f3)."""
+        grid = self.result.case.fixed_grid
+        shown = np.broadcast_to(self.result.seen, grid.shape).astype(np.uint8)
+        nearest = resample(shown, grid, self.fixed_grid, interpolation="nearest")
+        return nearest > 0
+
+    @property
+    def frame_axis(self) -> int:
+        """The axis of the fixed image that runs across the frames."""
+        to_own = (
+            np.linalg.inv(self.fixed_grid.affine) @ self.result.case.fixed_grid.affine
+        )
+        return int(np.abs(to_own[:3, self.result.frame_axis]).argmax())
+
+    @property
+    def frames(self) -> NDArray:
+        """Indices of the fixed image's slices nearest to the frames seen."""
+        others = tuple(axis for axis in range(3) if axis != self.frame_axis)
+        return np.flatnonzero(self.seen.any(axis=others))
+
+    def covered(self, stage: str) -> NDArray[np.bool_]:
+        """Tell which voxels the moving image covers at a stage, (f1, f2, f3)."""
+        ones = np.ones(self.moving_grid.shape, np.uint8)
+        transform = self.result.transform(stage)
+        return (
+            resample(ones, self.moving_grid, self.fixed_grid, transform, "nearest") > 0
+        )
+
+    def ddf(self, stage: str) -> NDArray:
+        """
+        Return the network's field at a stage on the fixed image's grid.
+
+        :param stage: before, unadapted, adapted or the baseline.
+        :return: (f1, f2, f3, 3), in voxels of that grid, float32.
+        """
+        if stage in WITHOUT_NETWORK:
+            return np.zeros((*self.fixed_grid.shape, 3), np.float32)
+        field = Transform((self.result.field(stage),)).as_field(self.fixed_grid)
+        turn = np.linalg.inv(self.fixed_grid.affine[:3, :3])
+        return (field.vectors @ turn.T).astype(np.float32)
+
+
+def own_spacing(own: Grid, network: Grid, spacing_mm: NDArray) -> NDArray:
+    """
+    Return the voxel sides of a file's grid, those of the network's grid being given.
+
+    They are not those of the affine where the configuration has overridden them.
+
+    :param own: the grid of the file.
+    :param network: the same box, turned, resampled or stretched.
+    :param spacing_mm: (3,), of the network's grid.
+    :return: (3,).
+    """
+    steps = np.abs(np.linalg.solve(own.affine[:3, :3], network.affine[:3, :3]))
+    axes = steps.argmax(axis=0)  # the own axis along each of the network's
+    sides = np.empty(3)
+    sides[axes] = spacing_mm / steps[axes, np.arange(3)]
+    return sides

@@ -1,0 +1,149 @@
+"""Tests of deepreg_meta/results/scene.py."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from deepreg_meta.geometry.grid import Grid
+from deepreg_meta.results.scene import Scene, own_spacing
+from tests.unit.results.examples import (
+    FIXED,
+    MOVING,
+    OFFSET,
+    PLACES,
+    SHIFT,
+    TURNS,
+    Turn,
+    make_case,
+    make_result,
+    without_labels,
+)
+
+COARSER = TURNS["turned, coarser"]
+# file voxel x of the fixed image shows the moving one at x + START: where alignment and
+# field lead with the files' own grids, SHIFT + OFFSET
+START = (SHIFT + OFFSET).astype(int)
+
+
+@pytest.mark.parametrize("turn", TURNS.values(), ids=list(TURNS))
+@pytest.mark.parametrize("place", PLACES)
+def test_the_spacing_of_a_file_is_had_back_from_that_of_the_network(place, turn):
+    """Of the header, or the one that overrides it."""
+    file = Grid(FIXED, PLACES[place][0])
+    network = turn.grid(file)
+    found = own_spacing(file, network, network.spacing_mm)
+    np.testing.assert_allclose(found, file.spacing_mm, rtol=1e-9)
+    nominal = np.array([1.0, 3.0, 5.0])
+    of_network = nominal[list(turn.order)] * turn.factor
+    found = own_spacing(file, network, of_network)
+    np.testing.assert_allclose(found, nominal, rtol=1e-9)
+
+
+def test_the_volumes_are_those_of_the_files():
+    """Original intensities, whatever the network saw."""
+    case = make_case("oblique", COARSER)
+    scene = Scene(make_result(case, COARSER))
+    assert scene.fixed_image.shape == FIXED and scene.moving_image.shape == MOVING
+    assert scene.fixed_image.min() >= 100 and scene.fixed_image.max() > 900
+    assert scene.fixed_labels.shape == (3, *FIXED)
+    np.testing.assert_array_equal(scene.fixed_grid.affine, PLACES["oblique"][0])
+    np.testing.assert_array_equal(scene.moving_grid.affine, PLACES["oblique"][1])
+
+
+@pytest.mark.parametrize("turn", TURNS.values(), ids=list(TURNS))
+def test_the_moving_image_is_warped_voxel_to_voxel_where_shifts_are_whole(turn):
+    """(1 + 2, -1 + 1, 2 + 1) voxels from where the networks' first voxels meet."""
+    scene = Scene(make_result(make_case("left-handed", turn), turn))
+    start = (turn.first(MOVING) - turn.first(FIXED)).astype(int) + START
+    last = np.minimum(np.add(start, FIXED), MOVING)
+    box = tuple(slice(a, b) for a, b in zip(start, last, strict=True))
+    inner = tuple(slice(0, b - a) for a, b in zip(start, last, strict=True))
+    warped = scene.warped("adapted")
+    shown = scene.moving_image[box]
+    assert shown.shape[0] > 8 and shown.shape[1] > 8 and shown.shape[2] > 6
+    np.testing.assert_allclose(warped.image[inner], shown, atol=0.05)
+    np.testing.assert_allclose(
+        warped.labels[(slice(None), *inner)],
+        scene.moving_labels[(slice(None), *box)],
+        atol=1e-3,
+    )
+    assert scene.warped("adapted") is warped  # warped once
+
+
+def test_stages_differ_by_what_leads_to_them():
+    """Alignment, half of the shift, all of it."""
+    scene = Scene(make_result(make_case("upright")))
+    whole = scene.moving_image
+    found = [scene.warped(s).image[5, 6, 4] for s in ("before", "unadapted", "adapted")]
+    # half of (1, -1, 2): half-way between four voxels
+    between = whole[7:9, 6:8, 6].mean()
+    expected = [whole[7, 7, 5], between, whole[8, 6, 7]]
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_frames_are_found_again_on_the_files_grid():
+    """
+    Axis 1 of the network is axis 2 of the file, backwards: its slices 3, 4 and 6 are
+    the file's 9 - 3, 9 - 4 and 9 - 6.
+    """
+    scene = Scene(make_result(make_case("oblique", COARSER), COARSER))
+    assert scene.frame_axis == 2
+    assert list(scene.frames) == [3, 5, 6]
+    expected = np.zeros(FIXED, bool)
+    expected[:, :, [3, 5, 6]] = True
+    np.testing.assert_array_equal(scene.seen, expected)
+
+
+def test_a_thick_frame_of_the_network_is_all_slices_it_covers():
+    """Axis 1 of the network with voxels of 2: slices 3, 4, 6 are 6 to 9, 12 and 13."""
+    turn = Turn((0, 1, 2), (1, 1, -1), (1, 2, 1))
+    scene = Scene(make_result(make_case("left-handed", turn), turn))
+    assert scene.frame_axis == 1
+    assert list(scene.frames) == [6, 7, 8, 9, 12, 13]
+
+
+def test_slices_beyond_the_networks_grid_are_not_seen():
+    """A network's grid that begins at slice 2 of the file's axis 1 and ends at 10."""
+    case = make_case("oblique")
+    cropped = replace(
+        case,
+        fixed_affine=case.fixed_grid.padded(((0, 0), (-2, -3), (0, 0))).affine,
+        fixed_image=case.fixed_image[:, 2:11],
+    )
+    scene = Scene(make_result(cropped, slices=np.ones(9, np.float32)))
+    assert list(scene.frames) == list(range(2, 11))
+
+
+@pytest.mark.parametrize("turn", TURNS.values(), ids=list(TURNS))
+def test_the_field_on_the_files_grid_counts_its_voxels(turn):
+    """A shift of the network's voxels is SHIFT of the file's, for every turn."""
+    scene = Scene(make_result(make_case("oblique", turn), turn))
+    field = scene.ddf("adapted")
+    assert field.shape == (*FIXED, 3) and field.dtype == np.float32
+    np.testing.assert_allclose(field, np.broadcast_to(SHIFT, field.shape), atol=1e-4)
+    np.testing.assert_allclose(scene.ddf("unadapted"), field / 2, atol=1e-4)
+    assert not scene.ddf("before").any()
+
+
+def test_the_moving_image_covers_what_is_led_into_it():
+    """x + (2, 1, 1) before, x + (3, 0, 3) after: inside (16, 16, 14) all but there."""
+    result = make_result(make_case("upright"))
+    result.outputs["offset"] += np.array([6, -1, 4], np.float32)
+    scene = Scene(result)
+    # before: x + (8, 0, 5); adapted: x + (9, -1, 7)
+    before = np.zeros(FIXED, bool)
+    before[:8, :, :9] = True
+    np.testing.assert_array_equal(scene.covered("before"), before)
+    adapted = np.zeros(FIXED, bool)
+    adapted[:7, 1:, :7] = True
+    np.testing.assert_array_equal(scene.covered("adapted"), adapted)
+
+
+def test_pairs_without_labels_have_no_baseline():
+    labeled = Scene(make_result(make_case()))
+    assert labeled.stages == ("before", "unadapted", "adapted", "centroids")
+    bare = Scene(make_result(without_labels(make_case())))
+    assert bare.stages == ("before", "unadapted", "adapted")
+    assert bare.warped("adapted").labels is None
+    assert bare.warped("adapted").image.shape == FIXED

@@ -1,0 +1,56 @@
+"""Tests of deepreg_meta/model_file.py; DeepReg's own in integration/test_deepreg.py."""
+
+import pytest
+import tensorflow as tf
+
+from deepreg_meta.config import load_config
+from deepreg_meta.model_file import load_model
+from tests.helpers import assert_same_bits, values, without_xla, write_yaml
+from tests.pairs import run_of, write_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return write_run(tmp_path_factory.mktemp("run") / "run", run_of())
+
+
+def load(config, run):
+    with without_xla():
+        return load_model(config, str(run / "save" / "ckpt-1"))
+
+
+def test_the_network_has_the_weights_of_the_checkpoint(run):
+    """Each of them, bit for bit."""
+    model = load(load_config(run / "config.yaml"), run)
+    suffix = "/.ATTRIBUTES/VARIABLE_VALUE"
+    path = str(run / "save" / "ckpt-1")
+    saved = [
+        tf.train.load_variable(path, name)
+        for name, _ in tf.train.list_variables(path)
+        if name.startswith("model/network/") and name.endswith(suffix)
+        and "OPTIMIZER_SLOT" not in name
+    ]  # fmt: skip
+    found = {value.tobytes() for value in values(model.network.weights)}
+    assert len(saved) == len(model.network.weights) > 10
+    assert found == {value.tobytes() for value in saved}
+
+
+def test_what_is_no_weight_follows_the_configuration(run, tmp_path):
+    """Another optimiser, alignment and number of updates; the weights are the same."""
+    config = run_of({"align": "affine", "adapt": {"steps": 7, "keep": "best"}})
+    config["train"]["optimizer"] = {"name": "SGD", "learning_rate": 0.5}
+    other = load_config(write_yaml(tmp_path / "other.yaml", config))
+    model = load(other, run)
+    assert model.adapt_drawer.options.align == "affine"
+    assert (model.adapt_plan.steps, model.adapt_plan.keep) == (7, "best")
+    assert model.optimizer.get_config()["name"] == "SGD"
+    same = load(load_config(run / "config.yaml"), run)
+    assert_same_bits(model.network.weights, same.network.weights)
+
+
+def test_another_architecture_is_refused(run, tmp_path):
+    config = run_of()
+    config["train"]["backbone"]["num_channel_initial"] = 3
+    other = load_config(write_yaml(tmp_path / "other.yaml", config))
+    with pytest.raises(ValueError, match="--ckpt_path: .* another architecture than"):
+        load(other, run)
