@@ -107,8 +107,10 @@ class Registrar:
         name = f"{names[1]}_to_{names[0]}"
         reading = _reading_config(config, initial)
         case = read_pair(reading, sides[0], sides[1], name, _description(self._run))
+        _warn_of_places(case)
         shown = _shown_case(case, initial, sides)
         result = self._run_network(config, case, shown, tuner)
+        _check_masks_meet(case, result)
         if landmarks[0] is not None and landmarks[1] is not None:
             result.landmarks = landmarks[0], landmarks[1]
         pair = RegisteredPair(
@@ -202,6 +204,28 @@ def _check_can_adapt(config: RunConfig, tuner: FineTune) -> None:
         raise ValueError(
             "--adapt-steps: this run adapts by labels, got a pair without any. Give "
             "--fixed-label and --moving-label, or --adapt-steps 0."
+        )
+
+
+def _warn_of_places(case: Case) -> None:
+    """Say which files do not state where they lie: programs differ in what they do."""
+    for source in (case.fixed_source, case.moving_source):
+        if not source.has_orientation:
+            logger.warning(
+                "%s: its header states no place in space (qform and sform codes 0). It "
+                "is placed by nibabel's rule; ITK has another one, so that the "
+                "transform may not fit this file in other programs.",
+                source.path,
+            )
+
+
+def _check_masks_meet(case: Case, result: CaseResult) -> None:
+    """Refuse masks that leave the loss nothing to look at."""
+    if case.moving_mask is not None and np.isinf(result.outputs["losses"][0]):
+        raise ValueError(
+            "--moving-mask: expected some voxels of the fixed mask to lie in the "
+            "moving mask before the network moves anything, got none. Check the masks, "
+            "or the initial alignment (--initial)."
         )
 
 

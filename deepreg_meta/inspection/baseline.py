@@ -154,16 +154,14 @@ def _score(scene: Scene, warped_label: NDArray, stage: str) -> Scores:
     if moving is None or fixed is None:
         return {}
     scores: Scores = {f"dsc_{stage}": metric.dsc(fixed[0], warped_label)}
-    transform = scene.result.transform(stage)
     errors: list[float | None] = []
     for ours, theirs in zip(fixed[1:], moving[1:], strict=True):
         ends = metric.centroid(ours), metric.centroid(theirs)
         if ends[0] is None or ends[1] is None:
             errors.append(None)
             continue
-        led = transform.map_points(scene.fixed_grid.to_world(ends[0]))
-        apart = scene.moving_grid.to_voxel(led) - ends[1]
-        errors.append(float(np.linalg.norm(apart * scene.moving_spacing_mm)))
+        points = scene.fixed_grid.to_world(ends[0]), scene.moving_grid.to_world(ends[1])
+        errors.append(scene.point_error(stage, *points))
     if errors:
         scores[f"tre_{stage}_mm"] = metric.tre_rms(errors)
     return scores

@@ -14,7 +14,6 @@ from deepreg_meta.evaluate.learn2reg import (
 )
 from deepreg_meta.geometry.affine import GeometryError
 from deepreg_meta.geometry.inverse import Residual, invert
-from deepreg_meta.geometry.transform import Transform
 from deepreg_meta.geometry.transform_file import save_deepreg_ddf, save_transform
 from deepreg_meta.geometry.volume_file import save_volume
 from deepreg_meta.geometry.whole_file import suffix_of
@@ -37,17 +36,18 @@ def write_case(folder: Path, result: CaseResult, outputs: Outputs) -> CaseResult
     """
     scene = Scene(result)
     score(scene)
-    write_files(folder / result.case.name, scene, outputs)
+    write_files(folder / result.case.name, scene, outputs, folder)
     return result
 
 
-def write_files(own: Path, scene: Scene, outputs: Outputs) -> None:
+def write_files(own: Path, scene: Scene, outputs: Outputs, folder: Path) -> None:
     """
     Write the files of a scored pair.
 
     :param own: folder of the pair; made where a file is wanted.
     :param scene: of the pair.
     :param outputs: which files.
+    :param folder: of all results; fields for Learn2Reg lie in one folder below it.
     """
     if not outputs.is_none:
         own.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,9 @@ def write_files(own: Path, scene: Scene, outputs: Outputs) -> None:
         _write_volumes(own, scene)
     if outputs.formats:
         try:
-            write_transforms(own, scene, outputs)
+            _write_transforms(own, scene, outputs)
+            if "learn2reg" in outputs.formats:
+                _export_learn2reg(folder / "learn2reg", scene)
         except GeometryError as err:  # a network that diverged; its scores say so too
             logger.warning("No transform is written: %s", err)
     if outputs.figure:
@@ -72,15 +74,8 @@ def _write_volumes(own: Path, scene: Scene) -> None:
         save_volume(own / f"warped_label_{name}.nii.gz", label >= 0.5, affine)
 
 
-def write_transforms(own: Path, scene: Scene, outputs: Outputs) -> None:
-    """
-    Write the transform in every format asked for.
-
-    :param own: folder of the pair.
-    :param scene: of the pair; its row gets the residual of the inverse.
-    :param outputs: formats, and whether the inverse too.
-    :raises GeometryError: for a field that is not finite.
-    """
+def _write_transforms(own: Path, scene: Scene, outputs: Outputs) -> None:
+    """Write the transform in the formats asked for; a bad field raises."""
     fixed, moving = scene.fixed_grid, scene.moving_grid
     transform = scene.result.transform("adapted")
     scene.result.field("adapted").check_finite(scene.result.case.name)
@@ -90,19 +85,18 @@ def write_transforms(own: Path, scene: Scene, outputs: Outputs) -> None:
         save_transform(own / "ddf.nii.gz", transform, fixed)
     if "deepreg" in outputs.formats:
         save_deepreg_ddf(own / "ddf_deepreg.nii.gz", transform, fixed, moving)
-    if "learn2reg" in outputs.formats:
-        _export_learn2reg(own, scene, transform)
     if outputs.inverse:
         inverse, residual = invert(transform, fixed)
-        if {"h5", "deepreg", "learn2reg"} & set(outputs.formats):
+        if set(outputs.formats) != {"nifti"}:
             save_transform(own / "transform_inverse.h5", inverse, moving)
         if "nifti" in outputs.formats:
             save_transform(own / "ddf_inverse.nii.gz", inverse, moving)
         scene.result.case_row |= _residual_columns(scene, residual)
 
 
-def _export_learn2reg(own: Path, scene: Scene, transform: Transform) -> None:
+def _export_learn2reg(folder: Path, scene: Scene) -> None:
     """Write the challenge's field, where the images are of one shape as all of its."""
+    transform = scene.result.transform("adapted")
     fixed, moving = scene.fixed_grid, scene.moving_grid
     if fixed.shape != moving.shape:
         logger.warning(
@@ -115,7 +109,7 @@ def _export_learn2reg(own: Path, scene: Scene, transform: Transform) -> None:
         return
     case = scene.result.case
     ids = learn2reg_ids(case.fixed_source.path, case.moving_source.path)
-    export_learn2reg(own, *ids, transform, fixed, moving)
+    export_learn2reg(folder, *ids, transform, fixed, moving)
 
 
 def learn2reg_ids(fixed: str, moving: str) -> tuple[str, str]:

@@ -82,7 +82,7 @@ class RegisteredPair:
         folder, outputs = Path(folder).expanduser(), outputs or Outputs()
         check_replaceable(folder, "--output")
         with whole_folder(folder) as working:
-            write_files(working, self._scene, outputs)
+            write_files(working, self._scene, outputs, working)
             try:
                 self._save_landmarks(working)
             except GeometryError as err:  # a network that diverged

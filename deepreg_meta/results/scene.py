@@ -94,6 +94,20 @@ class Scene:
             resample(ones, self.moving_grid, self.fixed_grid, transform, "nearest") > 0
         )
 
+    def point_error(self, stage: str, fixed: NDArray, moving: NDArray) -> float:
+        """
+        Measure the target registration error of a landmark.
+
+        :param stage: before, unadapted, adapted or the baseline.
+        :param fixed: where the fixed image shows it, (3,), mm.
+        :param moving: where the moving image shows it, (3,), mm.
+        :return: distance between the mapped fixed and the moving point, in units of the
+            moving image's voxel sides, which the configuration may have overridden.
+        """
+        ends = np.stack([self.result.transform(stage).map_points(fixed), moving])
+        apart = np.diff(self.moving_grid.to_voxel(ends), axis=0)[0]
+        return float(np.linalg.norm(apart * self.moving_spacing_mm))
+
     def ddf(self, stage: str) -> NDArray:
         """
         Return the network's field at a stage on the fixed image's grid.

@@ -110,14 +110,10 @@ def _point_pairs(scene: Scene) -> Mapping[str, tuple[NDArray | None, NDArray | N
 
 def _score_landmarks(scene: Scene, stage: str, rows: Rows) -> dict:
     """Fill in the rows of the landmarks and return the figures of the case."""
-    transform = scene.result.transform(stage)
     for name, (fixed, moving) in _point_pairs(scene).items():
         error = None
         if fixed is not None and moving is not None:
-            ends = np.stack([transform.map_points(fixed), moving])
-            apart = np.diff(scene.moving_grid.to_voxel(ends), axis=0)[0]
-            # by the sides of the voxels, which the configuration may have overridden
-            error = float(np.linalg.norm(apart * scene.moving_spacing_mm))
+            error = scene.point_error(stage, fixed, moving)
         rows[name][f"tre_{stage}_mm"] = error
     figures = {
         f"tre_{stage}_mm": metric.tre_rms(r[f"tre_{stage}_mm"] for r in rows.values())

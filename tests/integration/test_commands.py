@@ -380,11 +380,14 @@ def test_unpaired_volumes_without_labels_train_and_adapt(tmp_path):
     assert not [name for name in rows.columns if name.startswith("dsc")]
     steps = pd.read_csv(folder / "adaptation.csv", comment="#")
     assert steps["loss"].iloc[-1] < steps["loss"].iloc[0]
-    [case] = [path for path in folder.iterdir() if path.is_dir()]
+    case = folder / rows["case"][0]
     moving, fixed = case.name.split("_to_")
+    assert {path.name for path in (folder / "learn2reg").iterdir()} == {
+        f"disp_{fixed}_{moving}.nii.gz"
+    }
     assert {path.name for path in case.iterdir()} == {
         "figure.png", "fixed_image.nii.gz", "warped_image.nii.gz", "transform.h5",
-        "ddf.nii.gz", "ddf_deepreg.nii.gz", f"disp_{fixed}_{moving}.nii.gz",
+        "ddf.nii.gz", "ddf_deepreg.nii.gz",
         "transform_inverse.h5", "ddf_inverse.nii.gz",
     }  # fmt: skip
     field = nib.load(case / "ddf.nii.gz")
