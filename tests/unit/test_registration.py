@@ -205,6 +205,18 @@ def test_without_a_word_on_training_files_keep_their_axes(run, sides, tmp_path):
     assert np.abs(ends[0] - ends[1]).max() > 1
 
 
+def test_files_that_state_no_place_are_told(still, sides, tmp_path, caplog):
+    """Both codes of the header 0: nibabel and ITK place them by rules of their own."""
+    path = tmp_path / "placeless.nii"
+    nib.save(nib.load(sides[1].image), path)
+    content = bytearray(path.read_bytes())
+    content[252:256] = bytes(4)  # qform_code and sform_code
+    path.write_bytes(content)
+    still.register(sides[0], replace(sides[1], image=path), adapt_steps=0)
+    told = [m for m in caplog.messages if "its header states no place in space" in m]
+    assert len(told) == 1 and str(path) in told[0]
+
+
 def test_labels_may_be_channels_or_files_of_their_own(registrar, pair, sides, tmp_path):
     """The same bits; the files give the names."""
     split = []
@@ -325,14 +337,19 @@ def test_the_loss_looks_at_nothing_beyond_either_mask(tmp_path):
     moving = write_masked(tmp_path, "moving", MOVING_GRID, POSE, np.s_[:, :8])
     before = registrar.register(fixed, moving, adapt_steps=1)
     assert before.scores["best_step"] == 1
-    for sides, is_same in (
-        ((scramble(fixed, np.s_[11:]), moving), True),
-        ((fixed, scramble(moving, np.s_[:, 11:])), True),
-        ((scramble(fixed, np.s_[4:7]), moving), False),
-        ((fixed, scramble(moving, np.s_[:, 4:7])), False),
+    for role, region, is_same in (
+        ("fixed", np.s_[11:], True),
+        ("moving", np.s_[:, 11:], True),
+        ("fixed", np.s_[4:7], False),
+        ("moving", np.s_[:, 4:7], False),
     ):
-        after = registrar.register(*sides, adapt_steps=1)
-        assert (bits(after) == bits(before)) is is_same
+        sides = {"fixed": fixed, "moving": moving}
+        sides[role] = scramble(sides[role], region)
+        after = registrar.register(**sides, adapt_steps=1)
+        assert (bits(after) == bits(before)) is is_same, (role, region)
+    with pytest.raises(ValueError, match="--moving-mask: expected some voxels of the"):
+        far = write_masked(tmp_path, "far", MOVING_GRID, POSE, np.s_[14:])
+        registrar.register(fixed, far, adapt_steps=1)
 
 
 # ---- initial transforms ----
