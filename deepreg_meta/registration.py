@@ -10,28 +10,26 @@ Register single pairs of files with a trained network.
 import json
 import logging
 from collections.abc import Sequence
-from copy import deepcopy
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
-
-import numpy as np
-from numpy.typing import NDArray
 
 from deepreg_meta.callback.fine_tune import FineTune
 from deepreg_meta.checkpoint_path import newest_checkpoint
 from deepreg_meta.config import RunConfig, load_config
 from deepreg_meta.dataset.case import Case
 from deepreg_meta.dataset.pair import PairFiles, read_pair
-from deepreg_meta.geometry.affine import GeometryError
-from deepreg_meta.geometry.initial import centre_of_mass_affine
 from deepreg_meta.geometry.landmarks import Landmarks, read_landmarks
-from deepreg_meta.geometry.overlap import check_overlap
-from deepreg_meta.geometry.transform import Affine, Transform
-from deepreg_meta.geometry.transform_file import load_transform
 from deepreg_meta.geometry.volume_file import read_volume
 from deepreg_meta.model.reptile import ReptileModel
 from deepreg_meta.model_file import load_model
+from deepreg_meta.pair_setup import (
+    check_can_adapt,
+    check_masks_meet,
+    pair_config,
+    reading_config,
+    shown_case,
+    warn_of_places,
+)
 from deepreg_meta.prediction import network_inputs, register_case
 from deepreg_meta.results.case import CaseResult
 from deepreg_meta.results.limits import Limits
@@ -39,8 +37,6 @@ from deepreg_meta.results.pair import RegisteredPair
 from deepreg_meta.training import DATA_FILE
 
 logger = logging.getLogger(__name__)
-
-_NEED_LABELS = ("centroid", "sections")
 
 
 class Registrar:
@@ -100,17 +96,17 @@ class Registrar:
         ]
         steps = self.config.adapt.steps if adapt_steps is None else adapt_steps
         tuner = FineTune(steps, adapt_seconds, keep)
-        config = _variant(self.config, initial, bool(sides[0].labels))
-        _check_can_adapt(config, tuner)
+        config = pair_config(self.config, initial, bool(sides[0].labels))
+        check_can_adapt(config, tuner)
         landmarks = [_landmarks(side) for side in sides]
         names = [Path(side.image).name.split(".")[0] for side in sides]
         name = f"{names[1]}_to_{names[0]}"
-        reading = _reading_config(config, initial)
+        reading = reading_config(config, initial)
         case = read_pair(reading, sides[0], sides[1], name, _description(self._run))
-        _warn_of_places(case)
-        shown = _shown_case(case, initial, sides)
+        warn_of_places(case)
+        shown = shown_case(case, initial, sides)
         result = self._run_network(config, case, shown, tuner)
-        _check_masks_meet(case, result)
+        check_masks_meet(case, result)
         if landmarks[0] is not None and landmarks[1] is not None:
             result.landmarks = landmarks[0], landmarks[1]
         pair = RegisteredPair(
@@ -153,82 +149,6 @@ class Registrar:
         return self._models[key]
 
 
-def _variant(config: RunConfig, initial: str, labeled: bool) -> RunConfig:
-    """Return the configuration for a pair: its alignment, and whether it has labels."""
-    mode = config.align.mode
-    if initial != "config":
-        if not config.is_reptile:
-            raise ValueError(
-                f"--initial: expected config for a network of DeepReg's method "
-                f"{config.method}, which lays voxel on voxel as in its training, got "
-                f"{initial!r}."
-            )
-        mode = "center" if initial == "center" else "affine"
-    if mode in _NEED_LABELS and not labeled:
-        raise ValueError(
-            f"--initial: the run aligns by {mode!r}, which needs labels of both images "
-            "but got none. Give --fixed-label and --moving-label, or --initial center, "
-            "header, mass or a file."
-        )
-    raw = deepcopy(config.raw)
-    raw["align"] = {**raw.get("align", {}), "mode": mode}
-    dataset = config.dataset
-    if not labeled and dataset.labeled:
-        raw["dataset"] |= {"labeled": False, "labels": None}
-        raw["train"]["loss"].pop("label", None)
-        dataset = dataset.model_copy(update={"labeled": False, "labels": None})
-    align = config.align.model_copy(update={"mode": mode})
-    return replace(config, raw=raw, align=align, dataset=dataset)
-
-
-def _reading_config(config: RunConfig, initial: str) -> RunConfig:
-    """
-    Return the configuration that a pair is checked by when it is read.
-
-    An initial transform may bring images together that their headers set apart; whether
-    it does is checked where it is known.
-    """
-    if initial == "config":
-        return config
-    align = config.align.model_copy(update={"mode": "center"})
-    return replace(config, align=align)
-
-
-def _check_can_adapt(config: RunConfig, tuner: FineTune) -> None:
-    """Refuse to adapt by the regularisation alone."""
-    loss = config.raw["train"]["loss"]
-    terms = [loss.get(name) or {} for name in ("image", "label")]
-    if any(float(term.get("weight", 1.0)) > 0 for term in terms if term):
-        return
-    if not tuner.plan.is_none:
-        raise ValueError(
-            "--adapt-steps: this run adapts by labels, got a pair without any. Give "
-            "--fixed-label and --moving-label, or --adapt-steps 0."
-        )
-
-
-def _warn_of_places(case: Case) -> None:
-    """Say which files do not state where they lie: programs differ in what they do."""
-    for source in (case.fixed_source, case.moving_source):
-        if not source.has_orientation:
-            logger.warning(
-                "%s: its header states no place in space (qform and sform codes 0). It "
-                "is placed by nibabel's rule; ITK has another one, so that the "
-                "transform may not fit this file in other programs.",
-                source.path,
-            )
-
-
-def _check_masks_meet(case: Case, result: CaseResult) -> None:
-    """Refuse masks that leave the loss nothing to look at."""
-    if case.moving_mask is not None and np.isinf(result.outputs["losses"][0]):
-        raise ValueError(
-            "--moving-mask: expected some voxels of the fixed mask to lie in the "
-            "moving mask before the network moves anything, got none. Check the masks, "
-            "or the initial alignment (--initial)."
-        )
-
-
 def _description(run: Path) -> dict | None:
     """Return what training wrote about its data; runs of older versions have none."""
     path = run / DATA_FILE
@@ -240,38 +160,3 @@ def _landmarks(side: PairFiles) -> Landmarks | None:
         return None
     grid = read_volume(Path(side.image)).grid
     return read_landmarks(Path(side.landmarks), grid)
-
-
-def _initial_affine(initial: str, sides: Sequence[PairFiles]) -> NDArray:
-    """Return the map from fixed to moving space that --initial names, (4, 4)."""
-    if initial == "header":
-        return np.eye(4)
-    if initial == "mass":
-        fixed, moving = (read_volume(Path(side.image)) for side in sides)
-        return centre_of_mass_affine(fixed, moving).matrix
-    matrix = load_transform(initial).matrix
-    if matrix is None:
-        raise GeometryError(
-            f"--initial: {initial}: expected an affine transform, got a field. Compose "
-            "it with the result by deepreg_warp instead."
-        )
-    return matrix
-
-
-def _shown_case(case: Case, initial: str, sides: Sequence[PairFiles]) -> Case:
-    """
-    Return the case with the moving image where the initial transform lays it.
-
-    The model aligns by the affines then; the transform that comes out is expressed with
-    the true ones.
-    """
-    if initial in ("config", "center"):
-        return case
-    matrix = _initial_affine(initial, sides)
-    check_overlap(
-        case.moving_source.grid,
-        case.fixed_source.grid,
-        Transform((Affine(matrix),)),
-        (str(sides[1].image), str(sides[0].image)),
-    )
-    return replace(case, moving_affine=np.linalg.inv(matrix) @ case.moving_affine)

@@ -68,13 +68,18 @@ class Intensity:
     def scale(self, image: NDArray) -> NDArray:
         """
         Bring what the steps gave to [0, 1], as DeepReg's loader does; z-scores, where
-        they are the last step, stay as they are.
+        they are the last step, stay as they are, and a range that the last step clips
+        to is taken whole, the same window for all images.
 
         :param image: any shape, float32.
         :return: the shape of `image`, float32; not an array of the caller's.
         """
-        if self._steps and self._steps[-1].name == "z_score":
+        last = self._steps[-1] if self._steps else None
+        if last is not None and last.name == "z_score":
             return image
+        if last is not None and last.range is not None:
+            low, high = last.range
+            return (image - np.float32(low)) / np.float32(high - low)
         return scale_to_unit(image)
 
 

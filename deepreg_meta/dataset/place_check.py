@@ -94,6 +94,6 @@ def check_overlap(moving: Source, fixed: Source) -> list[str]:
     return [
         f"{moving.path}: expected some overlap with the fixed image {fixed.path}, "
         f"because `align: affine` lays both where their affines say, got none: their "
-        f"centres are {apart:.4g} mm apart. Correct the affines, or use "
-        "`align: center`."
+        f"centres are {apart:.4g} mm apart. Correct the affines, use "
+        "`align: center`, or register files with `--initial mass`."
     ]

@@ -48,7 +48,7 @@ def test_without_steps_intensities_are_scaled_bit_for_bit_as_by_deepreg():
     ("keys", "low", "high"),
     [
         ({"percentiles": (10, 75)}, 10, 75),
-        ({"range": (-5, 80)}, 0, 80),
+        ({"range": (-5, 80)}, -5, 80),
         # mean 50, standard deviation sqrt((101^2 - 1) / 12) = 29.155
         ({"sigmas": 1}, 50 - 29.155, 50 + 29.155),
     ],
@@ -170,3 +170,14 @@ def test_a_reference_is_read_as_float32(tmp_path):
     voxels = read_reference(str(path))
     assert voxels.dtype == np.float32
     np.testing.assert_array_equal(voxels, image(SHAPE).astype(np.int16))
+
+
+def test_a_range_as_the_last_step_is_one_window_for_all_images():
+    """-100 to 300: 0 becomes 0.25 and 100 a half, whatever else an image shows."""
+    step = IntensityStep(name="clip", range=(-100, 300))
+    intensity = Intensity((step,))
+    for values in ([0.0, 100.0], [0.0, 100.0, 300.0, 900.0]):
+        voxels = np.array(values, np.float32)
+        scaled = intensity.scale(intensity.transform(voxels))
+        np.testing.assert_allclose(scaled[:2], [0.25, 0.5], atol=1e-6)
+    assert scaled[-1] == 1

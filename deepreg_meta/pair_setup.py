@@ -1,0 +1,169 @@
+"""What the registration of a single pair needs beyond that of a data set."""
+
+import logging
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepreg_meta.callback.fine_tune import FineTune
+from deepreg_meta.config import RunConfig
+from deepreg_meta.dataset.case import Case
+from deepreg_meta.dataset.pair import PairFiles
+from deepreg_meta.geometry.affine import GeometryError
+from deepreg_meta.geometry.initial import centre_of_mass_affine
+from deepreg_meta.geometry.overlap import check_overlap
+from deepreg_meta.geometry.transform import Affine, Transform
+from deepreg_meta.geometry.transform_file import load_transform
+from deepreg_meta.geometry.volume_file import read_volume
+from deepreg_meta.results.case import CaseResult
+
+logger = logging.getLogger(__name__)
+
+_NEED_LABELS = ("centroid", "sections")
+
+
+def pair_config(config: RunConfig, initial: str, labeled: bool) -> RunConfig:
+    """
+    Return the configuration for a pair: its alignment, and whether it has labels.
+
+    :param config: of the run.
+    :param initial: as for `Registrar.register`.
+    :param labeled: whether the pair has labels.
+    :raises ValueError: where the pair cannot be aligned so.
+    """
+    mode = config.align.mode
+    if initial != "config":
+        if not config.is_reptile:
+            raise ValueError(
+                f"--initial: expected config for a network of DeepReg's method "
+                f"{config.method}, which lays voxel on voxel as in its training, got "
+                f"{initial!r}."
+            )
+        mode = "center" if initial == "center" else "affine"
+    if mode in _NEED_LABELS and not labeled:
+        raise ValueError(
+            f"--initial: the run aligns by {mode!r}, which needs labels of both images "
+            "but got none. Give --fixed-label and --moving-label, or --initial center, "
+            "header, mass or a file."
+        )
+    raw = deepcopy(config.raw)
+    raw["align"] = {**raw.get("align", {}), "mode": mode}
+    dataset = config.dataset
+    if not labeled and dataset.labeled:
+        raw["dataset"] |= {"labeled": False, "labels": None}
+        raw["train"]["loss"].pop("label", None)
+        dataset = dataset.model_copy(update={"labeled": False, "labels": None})
+    align = config.align.model_copy(update={"mode": mode})
+    return replace(config, raw=raw, align=align, dataset=dataset)
+
+
+def reading_config(config: RunConfig, initial: str) -> RunConfig:
+    """
+    Return the configuration that a pair is checked by when it is read.
+
+    An initial transform may bring images together that their headers set apart; whether
+    it does is checked where it is known.
+
+    :param config: for the pair, from `pair_config`.
+    :param initial: as for `Registrar.register`.
+    """
+    if initial == "config":
+        return config
+    align = config.align.model_copy(update={"mode": "center"})
+    return replace(config, align=align)
+
+
+def check_can_adapt(config: RunConfig, tuner: FineTune) -> None:
+    """
+    Refuse to adapt by the regularisation alone.
+
+    :param config: for the pair, from `pair_config`.
+    :param tuner: says how far adaptation goes.
+    :raises ValueError: when no other term of the loss is left.
+    """
+    loss = config.raw["train"]["loss"]
+    terms = [loss.get(name) or {} for name in ("image", "label")]
+    if any(float(term.get("weight", 1.0)) > 0 for term in terms if term):
+        return
+    if not tuner.plan.is_none:
+        raise ValueError(
+            "--adapt-steps: this run adapts by labels, got a pair without any. Give "
+            "--fixed-label and --moving-label, or --adapt-steps 0."
+        )
+
+
+def warn_of_places(case: Case) -> None:
+    """
+    Say which files do not state where they lie: programs differ in what they do.
+
+    :param case: the pair.
+    """
+    for source in (case.fixed_source, case.moving_source):
+        if not source.has_orientation:
+            logger.warning(
+                "%s: its header states no place in space (qform and sform codes 0). It "
+                "is placed by nibabel's rule; ITK has another one, so that the "
+                "transform may not fit this file in other programs.",
+                source.path,
+            )
+
+
+def check_masks_meet(case: Case, result: CaseResult) -> None:
+    """
+    Refuse masks that leave the loss nothing to look at.
+
+    :param case: the pair.
+    :param result: of its registration.
+    :raises ValueError: when the initial alignment brings no voxels together.
+    """
+    if case.moving_mask is not None and np.isinf(result.outputs["losses"][0]):
+        raise ValueError(
+            "--moving-mask: expected some voxels of the fixed mask to lie in the "
+            "moving mask before the network moves anything, got none. Check the masks, "
+            "or the initial alignment (--initial)."
+        )
+
+
+def _initial_affine(initial: str, sides: Sequence[PairFiles]) -> NDArray:
+    """Return the map from fixed to moving space that --initial names, (4, 4)."""
+    if initial == "header":
+        return np.eye(4)
+    if initial == "mass":
+        fixed, moving = (read_volume(Path(side.image)) for side in sides)
+        return centre_of_mass_affine(fixed, moving).matrix
+    matrix = load_transform(initial).matrix
+    if matrix is None:
+        raise GeometryError(
+            f"--initial: {initial}: expected an affine transform, got a field. Compose "
+            "it with the result by deepreg_warp instead."
+        )
+    return matrix
+
+
+def shown_case(case: Case, initial: str, sides: Sequence[PairFiles]) -> Case:
+    """
+    Return the case with the moving image where the initial transform lays it.
+
+    The model aligns by the affines then; the transform that comes out is expressed with
+    the true ones.
+
+    :param case: the pair.
+    :param initial: as for `Registrar.register`.
+    :param sides: files of the fixed and of the moving side.
+    :raises GeometryError: when the images do not overlap so, or for a file that holds
+        no affine transform.
+    """
+    if initial in ("config", "center"):
+        return case
+    matrix = _initial_affine(initial, sides)
+    check_overlap(
+        case.moving_source.grid,
+        case.fixed_source.grid,
+        Transform((Affine(matrix),)),
+        (str(sides[1].image), str(sides[0].image)),
+    )
+    return replace(case, moving_affine=np.linalg.inv(matrix) @ case.moving_affine)
