@@ -1,0 +1,57 @@
+"""Tests of deepreg_meta/pair_setup.py: the configuration of a single pair."""
+
+import pytest
+
+from deepreg_meta.callback.fine_tune import FineTune
+from deepreg_meta.config import load_config
+from deepreg_meta.pair_setup import check_can_adapt, pair_config, reading_config
+from tests.helpers import run_config, write_yaml
+
+
+@pytest.fixture
+def config(tmp_path):
+    """:return: of a run that aligns by centroids and learns from labels alone."""
+    return load_config([write_yaml(tmp_path / "run.yaml", run_config())])
+
+
+def test_the_runs_own_alignment_and_labels_stay(config):
+    own = pair_config(config, "config", labeled=True)
+    assert own == config
+
+
+@pytest.mark.parametrize(
+    ("initial", "mode"),
+    [
+        ("center", "center"),
+        ("header", "affine"),
+        ("mass", "affine"),
+        ("a.tfm", "affine"),
+    ],
+)
+def test_an_initial_transform_sets_the_mode_that_the_network_sees(
+    config, initial, mode
+):
+    """What is checked when files are read does not look at their headers then."""
+    found = pair_config(config, initial, labeled=True)
+    assert (found.align.mode, found.raw["align"]["mode"]) == (mode, mode)
+    assert config.raw["align"]["mode"] == "centroid"  # the run's stays
+    assert reading_config(found, initial).align.mode == "center"
+    assert reading_config(config, "config").align.mode == "centroid"
+
+
+def test_a_pair_without_labels_loses_their_loss_and_cannot_adapt_by_them(config):
+    found = pair_config(config, "center", labeled=False)
+    assert not found.dataset.labeled
+    assert "label" not in found.raw["train"]["loss"]
+    assert "label" in config.raw["train"]["loss"]
+    check_can_adapt(found, FineTune(0))
+    with pytest.raises(ValueError, match="adapts by labels, got a pair without any"):
+        check_can_adapt(found, FineTune(1))
+    with pytest.raises(ValueError, match="adapts by labels"):
+        check_can_adapt(found, FineTune(0, seconds=1.0))
+    check_can_adapt(config, FineTune(1))
+
+
+def test_alignment_by_labels_without_labels_is_refused(config):
+    with pytest.raises(ValueError, match="aligns by 'centroid', which needs labels"):
+        pair_config(config, "config", labeled=False)
