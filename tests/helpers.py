@@ -119,17 +119,18 @@ def model_config(
 def make_model(
     labeled: bool = True,
     batch_size: int = 1,
+    with_xla: bool = False,
     **config: object,
 ) -> ReptileModel:
     """
     Build a compiled model of one or two channels; see `model_config`.
 
-    Nothing in it is compiled by XLA, which takes seconds for each model and changes no
-    law; `test_registration.py` compares both.
+    Nothing in it is compiled by XLA unless asked for: that takes seconds for each model
+    and changes no law; `test_registration.py` compares both.
     """
     full = model_config(**config)
     tf.keras.utils.set_random_seed(full["seed"])
-    with without_xla():
+    with contextlib.nullcontext() if with_xla else without_xla():
         model = build_reptile(
             moving_image_size=MOVING_SHAPE,
             fixed_image_size=FIXED_SHAPE,

@@ -123,7 +123,9 @@ class Adaptation:
         losses = [self._loss.parts(unadapted, final)["total"]] * 2
         history = tf.zeros([0, len(history_names(self._loss))])
         if not plan.is_none:
-            with tf.control_dependencies(losses):  # a limit of time counts from here
+            # A limit of time counts from here. Not after the losses: where nothing reads
+            # them, TensorFlow makes no operation of their compiled function, and fails.
+            with tf.control_dependencies([unadapted]):
                 history, step = self._take_steps(task, constants, final, plan)
             adapted = self._predict(final)
             losses[1] = self._loss.parts(adapted, final)["total"]

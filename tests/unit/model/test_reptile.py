@@ -314,6 +314,19 @@ def test_validation_scores_before_and_after_adaptation():
     assert logs["loss_adapted"] < logs["loss_unadapted"]
 
 
+def test_models_compiled_as_users_have_them_validate_and_predict_alike():
+    """Validation leaves out parts of an adaptation, which compiled ones must bear."""
+    data = tf.data.Dataset.from_tensors(stack_tasks(make_task()))
+    found = []
+    for with_xla in (False, True):
+        model = make_model(with_xla=with_xla, optimizer=ADAM)
+        model.adapt_steps = 2
+        logs = model.evaluate(data, verbose=0, return_dict=True)
+        ddf = model.predict(data, verbose=0)["ddf"]
+        found.append((*(logs[name] for name in sorted(logs)), np.abs(ddf).mean()))
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-3)
+
+
 # ---- plans of adaptation ----
 
 
