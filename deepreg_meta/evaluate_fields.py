@@ -18,6 +18,9 @@ from tqdm import tqdm
 from deepreg_meta import command_line as cli
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from deepreg_meta.evaluate.protocol.pairs import Pair, Pairs
     from deepreg_meta.evaluate.protocol.scores import Row, Scores
 
@@ -44,12 +47,14 @@ class Protocol:
 
     :param check: looks at a pair's files before anything is scored.
     :param score: scores a pair.
+    :param read_label: reads the values of a label.
     :param summarize: sums up the rows of the cases.
     :param notes: of the protocol, for the summary.
     """
 
     check: Callable[["Pair", "Pairs"], list[str]]
     score: Callable[["Pair", "Pairs"], "Scores"]
+    read_label: Callable[[Path], "NDArray[np.number]"]
     summarize: Callable[[Sequence["Row"]], list["Row"]]
     notes: str
 
@@ -130,7 +135,8 @@ def evaluate(
     :param masked: LogJacDetStd inside the mask alone, for the challenge's data.
     :return: the folder of the results.
     :raises ValueError: for a table that cannot be used, and, before anything is scored,
-        for all files that are missing or cannot be used.
+        for all files that are missing or cannot be used and all `labels` that no pair
+        has.
     :raises FileNotFoundError: when there is no such table.
     """
     from deepreg_meta.evaluate.protocol.files import write_results
@@ -140,7 +146,7 @@ def evaluate(
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--output: expected a folder, got the file {folder}.")
     pairs = read_pairs(cases, fields, data, labels, split, masked)
-    _check(chosen, pairs)
+    _check(chosen, pairs, labels)
     folder.mkdir(parents=True, exist_ok=True)
     scores = [
         chosen.score(pair, pairs)
@@ -193,17 +199,30 @@ def _protocol(name: str) -> Protocol:
 
     if name == "learn2reg":
         return Protocol(
-            learn2reg.check, learn2reg.score, learn2reg.aggregate, learn2reg.NOTES
+            learn2reg.check,
+            learn2reg.score,
+            learn2reg.read_label,
+            learn2reg.aggregate,
+            learn2reg.NOTES,
         )
     if name == "physical":
         return Protocol(
-            physical.check, physical.score, physical.aggregate, physical.NOTES
+            physical.check,
+            physical.score,
+            physical.read_label,
+            physical.aggregate,
+            physical.NOTES,
         )
     raise ValueError(f"protocol: expected learn2reg or physical, got {name!r}.")
 
 
-def _check(protocol: Protocol, pairs: "Pairs") -> None:
+def _check(
+    protocol: Protocol, pairs: "Pairs", labels: Sequence[int] | None = None
+) -> None:
     """Raise one error for all that is missing or cannot be used."""
+    from deepreg_meta.evaluate.protocol.labels import absent_values
+    from deepreg_meta.evaluate.protocol.points import unpaired
+
     problems = []
     for pair in tqdm(pairs.pairs, "checking", unit="pair", disable=None):
         found = pair.missing()
@@ -212,7 +231,10 @@ def _check(protocol: Protocol, pairs: "Pairs") -> None:
                 found = protocol.check(pair, pairs)
             except (ValueError, OSError) as err:
                 found = [str(err)]
-        problems += [f"{pair.name}: {text}" for text in found]
+        # whatever else is wrong; the check may have come as far as to tell it, too
+        found += [text for files in pair.points.values() for text in unpaired(files)]
+        problems += [f"{pair.name}: {text}" for text in dict.fromkeys(found)]
+    problems += absent_values(labels or (), pairs.pairs, protocol.read_label)
     if problems:
         raise ValueError(
             f"Nothing was scored: {len(problems)} problems with the files of "

@@ -15,6 +15,7 @@ from deepreg_meta.dataset.case import Case
 from deepreg_meta.dataset.pair import PairFiles
 from deepreg_meta.geometry.affine import GeometryError
 from deepreg_meta.geometry.initial import centre_of_mass_affine
+from deepreg_meta.geometry.landmarks import Landmarks
 from deepreg_meta.geometry.overlap import check_overlap
 from deepreg_meta.geometry.transform import Affine, Transform
 from deepreg_meta.geometry.transform_file import load_transform
@@ -98,7 +99,10 @@ def check_can_adapt(config: RunConfig, tuner: FineTune) -> None:
 
 def warn_of_places(case: Case) -> None:
     """
-    Say which files do not state where they lie: programs differ in what they do.
+    Say what a user might not expect of where the images lie.
+
+    Files that do not state it: programs differ in what they do. A fixed image that the
+    network's grid does not cover: beyond it the field goes on as at its border.
 
     :param case: the pair.
     """
@@ -110,6 +114,30 @@ def warn_of_places(case: Case) -> None:
                 "transform may not fit this file in other programs.",
                 source.path,
             )
+    outside = 1 - case.fixed_source.grid.overlap(case.fixed_grid)
+    if outside > 0.01:
+        logger.warning(
+            "%s: %.0f %% of the fixed image lie outside the network's grid, %s voxels. "
+            "The network does not see them: there the field is that of the border.",
+            case.fixed_source.path,
+            100 * outside,
+            " x ".join(map(str, case.fixed_grid.shape)),
+        )
+
+
+def warn_of_landmarks(landmarks: Sequence[Landmarks | None]) -> None:
+    """
+    Say which landmarks have no partner of the same name, so that they are not scored.
+
+    :param landmarks: of the fixed and of the moving image; None for no file.
+    """
+    if landmarks[0] is None or landmarks[1] is None:
+        return
+    alone = sorted(set(landmarks[0].names) ^ set(landmarks[1].names))
+    if alone:
+        logger.warning(
+            "Landmarks are scored by name; in one image alone: %s.", ", ".join(alone)
+        )
 
 
 def check_masks_meet(case: Case, result: CaseResult) -> None:

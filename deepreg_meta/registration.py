@@ -13,6 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import deepreg_meta
+
+# Before anything below touches Keras: a caller has no other place to do it.
+deepreg_meta.register()
+# ruff: noqa: E402
+
 from deepreg_meta.callback.fine_tune import FineTune
 from deepreg_meta.checkpoint_path import newest_checkpoint
 from deepreg_meta.config import RunConfig, load_config
@@ -28,6 +34,7 @@ from deepreg_meta.pair_setup import (
     pair_config,
     reading_config,
     shown_case,
+    warn_of_landmarks,
     warn_of_places,
 )
 from deepreg_meta.prediction import network_inputs, register_case
@@ -99,6 +106,7 @@ class Registrar:
         config = pair_config(self.config, initial, bool(sides[0].labels))
         check_can_adapt(config, tuner)
         landmarks = [_landmarks(side) for side in sides]
+        warn_of_landmarks(landmarks)
         names = [Path(side.image).name.split(".")[0] for side in sides]
         name = f"{names[1]}_to_{names[0]}"
         reading = reading_config(config, initial)

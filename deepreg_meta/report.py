@@ -40,7 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
         "-o",
         default=None,
         metavar="DIR",
-        help="Folder of the report; an earlier report in it is replaced. Default: "
+        help="Folder of the report; a report that is alone in it is replaced. Default: "
         "<first RUN>/report.",
     )
     parser.add_argument(

@@ -73,6 +73,10 @@ def warp(
     out = _out_path(out_path, has_points)
     used = (image_path, ddf_path, *transform_paths, initial, reference_path)
     _check_not_used([out, save_transform_path], [*used, source_path])
+    if save_transform_path and Path(save_transform_path) == Path(out):
+        raise ValueError(
+            f"--save-transform: expected another file than --out, got {out}."
+        )
     source = source_path if has_points else image_path
     space = Space(_read(source), _read(reference_path), to)
     transform = whole_transform(space, ddf_path, transform_paths, initial)

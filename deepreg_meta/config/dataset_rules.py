@@ -33,12 +33,6 @@ def check_dataset(dataset: DatasetConfig, is_reptile: bool, findings: Findings) 
             "expected a folder for train, valid or test, got none. "
             "`dataset.phantom: {}` generates cases instead.",
         )
-    if is_reptile and any(folders.values()) and not folders["train"]:
-        findings.error(
-            ("dataset", "dir", "train"),
-            "expected a folder where dir.valid or dir.test is given, got null. "
-            "With all three null the embedded phantom is used.",
-        )
     _check_roles(dataset, findings)
     _check_references(dataset, findings)
     _check_label_names(dataset, findings)

@@ -20,8 +20,10 @@ from deepreg_meta.dataset.source import RawLabel, RawVolume, Voxels, split_label
 from deepreg_meta.dataset.target import Target, build_targets
 from deepreg_meta.dataset.volume import Volume, prepare
 from deepreg_meta.dataset.volume_check import DataError
+from deepreg_meta.geometry.affine import spacing_of
 
 logger = logging.getLogger(__name__)
+_SAME_SIDE = 1.02  # voxel sides that differ by less are alike
 _FACTOR = 1.5  # between voxel sides, above which the user is warned
 
 
@@ -94,7 +96,7 @@ def _read_side(
         else:
             image = fixed.intensity.transform(fixed.raw.image)
             raw = dataclasses.replace(raw, fixed=image)
-    target = _turned_target(target, raw, expected)
+    target = _spaced_target(_turned_target(target, raw, expected), raw, expected)
 
     def read_voxels() -> Voxels:
         again, _ = read_files(files)
@@ -143,6 +145,49 @@ def _turned_target(
         codes[0],
     )
     return dataclasses.replace(target, orientation=codes[0])
+
+
+def _spaced_target(
+    target: Target, raw: RawVolume, expected: Mapping[str, Any]
+) -> Target:
+    """
+    Let a nominal spacing follow voxels of another size than the training files had.
+
+    `dataset.spacing_mm` says what the sides that those files state stand for; of a file
+    with sides twice as long it has to be twice that.
+    """
+    if target.spacing_mm is None or check_place(raw.place, raw.path):
+        return target
+    stated = spacing_of(raw.place.affine)
+    if "file_spacing_mm" not in expected:  # a run of an older version
+        if stated.max() > _SAME_SIDE * stated.min():
+            logger.warning(
+                "%s: dataset.spacing_mm of the run, %s, replaces voxel sides of %s mm, "
+                "which are not alike. Resample the file unless that is meant.",
+                raw.path,
+                list(target.spacing_mm),
+                np.round(stated, 3).tolist(),
+            )
+        return target
+    trained = np.asarray(expected["file_spacing_mm"], float)
+    if trained.max() > _SAME_SIDE * trained.min():
+        return target  # along which of its axes this file's differ cannot be told
+    ratio = stated / trained.mean()
+    if np.maximum(ratio, 1 / ratio).max() <= _SAME_SIDE:
+        return target
+    sides = np.asarray(target.spacing_mm) * ratio
+    logger.warning(
+        "%s: voxels of %s mm where the training files had %s mm: dataset.spacing_mm, "
+        "%s there, is taken as %s here.",
+        raw.path,
+        np.round(stated, 3).tolist(),
+        round(float(trained.mean()), 3),
+        list(target.spacing_mm),
+        np.round(sides, 3).tolist(),
+    )
+    return dataclasses.replace(
+        target, spacing_mm=(float(sides[0]), float(sides[1]), float(sides[2]))
+    )
 
 
 def _warn_of_size(volume: Volume, expected: Mapping[str, Any]) -> None:

@@ -127,6 +127,7 @@ def format_terminal(
     *,
     unit: str = "mm",
     title: str = "",
+    first_label: str = "",
 ) -> str:
     """
     Lay out the results as plain text for a terminal of 80 columns.
@@ -136,16 +137,18 @@ def format_terminal(
     :param landmark_rows: one row per landmark of all cases, pooled.
     :param unit: "mm" or "voxels", printed with every length.
     :param title: first line, or none.
+    :param first_label: name of the label that Dice is of, where there are several.
     :return: mean +/- SD and median by stage (before, unadapted, adapted), without a
         final line break.
     :raises ValueError: for another unit.
     """
     rename_unit("", unit)  # an unknown unit ends here, not in a table
     cases, landmarks = list(case_rows), list(landmark_rows)
+    dice = f"Dice ({first_label})" if first_label else "Dice"
     blocks = [
         (label.format(unit=unit), pool, metric, digits, scale)
         for label, pool, metric, digits, scale in (
-            ("Dice", cases, "dsc", 3, 1),
+            (dice[:22], cases, "dsc", 3, 1),
             ("Dice off frames", cases, "dsc_off_frames", 3, 1),
             ("TRE, case rms ({unit})", cases, "tre_*_mm", 2, 1),
             ("TRE, landmark ({unit})", landmarks, "tre_*_mm", 2, 1),

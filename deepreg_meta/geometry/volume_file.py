@@ -75,6 +75,11 @@ def read_volume(path: str | Path) -> VolumeFile:
         raise
     except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError) as err:
         raise ValueError(f"{path}: cannot be read ({err}).") from err
+    if voxels.dtype.kind not in "biuf":
+        raise ValueError(
+            f"{path}: expected one real number per voxel, got {voxels.dtype}, as in "
+            "colour or complex images. Save one channel as a volume of its own."
+        )
     if voxels.ndim == 2:
         voxels = voxels[..., None]
     if voxels.ndim not in (3, 4, 5) or not voxels.size:

@@ -123,8 +123,8 @@ class Adaptation:
         losses = [self._loss.parts(unadapted, final)["total"]] * 2
         history = tf.zeros([0, len(history_names(self._loss))])
         if not plan.is_none:
-            # A limit of time counts from here. Not after the losses: where nothing reads
-            # them, TensorFlow makes no operation of their compiled function, and fails.
+            # A limit of time counts from here. Not after the losses: where nothing
+            # reads them, TensorFlow prunes their compiled function and then misses it.
             with tf.control_dependencies([unadapted]):
                 history, step = self._take_steps(task, constants, final, plan)
             adapted = self._predict(final)

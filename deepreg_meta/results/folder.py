@@ -1,12 +1,24 @@
 """A folder of results that is there as a whole or not at all."""
 
 import contextlib
+import csv
 import shutil
 import tempfile
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 MARK = "metrics.csv"  # what tells a folder of results from any other
+# what predictions and registrations write, of all cases and of one
+_OF_ALL = (
+    *(MARK, "labels.csv", "landmarks.csv", "adaptation.csv", "adaptation.png"),
+    *("summary.csv", "columns.md", "config.yaml"),
+)
+_OF_CASE = (
+    *("transform*.h5", "ddf*.nii.gz", "fixed_image.nii.gz", "warped_image.nii.gz"),
+    *("warped_label_*.nii.gz", "figure.png", "*_landmarks_on_*.mrk.json"),
+)
+_FIELDS, _REPORT = "learn2reg", "report"
 
 
 def check_replaceable(folder: Path, flag: str) -> None:
@@ -25,6 +37,33 @@ def check_replaceable(folder: Path, flag: str) -> None:
             f"{flag}: {folder} exists and holds no results that could be replaced, "
             "such as TensorBoard's files of a training. Choose another name."
         )
+    foreign = [] if is_empty else _foreign_files(folder)
+    if foreign:
+        more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
+        raise ValueError(
+            f"{flag}: {folder} holds earlier results, which would be replaced, and "
+            f"files that are none: {', '.join(foreign[:3])}{more}. Move them away, or "
+            "choose another name."
+        )
+
+
+def _foreign_files(folder: Path) -> list[str]:
+    """Name the files in a folder of results that no result is made of."""
+    with (folder / MARK).open(newline="", encoding="utf-8", errors="replace") as file:
+        cases = {row.get("case") for row in csv.DictReader(file)}
+
+    def is_ours(parts: tuple[str, ...]) -> bool:
+        if len(parts) == 1:
+            return any(fnmatchcase(parts[0], p) for p in (*_OF_ALL, *_OF_CASE))
+        if parts[0] == _REPORT:
+            return (folder / _REPORT / "report.html").is_file()
+        patterns = ("disp_*.nii.gz",) if parts[0] == _FIELDS else _OF_CASE
+        is_known = parts[0] in cases or parts[0] == _FIELDS
+        return is_known and any(fnmatchcase("/".join(parts[1:]), p) for p in patterns)
+
+    files = (path.relative_to(folder) for path in sorted(folder.rglob("*"))
+             if not path.is_dir())  # fmt: skip
+    return [str(path) for path in files if not is_ours(path.parts)]
 
 
 @contextlib.contextmanager

@@ -164,10 +164,10 @@ def _scaled(image: NDArray, whole: NDArray) -> NDArray:
 
 
 def _score_field(scene: Scene, stage: str) -> dict:
-    """Judge the network's field where it was predicted, the alignment left out."""
-    ddf = scene.result.ddf(stage)
+    """Judge the network's field on the fixed image, the alignment left out."""
+    ddf = scene.ddf(stage)
     folds = metric.fold_statistics(ddf)
-    lengths = np.linalg.norm(ddf * scene.result.case.fixed_spacing_mm, axis=-1)
+    lengths = np.linalg.norm(ddf * scene.fixed_spacing_mm, axis=-1)
     return {
         f"folds_{stage}": folds["share_nonpositive"],
         f"jacobian_min_{stage}": folds["min"],

@@ -58,7 +58,10 @@ def write_summary(
     write_columns(folder / "columns.md", sorted(names))
     numbers = [name for name in rows[0] if name not in ("case", "warning")]
     write_table(folder / "summary.csv", summary_table(rows, numbers, unit=unit))
-    return format_terminal(rows, landmarks, unit=unit, title=title)
+    named = list(dict.fromkeys(row["label"] for row in labels))
+    # channels without names of their own are the gland and its landmarks
+    first = named[0] if len(named) > 1 and named[0] != "label_0" else ""
+    return format_terminal(rows, landmarks, unit=unit, title=title, first_label=first)
 
 
 def _draw_histories(path: Path, results: list[CaseResult], names: list[str]) -> None:

@@ -91,6 +91,43 @@ def test_all_problems_are_told_at_once_before_anything_is_scored(data, caplog):
         assert f"{path}: expected" in lines[2] and "finite" in lines[2]
 
 
+@pytest.mark.parametrize("protocol", ["learn2reg", "physical"])
+def test_bare_landmarks_without_partners_are_told_with_all_else(data, caplog, protocol):
+    folder, _, dataset = data
+    path = folder / "landmarksTr" / "Tiny_0001_0001.csv"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+    (folder / "labelsTr" / "Tiny_0001_0001.nii.gz").unlink()  # of the same pair
+    (folder / "fields" / "disp_0003_0001_0001_0000.nii.gz").unlink()
+    status, output = run(folder, dataset, protocol)
+    assert status == 2 and not output.exists()
+    first, *lines = caplog.records[-1].getMessage().splitlines()
+    assert "3 problems" in first and len(lines) == 3
+    assert "Tiny_0001_0001.nii.gz: no such file" in lines[0]
+    assert f"Tiny_0001_0000.csv and {path}: expected as many landmarks" in lines[1]
+    assert "got 4 and 3." in lines[1]
+    assert "no field disp_0003_0001_0001_0000" in lines[2]
+
+
+@pytest.mark.parametrize("protocol", ["learn2reg", "physical"])
+def test_chosen_labels_that_no_pair_has_are_refused(data, caplog, protocol):
+    folder, _, dataset = data
+    status, output = run(folder, dataset, protocol, "--labels", "1", "9", "0")
+    assert status == 2 and not output.exists()
+    message = caplog.records[-1].getMessage()
+    assert "which are 1, 2, 3; got 0, 9, in no label of any pair" in message
+    assert run(folder, dataset, protocol, "--labels", "3")[0] == 0  # of some pairs
+
+
+def test_chosen_labels_without_any_label_are_refused(data, caplog):
+    folder = data[0]
+    table = folder / "bare.csv"
+    images = [f"imagesTr/Tiny_0001_000{number}.nii.gz" for number in (0, 1)]
+    table.write_text(f"fixed,moving,field\n{','.join(images)},disp_0001_0001.nii.gz\n")
+    assert run(folder, table, "physical")[0] == 0
+    assert run(folder, table, "physical", "--labels", "1")[0] == 2
+    assert "which are none; got 1" in caplog.records[-1].getMessage()
+
+
 def test_fields_of_another_shape_are_refused_by_both_protocols(data, caplog):
     folder, config, _ = data
     path = folder / "fields" / "disp_0001_0001.nii.gz"

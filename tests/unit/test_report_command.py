@@ -41,6 +41,7 @@ def test_names_and_baseline_reach_the_report(tmp_path):
         (["one", "--baseline", "best"], "--baseline: expected one of before"),
         (["one", "--names", "a", "b"], "--names: expected 1 distinct names"),
         (["one", "--output", "other"], "--output: expected a new folder"),
+        (["one", "--output", "kept"], "which also holds notes.txt"),
     ],
 )
 def test_what_cannot_be_done_is_told_with_exit_status_2(
@@ -50,9 +51,13 @@ def test_what_cannot_be_done_is_told_with_exit_status_2(
     write_run(tmp_path / "one", pictures=())
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").write_text("")
+    (tmp_path / "kept").mkdir()
+    for name in ("report.html", "notes.txt"):
+        (tmp_path / "kept" / name).write_text("")
     assert report.main(flags) == 2
     assert message in caplog.text
     assert not (tmp_path / "one" / "report").exists()
+    assert (tmp_path / "kept" / "notes.txt").is_file()
 
 
 def test_neither_help_nor_a_report_needs_tensorflow(tmp_path):

@@ -420,7 +420,7 @@ def spoil(files):
         ("-i five.nii.gz -t t.h5", "five.nii.gz: expected a volume (d1, d2, d3)"),
         (
             "-i complex.nii.gz -t t.h5",
-            "of numbers, got shape (8, 7, 6), type complex64",
+            "expected one real number per voxel, got complex64",
         ),
         ("-i label.nii.gz -t t.h5 --label --outside 0.5", "that int16 can hold"),
         ("-i label.nii.gz -t t.h5 --label --outside 40000", "that int16 can hold"),

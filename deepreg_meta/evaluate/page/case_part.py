@@ -1,6 +1,7 @@
 """The part of a report on single cases: the worst first, flags, pictures."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from deepreg_meta.evaluate.page.case_run import CaseRun
 from deepreg_meta.evaluate.page.document import (
@@ -15,6 +16,7 @@ from deepreg_meta.evaluate.page.document import (
 )
 from deepreg_meta.evaluate.page.measure import (
     Column,
+    case_measure,
     join_column,
     measure_of,
     sort_key,
@@ -107,10 +109,21 @@ def _case_details(run: CaseRun, case: str, position: int) -> Details:
             )
         )
     else:
-        data, mime = load_picture(path)
+        data, mime = _load_picture(path, case)
         blocks.append(Picture(f"{case} of {run.results.name}: {_PANELS}", data, mime))
     blocks.append(_numbers(run, case))
     return Details(case, blocks, f"{run.anchor}-{position}")
+
+
+def _load_picture(path: Path, case: str) -> tuple[bytes, str]:
+    try:
+        return load_picture(path)
+    except ValueError as err:
+        # Pillow's reason names its buffer, not the file
+        raise ValueError(
+            f"{path}: expected a picture of the case {case}, got a file that cannot be "
+            "read as one. Delete it, or run the registration again."
+        ) from err
 
 
 def _numbers(run: CaseRun, case: str) -> Table:
@@ -125,7 +138,7 @@ def _numbers(run: CaseRun, case: str) -> Table:
     )
     rows: list[list[Cell]] = []
     for metric, unit in metrics:
-        measure = measure_of(metric, unit)
+        measure = case_measure(metric, unit, run.label)
         cells: list[Cell] = [measure.title]
         for stage in run.stages:
             name = join_column(Column(metric, stage, unit))

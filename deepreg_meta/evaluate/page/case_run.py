@@ -9,8 +9,8 @@ from deepreg_meta.evaluate.page.measure import (
     STAGE_ORDER,
     Column,
     Measure,
+    case_measure,
     join_column,
-    measure_of,
 )
 from deepreg_meta.evaluate.page.run_results import RunResults, numbers_of
 from deepreg_meta.evaluate.page.study import Study
@@ -31,6 +31,7 @@ class CaseRun:
 
     def __init__(self, study: Study, index: int) -> None:
         self.results: RunResults = study.runs[index]
+        self.label = study.first_label
         self.table: pd.DataFrame = self.results.cases.set_index("case")
         self.anchor = f"case-{study.split or 'all'}-{index}"
         present = {column.stage for _, column in numbers_of(self.table)}
@@ -62,7 +63,8 @@ class CaseRun:
     def measure(self, metric: str) -> Measure:
         """Say how a metric is printed in this run."""
         is_length = join_column(Column(metric, self.stage, "")) not in self.table
-        return measure_of(metric, self.results.unit if is_length else "")
+        unit = self.results.unit if is_length else ""
+        return case_measure(metric, unit, self.label)
 
     @property
     def judged_by(self) -> str | None:

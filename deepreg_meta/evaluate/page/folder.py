@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,19 +14,26 @@ from deepreg_meta.evaluate.page.case_part import describe_cases
 from deepreg_meta.evaluate.page.document import Block, Heading
 from deepreg_meta.evaluate.page.html import to_html
 from deepreg_meta.evaluate.page.markdown import to_markdown
+from deepreg_meta.evaluate.page.measure import METRICS
 from deepreg_meta.evaluate.page.method_part import describe_methods
 from deepreg_meta.evaluate.page.metric_part import (
+    ADAPTATION,
+    PLOTS,
     Plots,
     describe_adaptation,
     describe_metrics,
 )
 from deepreg_meta.evaluate.page.overview import glance, introduction
+from deepreg_meta.evaluate.page.run_results import SPLITS
 from deepreg_meta.evaluate.page.setting_part import describe_runs
 from deepreg_meta.evaluate.page.study import Study
 
 logger = logging.getLogger(__name__)
 
 PAGE = "report.html"
+_MARKDOWN = "report.md"
+_TABLES = ("cases.csv", "summary.csv", "comparisons.csv")
+_NAMES_SHOWN = 3
 _SIZE = "0000.0 MB"  # stands in the page until its size is known
 
 
@@ -34,7 +42,7 @@ def write_report(studies: Sequence[Study], output: Path) -> Path:
     Write a report: all of it, or nothing.
 
     :param studies: one for each split.
-    :param output: folder; an earlier report in it is replaced.
+    :param output: folder; an earlier report that is alone in it is replaced.
     :return: the page, `report.html`.
     :raises ValueError: when the folder holds something else, or a file of the results
         cannot be used.
@@ -45,6 +53,7 @@ def write_report(studies: Sequence[Study], output: Path) -> Path:
     try:
         working.mkdir()
         _fill(studies, working)
+        check_output(output)  # making a report takes its time
         _replace(working, output)
     finally:
         shutil.rmtree(working, ignore_errors=True)
@@ -53,10 +62,10 @@ def write_report(studies: Sequence[Study], output: Path) -> Path:
 
 def check_output(output: Path) -> None:
     """
-    Check that a report may be written to a folder.
+    Check that a report may be written to a folder: what is in it will be deleted.
 
-    :param output: new, empty, or with a report in it.
-    :raises ValueError: for another one.
+    :param output: new, empty, or with a report and nothing else in it.
+    :raises ValueError: for another one; files that are of no report are named.
     """
     if not output.exists():
         return
@@ -65,10 +74,40 @@ def check_output(output: Path) -> None:
             f"--output: expected a new folder, or one with an earlier report, got "
             f"{output}, which holds something else. Choose another one."
         )
+    own = _report_files(output)
+    foreign = sorted(name for name in _files_below(output) if name not in own)
+    if foreign:
+        more = len(foreign) - _NAMES_SHOWN
+        raise ValueError(
+            f"--output: expected a new folder, or one with an earlier report alone, "
+            f"got {output}, which also holds {', '.join(foreign[:_NAMES_SHOWN])}"
+            f"{f' and {more} more' if more > 0 else ''}. Replacing the report would "
+            "delete them: choose another folder."
+        )
+
+
+def _report_files(folder: Path) -> set[str]:
+    """List what a report writes: fixed names, and the plots of its Markdown page."""
+    own = {PAGE, _MARKDOWN, *_TABLES}
+    for prefix in ("", *(f"{split}_" for split in SPLITS)):
+        own |= {f"{PLOTS}/{prefix}{name}.svg" for name in (*METRICS, ADAPTATION)}
+    page = folder / _MARKDOWN
+    if page.is_file():  # plots of metrics that have no fixed name
+        text = page.read_text(encoding="utf-8", errors="replace")
+        own.update(re.findall(rf"\]\(({PLOTS}/[^/\n]+\.svg)\)", text))
+    return own
+
+
+def _files_below(folder: Path) -> Iterator[str]:
+    """List files and links below a folder, relative to it."""
+    for above, folders, files in os.walk(folder):
+        links = [name for name in folders if os.path.islink(Path(above, name))]
+        for name in (*links, *files):
+            yield Path(above, name).relative_to(folder).as_posix()
 
 
 def _fill(studies: Sequence[Study], folder: Path) -> None:
-    (folder / "plots").mkdir()
+    (folder / PLOTS).mkdir()
     summaries, comparisons, blocks = [], [], list(introduction(studies))
     for study in studies:
         levels = [study.summary(level) for level in ("cases", "labels", "landmarks")]
@@ -78,10 +117,12 @@ def _fill(studies: Sequence[Study], folder: Path) -> None:
         comparisons.append(_of_split(study, comparison))
         blocks += _describe(study, levels[0], comparison, folder, len(studies) > 1)
     blocks += describe_methods(studies)
-    _write_table(folder / "cases.csv", pd.concat([s.long_table() for s in studies]))
-    _write_table(folder / "summary.csv", pd.concat(summaries))
-    _write_table(folder / "comparisons.csv", pd.concat(comparisons))
-    (folder / "report.md").write_text(
+    long_tables = [study.long_table() for study in studies]
+    for name, tables in zip(
+        _TABLES, (long_tables, summaries, comparisons), strict=True
+    ):
+        _write_table(folder / name, pd.concat(tables))
+    (folder / _MARKDOWN).write_text(
         to_markdown(blocks) + f"\nMade by deepreg_meta {__version__}.\n",
         encoding="utf-8",
     )

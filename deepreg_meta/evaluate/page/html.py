@@ -48,7 +48,8 @@ td:not(.number) { min-width: 12rem; }
 tbody tr:hover { background: #eef5fa; }
 figure { margin: 1rem 0; }
 .beside { display: flex; flex-wrap: wrap; gap: 0 2rem; align-items: flex-start; }
-.beside > div { flex: 1 1 30rem; min-width: 0; }
+/* as wide as its table: it goes below the picture before a column is cut */
+.beside > div { flex: 0 1 auto; min-width: 0; max-width: 100%; }
 .beside figure { max-width: 100%; }
 img { max-width: 100%; height: auto; }
 details { margin: 1rem 0; border: 1px solid #d0d0d0; border-radius: 4px;

@@ -1,6 +1,6 @@
 """What a column of numbers measures: its stage, its unit, and which way is better."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from deepreg_meta.evaluate.columns import (
@@ -79,6 +79,8 @@ _KNOWN = (
     Measure("num_landmarks", "Landmarks", "", None, 1),
 )
 _BY_NAME = {known.metric: known for known in _KNOWN}
+METRICS = tuple(_BY_NAME)
+_OF_FIRST_LABEL = ("dsc", "hd95", "asd")  # of a case
 
 
 def split_column(name: str) -> Column:
@@ -135,6 +137,27 @@ def measure_of(metric: str, unit: str = "") -> Measure:
     # a length of an unknown metric, too, is printed as lengths are
     digits = known.digits if metric in _BY_NAME else 2
     return Measure(metric, known.label, unit, known.higher_is_better, digits)
+
+
+def case_measure(metric: str, unit: str = "", label: str = "") -> Measure:
+    """
+    Say how a metric of a whole case is printed and judged.
+
+    :param metric: of a `Column`.
+    :param unit: of a `Column`.
+    :param label: the first of several labels, which Dice and surface distances of a
+        case are of; "" where there is one label.
+    :return: the measure, with the label in its name where it is of that label.
+    """
+    found = measure_of(metric, unit)
+    if not label or metric not in _OF_FIRST_LABEL:
+        return found
+    return replace(found, label=f"{found.label} ({label})")
+
+
+def is_share(metric: str) -> bool:
+    """Tell whether a metric surely lies in [0, 1], as Dice does."""
+    return metric == "dsc" or metric.startswith("dsc_")
 
 
 def sort_key(metric: str) -> tuple[int, str]:

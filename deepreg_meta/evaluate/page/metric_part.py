@@ -15,7 +15,6 @@ from deepreg_meta.evaluate.page.document import (
 )
 from deepreg_meta.evaluate.page.measure import (
     Measure,
-    measure_of,
     number,
     p_value,
 )
@@ -24,6 +23,7 @@ from deepreg_meta.evaluate.page.study import Study
 from deepreg_meta.evaluate.plot import grouped_box_plot, step_curves
 
 PLOTS = "plots"
+ADAPTATION = "adaptation"
 _SHARED = "all runs"
 _NOT_SHOWN = ("loss", "lost")  # not comparable between runs; counts, not measures
 _CURVES = ("loss", "dsc", "tre")  # of the adaptation
@@ -74,7 +74,7 @@ def describe_metrics(
         return
     yield Heading(2, "Metrics")
     for metric, unit in study.metrics():
-        measure = measure_of(metric, unit)
+        measure = study.measure(metric, unit)
         part = summary[(summary["metric"] == metric) & (summary["unit"] == unit)]
         if not part["n"].sum() or metric in _NOT_SHOWN:
             continue
@@ -106,8 +106,10 @@ def describe_adaptation(study: Study, plots: Plots) -> Iterator[Block]:
             rows = run.adaptation.sort_values(["case", "step"])
             table = rows.pivot(index="case", columns="step", values=name)
             table = table.reindex(columns=range(int(rows["step"].max()) + 1))
-            measure = measure_of(column.metric, column.unit)
-            if table.notna().any(axis=None):
+            measure = study.measure(column.metric, column.unit)
+            # the plot counts the cases that it gets
+            table = table.dropna(how="all")
+            if len(table):
                 scaled = measure.scale * table.to_numpy(dtype=float)
                 histories.setdefault(measure.title, {})[run.name] = list(scaled)
     if not histories:
@@ -121,7 +123,7 @@ def describe_adaptation(study: Study, plots: Plots) -> Iterator[Block]:
         "case."
     )
     alt = f"{', '.join(histories)} against the number of adaptation updates"
-    yield plots.picture("adaptation", alt, lambda path: step_curves(path, histories))
+    yield plots.picture(ADAPTATION, alt, lambda path: step_curves(path, histories))
 
 
 def _boxes(groups: Mapping, title: str) -> Draw:

@@ -22,7 +22,51 @@ def notices_of(runs: Sequence[RunResults]) -> list[str]:
         *_about_units(runs),
         *_about_cases(runs),
         *_about_data(runs),
+        *_about_labels(runs),
         *_about_warnings(runs),
+    ]
+
+
+def notices_between(groups: Sequence[Sequence[RunResults]]) -> list[str]:
+    """
+    List what a reader has to know of results that stand in one report, not compared.
+
+    :param groups: runs of one split each.
+    :return: sentences; none where each split has the same runs, all in one unit.
+    """
+    notices = []
+    names = [{run.name for run in runs} for runs in groups]
+    if any(own != names[0] for own in names):
+        parts = [
+            f"{', '.join(str(run.folder) for run in runs)} "
+            f"({f'split {runs[0].split}' if runs[0].split else 'no split'})"
+            for runs in groups
+        ]
+        notices.append(
+            f"Not all folders were compared with each other: {'; '.join(parts)}. The "
+            "split is taken from the folder's name, train, valid or test, and only "
+            "folders of one split are compared. Rename a folder to have it compared."
+        )
+    folders: dict[str, list[str]] = {}
+    for run in (run for runs in groups for run in runs):
+        if run.unit:
+            folders.setdefault(run.unit, []).append(str(run.folder))
+    if len(folders) > 1:
+        parts = [f"in {unit} in {', '.join(own)}" for unit, own in folders.items()]
+        notices.append(
+            f"Lengths are {'; '.join(parts)}. Do not compare a number in mm with one "
+            "in voxels."
+        )
+    return notices
+
+
+def _about_labels(runs: Sequence[RunResults]) -> list[str]:
+    return [
+        f"{run.name}: Dice and surface distances of a case are those of its first "
+        f"label, {run.first_label}. The other labels ({_some(run.label_names[1:])}) "
+        "are in the table of labels."
+        for run in runs
+        if run.first_label
     ]
 
 

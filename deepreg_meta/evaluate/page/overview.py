@@ -7,10 +7,12 @@ import pandas as pd
 from deepreg_meta.evaluate.page.document import (
     Block,
     Heading,
+    Notices,
     Paragraph,
     Table,
 )
 from deepreg_meta.evaluate.page.measure import measure_of, number
+from deepreg_meta.evaluate.page.notices import notices_between
 from deepreg_meta.evaluate.page.study import Study
 from deepreg_meta.evaluate.statistics import summarize
 
@@ -31,12 +33,14 @@ def glance(study: Study) -> Iterator[Block]:
     """
     rows = []
     for metric, unit in study.metrics():
-        measure = measure_of(metric, unit)
+        measure = study.measure(metric, unit)
         cells = []
         for method in study.methods:
             found = summarize(study.values(method, metric, unit))
             mean, sd = measure.format(found["mean"]), measure.format(found["sd"])
-            cells.append(mean if "-" in (mean, sd) else f"{mean} ± {sd}")
+            cell = mean if "-" in (mean, sd) else f"{mean} ± {sd}"
+            is_fewer = 0 < found["n"] < study.num_cases
+            cells.append(f"{cell}, n = {found['n']:.0f}" if is_fewer else cell)
         rows.append([measure.title, *cells])
     yield Heading(2, "Results at a glance")
     header = ["measure", *(method.name for method in study.methods)]
@@ -46,12 +50,11 @@ def glance(study: Study) -> Iterator[Block]:
 
 
 def _caption(study: Study) -> str:
-    counts = sorted({len(run.cases) for run in study.runs})
-    shown = " to ".join(str(n) for n in dict.fromkeys((counts[0], counts[-1])))
     split = f", split {study.split}" if study.split else ""
     if study.is_of_single_cases:
-        return f"Values of 1 case{split}"
-    return f"Mean ± SD over cases ({shown} cases{split})"
+        count = "1 case" if study.num_cases == 1 else f"{study.num_cases} cases"
+        return f"Values of {count}{split}"
+    return f"Mean ± SD over cases ({study.num_cases} cases{split})"
 
 
 def _label_tables(study: Study) -> Iterator[Block]:
@@ -110,6 +113,9 @@ def introduction(studies: Sequence[Study]) -> Iterator[Block]:
     """
     names = dict.fromkeys(run.name for study in studies for run in study.runs)
     yield Heading(1, f"Registration report: {', '.join(names)}")
+    notices = notices_between([study.runs for study in studies])
+    if notices:
+        yield Notices(notices)
     for study in studies:
         split = f" of the split {study.split}" if study.split else ""
         if study.baseline is None:

@@ -51,6 +51,8 @@ class RunResults:
     :param remarks: the comments at the head of the configuration, such as the
         checkpoint.
     :param unit: of all lengths: mm, voxels, or "" where there are none.
+    :param label_names: of `labels`, where Dice of a case is that of the first one;
+        () where it is a mean.
     """
 
     name: str
@@ -63,6 +65,12 @@ class RunResults:
     config: Mapping[str, Any]
     remarks: tuple[str, ...] = field(default=())
     unit: str = ""
+    label_names: tuple[str, ...] = field(default=())
+
+    @property
+    def first_label(self) -> str:
+        """The label that Dice of a case is of, "" where it needs no name."""
+        return self.label_names[0] if len(self.label_names) > 1 else ""
 
     def setting(self, *keys: str) -> Any:
         """Look a key of the configuration up, section first; None if it is missing."""
@@ -154,6 +162,7 @@ def read_results(folder: Path, name: str) -> RunResults:
         config=config,
         remarks=remarks,
         unit=_unit_of(folder, tables),
+        label_names=_label_names(tables) if layout is LAYOUTS[0] else (),
     )
 
 
@@ -169,7 +178,7 @@ def _read_config(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
     if not path.is_file():
         return {}, ()
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         config = yaml.safe_load(text)
     except (UnicodeDecodeError, yaml.YAMLError) as err:
         reason = str(err).splitlines()[0]
@@ -185,6 +194,11 @@ def _read_config(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
             break
         remarks.append(line.lstrip("# "))
     return config, tuple(remarks)
+
+
+def _label_names(tables: Mapping[str, pd.DataFrame]) -> tuple[str, ...]:
+    """Name the labels in the order of the file: the first one is the case's."""
+    return tuple(dict.fromkeys(tables["labels"]["label"])) if "labels" in tables else ()
 
 
 def _unit_of(folder: Path, tables: Mapping[str, pd.DataFrame]) -> str:

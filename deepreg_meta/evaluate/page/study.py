@@ -8,6 +8,8 @@ import pandas as pd
 from deepreg_meta.evaluate.comparison import COLUMNS, compare
 from deepreg_meta.evaluate.page.measure import (
     Column,
+    Measure,
+    case_measure,
     measure_of,
     sort_key,
 )
@@ -50,6 +52,21 @@ class Study:
     def unit(self) -> str:
         """Unit of all lengths, "" without any."""
         return next((run.unit for run in self.runs if run.unit), "")
+
+    @property
+    def num_cases(self) -> int:
+        """Number of cases that any run has."""
+        return len({case for run in self.runs for case in run.cases["case"]})
+
+    @property
+    def first_label(self) -> str:
+        """The label that Dice of a case is of, "" where there is one label alone."""
+        names = {run.first_label for run in self.runs} - {""}
+        return next(iter(names)) if len(names) == 1 else "first label" if names else ""
+
+    def measure(self, metric: str, unit: str = "") -> Measure:
+        """Say how a metric of a case is printed, as `measure_of` does."""
+        return case_measure(metric, unit, self.first_label)
 
     @property
     def is_of_single_cases(self) -> bool:

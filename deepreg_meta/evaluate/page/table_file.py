@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from deepreg_meta.evaluate.page.measure import is_measure
+from deepreg_meta.evaluate.page.measure import is_measure, is_share, split_column
 
 _WORDS = (
     "case",
@@ -21,6 +21,7 @@ AGAIN = (
     "An interrupted run leaves such a folder: run deepreg_predict or "
     "deepreg_register again."
 )
+_ROUNDING = 1e-6  # files keep six digits
 
 
 def read_table(path: Path, keys: Sequence[str]) -> pd.DataFrame:
@@ -33,7 +34,7 @@ def read_table(path: Path, keys: Sequence[str]) -> pd.DataFrame:
     :raises ValueError: for a file that is no such table; the place is named.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             lines = list(csv.reader(file, strict=True))
     except (UnicodeDecodeError, csv.Error) as err:
         raise ValueError(f"{path}: expected a CSV file in UTF-8, got {err}.") from err
@@ -57,6 +58,8 @@ def read_table(path: Path, keys: Sequence[str]) -> pd.DataFrame:
         for index, name in enumerate(header)
     }
     table = pd.DataFrame(columns)
+    for name in filter(is_measure, header):
+        _check_range(path, table, name, "step" in keys)
     if "points" in table:  # sets of landmarks may use the same names
         table["landmark"] = table["points"] + " " + table["landmark"]
     repeated = table[table.duplicated(list(keys))]
@@ -67,6 +70,25 @@ def read_table(path: Path, keys: Sequence[str]) -> pd.DataFrame:
             f"{shown}."
         )
     return table
+
+
+def _check_range(path: Path, table: pd.DataFrame, name: str, is_history: bool) -> None:
+    """Refuse a Dice outside [0, 1], and what is infinite but for losses on the way."""
+    values = table[name]
+    if is_share(split_column(name).metric):
+        wrong = (values < -_ROUNDING) | (values > 1 + _ROUNDING)
+        rule = "a value in [0, 1]"
+    else:
+        wrong = values.abs() == math.inf
+        rule = "a finite number or an empty cell"
+        if is_history:  # an adaptation may diverge; curves leave such steps out
+            return
+    if wrong.any():
+        row = table[wrong].iloc[0]
+        raise ValueError(
+            f"{path}, case {row['case']}, column {name}: expected {rule}, got "
+            f"{row[name]:g}."
+        )
 
 
 def _read_column(path: Path, name: str, cells: Sequence[str]) -> list[Any]:

@@ -80,7 +80,10 @@ def check(pair: Pair, pairs: Pairs) -> list[str]:
                 f"{pair.labels[1]}: expected a label (d1, d2, d3), got shape {moving}"
             )
     for files in pair.points.values():
-        read_pair_points(files, _grids(pair), pair.name)
+        try:
+            read_pair_points(files, _grids(pair), pair.name)
+        except ValueError as err:  # told along with what the field has
+            problems.append(str(err))
     return problems
 
 
@@ -207,7 +210,7 @@ def _score_labels(
     scores: Scores, pair: Pair, methods: Sequence[Method], field: NDArray
 ) -> None:
     """Score the structures; those that one of the images lacks give nan."""
-    fixed, moving = (_voxels(path) for path in pair.labels or ())
+    fixed, moving = (read_label(path) for path in pair.labels or ())
     warped = warp_label(moving, field)
     there = np.union1d(fixed[np.isfinite(fixed)], moving[np.isfinite(moving)])
     every = tuple(int(value) for value in there if value == int(value) != 0)
@@ -234,7 +237,7 @@ def _mask(pair: Pair) -> NDArray | None:
     if not pair.mask.is_file():
         logger.warning("%s: no mask %s, so all voxels count.", pair.name, pair.mask)
         return None
-    return _voxels(pair.mask)
+    return read_label(pair.mask)
 
 
 def _grids(pair: Pair) -> tuple[Grid, Grid]:
@@ -247,6 +250,12 @@ def _sides(path: Path) -> tuple[int, ...]:
     return image.shape
 
 
-def _voxels(path: Path) -> NDArray[np.float64]:
+def read_label(path: Path) -> NDArray[np.float64]:
+    """
+    Read a label, or a mask, as the scorer does: its header does not count.
+
+    :param path: of a NIfTI file.
+    :return: values, in the shape of the file.
+    """
     image: Any = nib.load(path)
     return image.get_fdata()

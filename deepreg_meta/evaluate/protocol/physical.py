@@ -7,12 +7,14 @@ voxel. Structures that only one of the images shows are left out; one that the w
 label lost has a Dice of 0 and no surface distance, and is counted.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+from numpy.typing import NDArray
 
 from deepreg_meta.evaluate import metric
 from deepreg_meta.evaluate.columns import REGISTERED
@@ -21,11 +23,14 @@ from deepreg_meta.evaluate.protocol.pairs import Pair, Pairs
 from deepreg_meta.evaluate.protocol.points import Points, read_pair_points
 from deepreg_meta.evaluate.protocol.scores import Row, Scores
 from deepreg_meta.evaluate.report import summary_table
+from deepreg_meta.geometry.affine import GeometryError
 from deepreg_meta.geometry.grid import Grid
 from deepreg_meta.geometry.resample import resample
 from deepreg_meta.geometry.transform import Field, Transform
 from deepreg_meta.geometry.volume_file import VolumeFile, read_volume
 from deepreg_meta.geometry.whole_file import suffix_of
+
+logger = logging.getLogger(__name__)
 
 NOTES = (
     "Lengths are in mm, through the headers; folds are determinants <= 0 of the map in "
@@ -49,7 +54,7 @@ def check(pair: Pair, pairs: Pairs) -> list[str]:
         if isinstance(part, Field):
             part.check_finite(str(pair.field_file))
     for label in pair.labels or ():
-        _read_label(label)
+        _read_index_map(label)
     for files in pair.points.values():
         read_pair_points(files, (fixed.grid, moving.grid), pair.name)
     return []
@@ -69,7 +74,7 @@ def read_transform(path: Path, fixed_grid: Grid, moving_grid: Grid) -> Transform
     from deepreg_meta.geometry.transform_file import load_transform
 
     if suffix_of(path) == ".npz" or _is_challenge_field(path):
-        field = read_displacement(path)
+        field = _read_challenge_field(path)
         if field.shape[:3] != fixed_grid.shape:
             raise ValueError(
                 f"{path}: expected a field on the grid of the fixed image, "
@@ -77,6 +82,27 @@ def read_transform(path: Path, fixed_grid: Grid, moving_grid: Grid) -> Transform
             )
         return displacement_transform(field, fixed_grid, moving_grid)
     return load_transform(path, fixed_grid=fixed_grid, moving_grid=moving_grid)
+
+
+def _read_challenge_field(path: Path) -> NDArray[np.floating]:
+    """Read a field, with advice for this protocol where it has another layout."""
+    try:
+        return read_displacement(path)
+    except GeometryError as err:
+        raise GeometryError(
+            f"{path}: expected a field (d1, d2, d3, 3) in voxels, the challenge's "
+            f"layout, got shape {_shape(path)}. Put the axis of the three components "
+            "last: `numpy.moveaxis(field, 0, -1)` where it comes first. Fields in mm "
+            "are read in ITK's formats, such as .h5 or .nii.gz with vectors."
+        ) from err
+
+
+def _shape(path: Path) -> tuple[int, ...]:
+    if suffix_of(path) == ".npz":
+        with np.load(path, allow_pickle=False) as arrays:
+            return arrays[arrays.files[0]].shape
+    image: Any = nib.load(path)
+    return image.shape
 
 
 def _is_challenge_field(path: Path) -> bool:
@@ -116,13 +142,30 @@ def score(pair: Pair, pairs: Pairs) -> Scores:
 
 def aggregate(rows: Sequence[Row]) -> list[Row]:
     """
-    Sum up the figures of the cases.
+    Sum up the figures of the cases; warn of structures without surface distances.
 
     :param rows: of the cases.
     :return: a row per metric: n, mean, sd, median and quartiles, missing values left
         out.
     """
+    _warn_of_lost(rows)
     return summary_table(rows).reset_index().to_dict("records")
+
+
+def _warn_of_lost(rows: Sequence[Row]) -> None:
+    """Tell what the mean distances leave out: they look the better for it."""
+    told = []
+    for stage in ("before", REGISTERED):
+        counts = np.array([row.get(f"lost_{stage}", 0) for row in rows], dtype=int)
+        cases = np.count_nonzero(counts)
+        if cases:
+            told.append(f"{counts.sum()} structures in {cases} cases ({stage})")
+    if told:
+        logger.warning(
+            "Left out of HD95 and ASD, as nothing of them is left on the fixed grid: "
+            "%s. Their Dice of 0 counts; see the columns lost_*.",
+            ", ".join(told),
+        )
 
 
 def _score_labels(
@@ -131,7 +174,7 @@ def _score_labels(
     stages: Mapping[str, Transform],
     chosen: tuple[int, ...] | None,
 ) -> None:
-    fixed, moving = (_read_label(path) for path in pair.labels or ())
+    fixed, moving = (_read_index_map(path) for path in pair.labels or ())
     both = np.intersect1d(fixed.voxels, moving.voxels)
     values = [int(v) for v in both if v and (chosen is None or int(v) in chosen)]
     rows: list[Row] = [{"case": pair.name, "label": value} for value in values]
@@ -233,7 +276,18 @@ def _read_image(path: Path) -> VolumeFile:
     return volume
 
 
-def _read_label(path: Path) -> VolumeFile:
+def read_label(path: Path) -> NDArray[np.int32]:
+    """
+    Read a label.
+
+    :param path: of an index map.
+    :return: (d1, d2, d3).
+    :raises ValueError: for a file that cannot be read, or of other than whole numbers.
+    """
+    return _read_index_map(path).voxels
+
+
+def _read_index_map(path: Path) -> VolumeFile:
     """Read an index map as whole numbers."""
     volume = _read_image(path)
     whole = np.round(volume.voxels)

@@ -65,6 +65,25 @@ def _bare_numbers(path: Path) -> NDArray[np.float64] | None:
     return voxels if voxels.shape[1:] == (3,) and voxels.size else None
 
 
+def unpaired(files: tuple[Path, Path]) -> list[str]:
+    """
+    Tell when bare numbers, which only their lines pair, differ in number.
+
+    :param files: of the fixed and of the moving image; one may be missing.
+    :return: what is wrong, empty for nothing.
+    """
+    if not all(path.is_file() for path in files):
+        return []
+    fixed, moving = (_bare_numbers(path) for path in files)
+    if fixed is None or moving is None or len(fixed) == len(moving):
+        return []
+    return [
+        f"{files[0]} and {files[1]}: expected as many landmarks in both, as bare "
+        f"numbers are paired by their line, got {len(fixed)} and {len(moving)}. "
+        "Where some have no partner, give names: columns name, i, j, k."
+    ]
+
+
 def read_pair_points(
     files: tuple[Path, Path], grids: tuple[Grid, Grid], where: str
 ) -> tuple[Points, Points]:
@@ -75,8 +94,11 @@ def read_pair_points(
     :param grids: of both images.
     :param where: the case, for messages.
     :return: both, reduced to the names that both have.
-    :raises ValueError: when there is no common name, or a file cannot be read.
+    :raises ValueError: when there is no common name, when bare numbers differ in
+        number, or when a file cannot be read.
     """
+    if problems := unpaired(files):
+        raise ValueError(problems[0])
     fixed, moving = (read_points(*given) for given in zip(files, grids, strict=True))
     names = tuple(name for name in fixed.names if name in moving.names)
     if not names:

@@ -62,7 +62,6 @@ def test_short_forms_mean_the_long_ones(write):
         ("dataset.labeled", 1, "expected true or false, got 1"),
         ("dataset.dir.tain", "x", "unknown key. Did you mean `train`"),
         ("dataset.dir.train", 3, "expected a folder, a list of folders or null, got 3"),
-        ("dataset.dir.test", "x", "dir.train in meta.yaml: expected a folder where"),
         ("dataset.fixed_image_shape", [5, 6], r"got \[5, 6\]. A 2-D image has a last"),
         ("dataset.fixed_image_shape", [5, 6, 0], r"integers >= 1, got \[5, 6, 0\]"),
         ("dataset.fixed_image_shape", ..., "fixed_image_shape in meta.yaml: missing"),

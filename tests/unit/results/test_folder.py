@@ -54,7 +54,7 @@ def test_a_folder_of_results_may_be_replaced_and_one_that_is_not_there_made(tmp_
     check_replaceable(tmp_path / "none", "--output")
     check_replaceable(tmp_path, "--output")
     (tmp_path / "metrics.csv").touch()
-    (tmp_path / "notes.txt").touch()
+    (tmp_path / "columns.md").touch()
     check_replaceable(tmp_path, "--output")
 
 
@@ -64,3 +64,24 @@ def test_any_other_folder_is_refused(tmp_path):
     for path in (tmp_path, tmp_path / "thesis.tex"):
         with pytest.raises(ValueError, match=f"--output: {path} exists and holds no"):
             check_replaceable(path, "--output")
+
+
+@pytest.mark.parametrize(
+    "name", ["notes.txt", "case7/mine.nii.gz", "scans/a.nii.gz", "report/plan.txt"]
+)
+def test_files_of_others_among_results_are_never_deleted(tmp_path, name):
+    """Results alone may be replaced, whatever of them there is."""
+    folder = tmp_path / "run"
+    for path in (
+        "labels.csv", "case7/figure.png", "case7/warped_label_a b.nii.gz",
+        "case7/transform_inverse.h5", "learn2reg/disp_1_2.nii.gz", "columns.md",
+        "moving_landmarks_on_fixed.mrk.json",
+    ):  # fmt: skip
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text("ours")
+    (folder / "metrics.csv").write_text("case,dsc_before\ncase7,0.5\n")
+    check_replaceable(folder, "--output")
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text("precious")
+    with pytest.raises(ValueError, match=rf"--output: .* files that are none: {name}"):
+        check_replaceable(folder, "--output")

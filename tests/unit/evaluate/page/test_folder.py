@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from deepreg_meta.evaluate.page import folder as report
+from deepreg_meta.evaluate.page import metric_part
 from deepreg_meta.evaluate.page.gather import gather
 from tests.report_helpers import ADAPTED, BEFORE, Page, case_rows, write_run
 
@@ -238,9 +239,9 @@ def test_an_earlier_report_is_replaced_and_anything_else_is_not(tmp_path):
     output = tmp_path / "report"
     output.mkdir()
     report.write_report(studies, output)
-    (output / "plots" / "old.svg").write_text("")
+    (output / "plots" / "valid_hd95.svg").write_text("")  # as reports write them
     report.write_report(studies, output)
-    assert not (output / "plots" / "old.svg").exists()
+    assert not (output / "plots" / "valid_hd95.svg").exists()
     assert {path.name for path in tmp_path.iterdir()} == {"one", "report"}
     with pytest.raises(ValueError, match="--output.*one, which holds something else"):
         report.write_report(studies, tmp_path / "one")
@@ -255,8 +256,11 @@ def test_a_report_that_fails_leaves_the_earlier_one_as_it_was(tmp_path):
     report.write_report(gather([run]), output)
     before = (output / "report.html").read_bytes()
     (run / "case4" / "figure.png").write_bytes(b"no picture")
-    with pytest.raises(ValueError, match=r"case4.figure\.png: expected a picture"):
+    with pytest.raises(
+        ValueError, match=r"case4.figure\.png: expected a picture"
+    ) as caught:
         report.write_report(gather([run]), output)
+    assert "BytesIO" not in str(caught.value)
     assert (output / "report.html").read_bytes() == before
     with pytest.raises(ValueError, match="expected a picture"):
         report.write_report(gather([run]), tmp_path / "new")
@@ -281,3 +285,121 @@ def test_the_old_report_comes_back_when_the_new_one_cannot_take_its_place(
         report.write_report(studies, output)
     assert (output / "report.html").is_file()
     assert {path.name for path in tmp_path.iterdir()} == {"one", "report"}
+
+
+@pytest.mark.parametrize(
+    "name", ["thesis.tex", "plots/mine.svg", "plots/dsc.png", "raw/deep/report.html"]
+)
+def test_a_report_with_other_files_beside_it_is_not_replaced(tmp_path, name):
+    studies = gather([write_run(tmp_path / "one", pictures=())])
+    output = tmp_path / "report"
+    report.write_report(studies, output)
+    (output / name).parent.mkdir(parents=True, exist_ok=True)
+    (output / name).write_text("mine")
+    with pytest.raises(
+        ValueError, match=f"which also holds {re.escape(name)}.*another folder"
+    ):
+        report.write_report(studies, output)
+    assert (output / name).read_text() == "mine"
+
+
+def test_a_folder_of_results_with_a_page_in_it_is_not_replaced(tmp_path):
+    """Five foreign files: three are named, in their order."""
+    run = write_run(tmp_path / "one", pictures=("case0",))
+    studies = gather([run])
+    (run / "report.html").write_text("")
+    shown = "adaptation.csv, case0/figure.png, config.yaml and 2 more"
+    with pytest.raises(ValueError, match=shown):
+        report.write_report(studies, run)
+    assert (run / "metrics.csv").is_file() and (run / "case0").is_dir()
+
+
+def test_a_file_that_comes_while_a_report_is_made_is_kept(tmp_path, monkeypatch):
+    studies = gather([write_run(tmp_path / "one", pictures=())])
+    output = tmp_path / "report"
+    report.write_report(studies, output)
+    fill = report._fill
+
+    def fill_and_add(studies, folder):
+        fill(studies, folder)
+        (output / "late.txt").write_text("")
+
+    monkeypatch.setattr(report, "_fill", fill_and_add)
+    with pytest.raises(ValueError, match=r"late\.txt"):
+        report.write_report(studies, output)
+    assert (output / "late.txt").is_file()
+
+
+def test_plots_of_metrics_without_a_fixed_name_are_known_as_the_reports_own(tmp_path):
+    rows = [dict(row, shine_adapted=i) for i, row in enumerate(case_rows())]
+    studies = gather([write_run(tmp_path / "one", rows, pictures=())])
+    output = tmp_path / "report"
+    for _ in range(2):
+        report.write_report(studies, output)
+        assert (output / "plots" / "shine.svg").is_file()
+
+
+def test_a_link_to_another_folder_is_a_foreign_file(tmp_path):
+    studies = gather([write_run(tmp_path / "one", pictures=())])
+    output = tmp_path / "report"
+    report.write_report(studies, output)
+    (output / "data").symlink_to(tmp_path / "one", target_is_directory=True)
+    with pytest.raises(ValueError, match="which also holds data"):
+        report.write_report(studies, output)
+
+
+def test_the_number_of_values_stands_where_some_cases_have_none(tmp_path):
+    """Case 2 has no landmarks; of the curves, two of seven cases have Dice."""
+    run = write_run(tmp_path / "one", pictures=())
+    lines = (run / "adaptation.csv").read_text().splitlines()
+    header, rows = lines[0], [line.split(",") for line in lines[1:]]
+    for row in rows:
+        row[3] = row[3] if row[0] in ("case0", "case4") else ""
+    rows = [",".join(row) for row in rows]
+    (run / "adaptation.csv").write_text("\n".join([header, *rows]) + "\n")
+    drawn = {}
+    with pytest.MonkeyPatch.context() as patch:
+        draw = metric_part.step_curves
+
+        def spy(path, histories):
+            drawn.update(histories)
+            return draw(path, histories)
+
+        patch.setattr(metric_part, "step_curves", spy)
+        report.write_report(gather([run]), tmp_path / "report")
+    assert {name: len(found[""]) for name, found in drawn.items()} == {
+        "Loss": 7, "Dice": 2,
+    }  # fmt: skip
+    found = Page((tmp_path / "report" / "report.html").read_text(encoding="utf-8"))
+    caption = "Mean ± SD over cases (7 cases)"
+    errors = found.row(caption, "Target registration error (mm)")
+    assert errors[1] == "6.00 ± 3.58, n = 6"  # of 4, 6, 8, 12, 2 and 4
+    assert "n =" not in found.row(caption, "Dice")[1]
+
+
+def test_dice_of_the_first_of_several_labels_bears_its_name(tmp_path):
+    run = write_run(tmp_path / "one", pictures=())
+    lines = [f"case{i},{label},0.5" for i in range(7) for label in ("front", "back")]
+    (run / "labels.csv").write_text("case,label,dsc_adapted\n" + "\n".join(lines))
+    report.write_report(gather([run]), tmp_path / "report")
+    found = Page((tmp_path / "report" / "report.html").read_text(encoding="utf-8"))
+    assert found.row("Mean ± SD over cases", "Dice (front)")
+    assert found.row("Dice (front) by case", "adapted")
+    assert found.row("Dice (front): difference from centroids", "adapted")
+    assert found.row("All numbers of case4", "Dice (front)")[4] == "0.570"
+    cases = next(t for key, t in found.tables.items() if key.startswith("one: 7"))
+    assert cases[0][3] == "Dice (front), adapted"
+    labels = found.tables["Mean ± SD of each label over cases"]
+    assert labels[0] == ["label", "method", "Dice"]
+    assert "label, front. The other labels (back) are in the table" in found.text
+
+
+def test_folders_that_are_not_compared_and_two_units_are_told_at_the_head(tmp_path):
+    write_run(tmp_path / "one" / "test", pictures=())
+    write_run(tmp_path / "results", unit="vox", pictures=())
+    runs = [tmp_path / "one" / "test", tmp_path / "results"]
+    report.write_report(gather(runs), tmp_path / "report")
+    found = Page((tmp_path / "report" / "report.html").read_text(encoding="utf-8"))
+    head = found.text[: found.text.index("All methods")]
+    for words in ("one/test (split test)", "results (no split)", "Lengths are in mm"):
+        assert words in head

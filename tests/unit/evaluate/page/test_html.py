@@ -1,6 +1,7 @@
 """Laws and values of deepreg_meta.evaluate.page.html."""
 
 import base64
+import re
 
 from deepreg_meta.evaluate.page.document import (
     Beside,
@@ -76,3 +77,11 @@ def test_the_page_is_light_and_knows_how_to_be_printed():
     for rule in ("color-scheme: light", "@media print", "break-before: page"):
         assert rule in text
     assert "http" not in text and "url(" not in text
+
+
+def test_a_table_beside_a_plot_is_as_wide_as_it_needs():
+    """A fixed width beside the plot cuts the last columns of a table."""
+    (rule,) = re.findall(
+        r"^\.beside > div \{ (.*) \}", to_html([], "t", "f"), re.MULTILINE
+    )
+    assert "flex: 0 1 auto;" in rule and "max-width: 100%;" in rule

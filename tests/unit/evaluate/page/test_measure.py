@@ -90,3 +90,12 @@ def test_definitions_are_those_of_the_columns_without_the_stage():
 def test_metrics_are_listed_in_a_fixed_order():
     names = sorted(["zeta", "folds", "tre", "dsc", "alpha"], key=measure.sort_key)
     assert names == ["dsc", "tre", "folds", "alpha", "zeta"]
+
+
+def test_what_is_of_the_first_label_alone_bears_its_name():
+    assert measure.case_measure("dsc", "", "gland").title == "Dice (gland)"
+    assert measure.case_measure("dsc").title == "Dice"
+    surface = measure.case_measure("hd95", "mm", "gland")
+    assert surface.title == "95 % Hausdorff distance (gland) (mm)"
+    assert surface.higher_is_better is False
+    assert measure.case_measure("tre", "mm", "gland") == measure.measure_of("tre", "mm")

@@ -2,7 +2,7 @@
 
 from copy import deepcopy
 
-from deepreg_meta.evaluate.page.notices import notices_of
+from deepreg_meta.evaluate.page.notices import notices_between, notices_of
 from deepreg_meta.evaluate.page.run_results import read_results
 from tests.report_helpers import CONFIG, case_rows, write_run
 
@@ -70,3 +70,35 @@ def test_a_missing_configuration_and_warnings_are_told(tmp_path):
     unknown, warned = notices_of([run_of(tmp_path / "one", case_rows(), config=None)])
     assert "No config.yaml lies beside the results of one" in unknown
     assert warned == "one: the registration warns about 1 of 7 cases: case3."
+
+
+def test_runs_of_the_same_splits_are_all_compared(tmp_path):
+    """Two runs of two splits; the notice comes when one of them lacks a split."""
+    groups = [
+        [read_results(write_run(tmp_path / run / split), run) for run in ("k1", "k9")]
+        for split in ("test", "valid")
+    ]
+    assert notices_between(groups) == notices_between(groups[:1]) == []
+    (notice,) = notices_between([groups[0], groups[1][:1]])
+    assert "k1/valid (split valid). The split is taken from the folder's" in notice
+
+
+def test_lengths_in_two_units_are_told_even_where_nothing_is_compared(tmp_path):
+    groups = [
+        [read_results(write_run(tmp_path / split, unit=unit), "one")]
+        for split, unit in (("test", "mm"), ("valid", "vox"))
+    ]
+    (notice,) = notices_between(groups)
+    assert notice.startswith(f"Lengths are in mm in {tmp_path / 'test'}; in voxels in")
+
+
+def test_the_label_of_the_headline_and_the_others_are_named(tmp_path):
+    folder = write_run(tmp_path / "one" / "test", quiet_rows())
+    for names, expected in ((("front",), []), (("front", "back"), ["front", "back"])):
+        lines = [f"case0,{name},0.5" for name in names]
+        (folder / "labels.csv").write_text(
+            "case,label,dsc_adapted\n" + "\n".join(lines)
+        )
+        notices = notices_of([read_results(folder, "one")])
+        assert len(notices) == bool(expected)
+        assert all("first label, front. The other labels (back)" in n for n in notices)

@@ -143,3 +143,16 @@ def test_words_in_a_column_of_a_later_version_are_no_error(tmp_path):
     rows = [dict(row, remark="fine") for row in case_rows()]
     run = read_results(write_run(tmp_path / "one", rows), "one")
     assert "remark" not in [name for name, _ in numbers_of(run.cases)]
+
+
+def test_the_mean_over_structures_of_an_evaluation_is_of_no_label(tmp_path):
+    for kind in ("cases", "labels"):
+        rows = [
+            {"case": "a", "label": label, "dsc_registered": 0.5}
+            for label in ("1", "2")[: 1 if kind == "cases" else 2]
+        ]
+        write_table(tmp_path / f"physical_{kind}.csv", rows)
+    assert read_results(tmp_path, "one").first_label == ""
+    for kind, name in (("cases", "metrics"), ("labels", "labels")):
+        (tmp_path / f"physical_{kind}.csv").rename(tmp_path / f"{name}.csv")
+    assert read_results(tmp_path, "one").first_label == "1"

@@ -243,6 +243,55 @@ def test_a_field_that_is_not_finite_or_on_another_grid_is_refused(make, tmp_path
         physical.read_transform(tmp_path / "disp_1_2.npz", own, own)
 
 
+@pytest.mark.parametrize("name", ["disp_1_2.nii.gz", "disp_1_2.npz"])
+def test_components_that_come_first_get_advice_that_helps(tmp_path, name):
+    own = grid((5, 6, 7))
+    field = np.zeros((3, 5, 6, 7), np.float32)
+    for last in (field, np.moveaxis(field, 0, -1)):
+        if name.endswith(".npz"):
+            np.savez(tmp_path / name, last)
+        else:
+            nib.save(nib.Nifti1Image(last, own.affine), tmp_path / name)
+        if last is field:
+            with pytest.raises(
+                ValueError, match=r"got shape \(3, 5, 6, 7\).*moveaxis\(field, 0, -1\)"
+            ) as caught:
+                physical.read_transform(tmp_path / name, own, own)
+            assert "--protocol" not in str(caught.value)
+    physical.read_transform(tmp_path / name, own, own)  # as advised
+
+
+def test_structures_without_distances_are_told_once(caplog):
+    rows = [
+        {
+            "case": "a",
+            "hd95_registered_mm": 2.0,
+            "lost_before": 0,
+            "lost_registered": 2,
+        },
+        {
+            "case": "b",
+            "hd95_registered_mm": 1.0,
+            "lost_before": 0,
+            "lost_registered": 1,
+        },
+        {
+            "case": "c",
+            "hd95_registered_mm": 3.0,
+            "lost_before": 0,
+            "lost_registered": 0,
+        },
+    ]
+    physical.aggregate(rows)
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "Left out of HD95 and ASD" in record.getMessage()
+    assert ": 3 structures in 2 cases (registered)." in record.getMessage()
+    caplog.clear()
+    physical.aggregate(rows[2:] + [{"case": "d", "mse_before": 1.0}])
+    assert not caplog.records
+
+
 def test_the_summary_leaves_out_what_is_missing():
     rows = [{"case": "a", "dsc_before": 0.5}, {"case": "b", "dsc_before": None}]
     rows += [{"case": "c", "dsc_before": 1.0}]

@@ -3,7 +3,11 @@
 import numpy as np
 import pytest
 
-from deepreg_meta.evaluate.protocol.points import read_pair_points, read_points
+from deepreg_meta.evaluate.protocol.points import (
+    read_pair_points,
+    read_points,
+    unpaired,
+)
 from deepreg_meta.geometry.grid import Grid
 
 AFFINE = np.array([[0, -2.0, 0, 5], [0.5, 0, 0, -3], [0, 0, 3, 8], [0, 0, 0, 1]])
@@ -45,6 +49,18 @@ def test_landmarks_of_two_images_are_matched_by_name(tmp_path, caplog):
     np.testing.assert_allclose(both[1].world[:, 0], [8, 7])
     np.testing.assert_allclose(both[1].voxels, GRID.to_voxel(both[1].world))
     assert "case 1: 2 landmarks are in one image alone" in caplog.text
+
+
+def test_bare_numbers_of_different_number_are_refused(tmp_path):
+    fixed = write(tmp_path / "f.csv", "1,1,1\n2,2,2\n3,3,3\n")
+    moving = write(tmp_path / "m.csv", "1,1,1\n3,3,3\n")
+    with pytest.raises(ValueError, match=r"f.csv and .*m.csv: .*got 3 and 2\."):
+        read_pair_points((fixed, moving), (GRID, GRID), "case 1")
+    assert unpaired((fixed, fixed)) == []
+    assert unpaired((fixed, tmp_path / "absent.csv")) == []
+    named = write(tmp_path / "n.csv", "name,i,j,k\n2,2,2,2\n")
+    both = read_pair_points((fixed, named), (GRID, GRID), "case 1")
+    assert both[0].names == ("2",)  # by name, where one file has names
 
 
 def test_landmarks_without_a_common_name_are_refused(tmp_path):
