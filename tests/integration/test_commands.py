@@ -327,20 +327,23 @@ def test_files_that_are_no_results_are_not_replaced(trained, logs, caplog):
     assert sorted((trained / "train").iterdir()) == before and before
 
 
-def test_results_are_replaced_as_a_whole(trained, predicted, logs):
-    """A stale file of an earlier call does not survive, and no working folder."""
-    (predicted / "stale.txt").write_text("old")
-    kept = predicted.parent.with_name("again") / "test"
+def test_results_are_replaced_as_a_whole(trained, logs):
+    """A stale table of an earlier call does not survive, and no working folder."""
+    kept = logs / "again" / "test"
     kept.mkdir(parents=True)
-    for name in ("stale.txt", "metrics.csv"):
+    for name in ("labels.csv", "adaptation.png", "metrics.csv"):
         (kept / name).write_text("old")
     arguments = ["-k", str(trained), "-m", "test", "--no_nifti", "--no_png"]
+    arguments += ["--log_root", str(logs), "-l", "again", "--adapt-steps", "0"]
     with without_xla():
-        status = predict.main([*arguments, "--log_root", str(logs), "-l", "again"])
-    assert status == 0
-    assert not (kept / "stale.txt").exists()
+        assert predict.main(arguments) == 0
+    assert not (kept / "adaptation.png").exists()
     assert (kept / "metrics.csv").read_text() != "old"
     assert [path.name for path in kept.parent.iterdir()] == ["test"]
+    # what is none of ours is never deleted
+    (kept / "notes.txt").write_text("precious")
+    assert predict.main(arguments) == 2
+    assert (kept / "notes.txt").read_text() == "precious"
 
 
 # ---- system B: unpaired volumes without labels ----
