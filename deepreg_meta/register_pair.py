@@ -97,7 +97,8 @@ def _add_side(parser: argparse.ArgumentParser, side: str) -> None:
     parser.add_argument(
         f"--{side}-landmarks",
         metavar="FILE",
-        help=f"Landmarks of the {side} image (.mrk.json, .fcsv, .csv), for scoring.",
+        help=f"Landmarks of the {side} image for scoring: points (.mrk.json, .fcsv, "
+        ".csv), or a label (.nii.gz), of which each value gives its centroid.",
     )
     parser.add_argument(
         f"--{side}-mask",

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from deepreg_meta.geometry.affine import GeometryError
 from deepreg_meta.geometry.grid import Grid
@@ -24,9 +23,11 @@ from deepreg_meta.geometry.landmark_file import (
     parse_fcsv,
     parse_markups,
 )
+from deepreg_meta.geometry.volume_file import read_volume
 from deepreg_meta.geometry.whole_file import suffix_of, whole_file
 
 POINT_SUFFIXES = (".mrk.json", ".fcsv", ".csv")
+_LABEL_SUFFIXES = (".nii", ".nii.gz")
 _THRESHOLD = 0.5  # of soft labels
 
 
@@ -76,7 +77,7 @@ def read_landmarks(path: str | Path, grid: Grid | None = None) -> Landmarks:
 
     :param path: `.mrk.json` and `.fcsv` of 3D Slicer, or `.csv` whose columns state the
         coordinate system: name, x_ras, y_ras, z_ras or x_lps, y_lps, z_lps (mm), or
-        voxel indices i, j, k.
+        voxel indices i, j, k; or a label (.nii, .nii.gz), see `landmarks_of_label`.
     :param grid: of the image whose voxels i, j, k count.
     :return: the landmarks, in the order of the file.
     :raises FileNotFoundError: when there is no such file.
@@ -86,14 +87,17 @@ def read_landmarks(path: str | Path, grid: Grid | None = None) -> Landmarks:
     """
     path = Path(path).expanduser()
     suffix = suffix_of(path)
-    if suffix not in POINT_SUFFIXES:
+    if suffix not in (*POINT_SUFFIXES, *_LABEL_SUFFIXES):
         raise ValueError(
             f"{path}: expected a file of landmarks that ends in .mrk.json, .fcsv or "
-            f".csv, got {suffix!r}."
+            f".csv, or a label that ends in .nii or .nii.gz, got {suffix!r}."
         )
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a file of landmarks, found none.")
     try:
+        if suffix in _LABEL_SUFFIXES:
+            volume = read_volume(path)
+            return landmarks_of_label(volume.voxels, volume.grid)
         text = path.read_text(encoding="utf-8-sig")
         if suffix == ".mrk.json":
             return Landmarks(*parse_markups(text))
@@ -165,26 +169,6 @@ def landmarks_of_label(
             )
         points.append(_centroid(mask, grid))
     return Landmarks(tuple(chosen), np.array(points).reshape(-1, 3))
-
-
-def landmarks_of_blobs(volume: NDArray, grid: Grid) -> Landmarks:
-    """
-    Take the centroid of each connected blob of a binary label for a landmark.
-
-    :param volume: (d1, d2, d3), voxels >= 0.5 count; voxels that touch by a corner are
-        connected.
-    :param grid: of the volume.
-    :return: named 1, 2, ... in the order in which the blobs are met along the axes.
-    """
-    if volume.ndim != 3:
-        raise GeometryError(
-            f"landmarks: expected a label (d1, d2, d3), got shape {volume.shape}."
-        )
-    _check_on_grid(volume, grid)
-    blobs, num_blobs = ndimage.label(volume >= _THRESHOLD, np.ones((3, 3, 3)))
-    numbers = range(1, num_blobs + 1)
-    points = [_centroid(blobs == number, grid) for number in numbers]
-    return Landmarks(tuple(map(str, numbers)), np.array(points).reshape(-1, 3))
 
 
 def _check_on_grid(volume: NDArray, grid: Grid) -> None:

@@ -136,12 +136,12 @@ def measure(result: CaseResult) -> Baseline:
 
 def _warp(scene: Scene, volumes: NDArray, stage: str) -> NDArray:
     """Bring moving volumes to the fixed image's grid; `Scene.warped` takes them all."""
-    transform = scene.result.transform(stage)
+    transform = scene.transform(stage)
     return resample(volumes, scene.moving_grid, scene.fixed_grid, transform)
 
 
 def _overlap(scene: Scene) -> float:
-    matrix = scene.result.transform("before").matrix
+    matrix = scene.transform("before").matrix
     if matrix is None:
         raise RuntimeError("An initial alignment is an affine map.")
     led = Grid(scene.fixed_grid.shape, matrix @ scene.fixed_grid.affine)

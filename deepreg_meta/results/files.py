@@ -77,7 +77,7 @@ def _write_volumes(own: Path, scene: Scene) -> None:
 def _write_transforms(own: Path, scene: Scene, outputs: Outputs) -> None:
     """Write the transform in the formats asked for; a bad field raises."""
     fixed, moving = scene.fixed_grid, scene.moving_grid
-    transform = scene.result.transform("adapted")
+    transform = scene.transform("adapted")
     scene.result.field("adapted").check_finite(scene.result.case.name)
     if "h5" in outputs.formats:
         save_transform(own / "transform.h5", transform, fixed)
@@ -96,7 +96,7 @@ def _write_transforms(own: Path, scene: Scene, outputs: Outputs) -> None:
 
 def _export_learn2reg(folder: Path, scene: Scene) -> None:
     """Write the challenge's field, where the images are of one shape as all of its."""
-    transform = scene.result.transform("adapted")
+    transform = scene.transform("adapted")
     fixed, moving = scene.fixed_grid, scene.moving_grid
     if fixed.shape != moving.shape:
         logger.warning(

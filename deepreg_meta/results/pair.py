@@ -58,7 +58,7 @@ class RegisteredPair:
     @property
     def transform(self) -> Transform:
         """Fixed to moving space, mm, RAS; beyond the images it goes on smoothly."""
-        return self.result.transform("adapted")
+        return self._scene.transform("adapted")
 
     @property
     def warped_image(self) -> NDArray:

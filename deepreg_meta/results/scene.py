@@ -1,5 +1,6 @@
 """The volumes of a registered pair, on the fixed image's own grid."""
 
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -42,11 +43,23 @@ class Scene:
         self.fixed_image, self.fixed_labels = fixed.read()
         self.moving_image, self.moving_labels = moving.read()
         self._warped: dict[str, Warped] = {}
+        self._transforms: dict[str, Transform] = {}
+        self._ddf: dict[str, NDArray] = {}
 
     @property
     def stages(self) -> tuple[str, ...]:
         """The stages that can be told apart, the baseline among them with labels."""
         return STAGES if self.fixed_labels is None else (*STAGES, BASELINE)
+
+    def transform(self, stage: str) -> Transform:
+        """
+        Return the whole transform of a stage, see `CaseResult.transform`.
+
+        :param stage: before, unadapted, adapted or the baseline.
+        """
+        if stage not in self._transforms:
+            self._transforms[stage] = self.result.transform(stage)
+        return self._transforms[stage]
 
     def warped(self, stage: str) -> Warped:
         """
@@ -58,13 +71,14 @@ class Scene:
             volumes = self.moving_image[None]
             if self.moving_labels is not None:
                 volumes = np.concatenate([volumes, self.moving_labels])
-            transform = self.result.transform(stage)
-            found = resample(volumes, self.moving_grid, self.fixed_grid, transform)
+            found = resample(
+                volumes, self.moving_grid, self.fixed_grid, self.transform(stage)
+            )
             labels = None if self.moving_labels is None else found[1:]
             self._warped[stage] = Warped(found[0], labels)
         return self._warped[stage]
 
-    @property
+    @cached_property
     def seen(self) -> NDArray[np.bool_]:
         """True in the voxels nearest to the frames seen, (f1, f2, f3)."""
         grid = self.result.case.fixed_grid
@@ -88,8 +102,10 @@ class Scene:
 
     def covered(self, stage: str) -> NDArray[np.bool_]:
         """Tell which voxels the moving image covers at a stage, (f1, f2, f3)."""
-        ones = np.ones(self.moving_grid.shape, np.uint8)
-        transform = self.result.transform(stage)
+        ones, transform = (
+            np.ones(self.moving_grid.shape, np.uint8),
+            self.transform(stage),
+        )
         return (
             resample(ones, self.moving_grid, self.fixed_grid, transform, "nearest") > 0
         )
@@ -104,7 +120,7 @@ class Scene:
         :return: distance between the mapped fixed and the moving point, in units of the
             moving image's voxel sides, which the configuration may have overridden.
         """
-        ends = np.stack([self.result.transform(stage).map_points(fixed), moving])
+        ends = np.stack([self.transform(stage).map_points(fixed), moving])
         apart = np.diff(self.moving_grid.to_voxel(ends), axis=0)[0]
         return float(np.linalg.norm(apart * self.moving_spacing_mm))
 
@@ -117,9 +133,12 @@ class Scene:
         """
         if stage in WITHOUT_NETWORK:
             return np.zeros((*self.fixed_grid.shape, 3), np.float32)
-        field = Transform((self.result.field(stage),)).as_field(self.fixed_grid)
-        turn = np.linalg.inv(self.fixed_grid.affine[:3, :3])
-        return (field.vectors @ turn.T).astype(np.float32)
+        if stage not in self._ddf:
+            part = Transform(self.transform(stage).parts[:1])
+            turn = np.linalg.inv(self.fixed_grid.affine[:3, :3])
+            vectors = part.as_field(self.fixed_grid).vectors @ turn.T
+            self._ddf[stage] = vectors.astype(np.float32)
+        return self._ddf[stage]
 
 
 def own_spacing(own: Grid, network: Grid, spacing_mm: NDArray) -> NDArray:

@@ -6,11 +6,11 @@ import pytest
 from deepreg_meta.geometry.affine import GeometryError
 from deepreg_meta.geometry.landmarks import (
     Landmarks,
-    landmarks_of_blobs,
     landmarks_of_label,
     read_landmarks,
     save_landmarks,
 )
+from deepreg_meta.geometry.volume_file import save_volume
 from tests.unit.geometry.places import PAIRS
 
 GRID = PAIRS["oblique"][0]  # (5, 6, 7)
@@ -115,17 +115,15 @@ def test_labels_without_landmarks_are_refused():
     assert len(landmarks_of_label(volume, GRID)) == 0
 
 
-def test_each_blob_is_a_landmark():
-    """Voxels that touch by a corner are one blob, a voxel between parts two."""
-    volume = np.zeros(GRID.shape, np.float32)
-    volume[0, 0, 0] = volume[1, 1, 1] = 1
-    volume[3, 3, 3] = 0.5
-    volume[3, 3, 5] = 1
-    landmarks = landmarks_of_blobs(volume, GRID)
-    assert landmarks.names == ("1", "2", "3")
-    expected = GRID.to_world([[0.5, 0.5, 0.5], [3, 3, 3], [3, 3, 5]])
-    np.testing.assert_allclose(landmarks.points, expected)
-    with pytest.raises(GeometryError, match=r"label \(d1, d2, d3\), got shape"):
-        landmarks_of_blobs(volume[None], GRID)
-    with pytest.raises(GeometryError, match=r"expected a label on the grid"):
-        landmarks_of_blobs(volume[1:], GRID)
+def test_a_label_file_gives_a_landmark_for_each_value(tmp_path):
+    """Two blobs; their centres by hand, (1.5, 2, 3) and (4, 5, 6) in voxels."""
+    volume = np.zeros(GRID.shape, np.uint8)
+    volume[1:3, 2, 3], volume[4, 5, 6] = 3, 7
+    save_volume(tmp_path / "marks.nii.gz", volume, GRID.affine)
+    landmarks = read_landmarks(tmp_path / "marks.nii.gz")
+    assert landmarks.names == ("3", "7")
+    expected = GRID.to_world([[1.5, 2, 3], [4, 5, 6]])
+    np.testing.assert_allclose(landmarks.points, expected, atol=1e-4)
+    save_volume(tmp_path / "soft.nii", volume / 10, GRID.affine)
+    with pytest.raises(GeometryError, match=r"soft.nii: .* index map of whole numbers"):
+        read_landmarks(tmp_path / "soft.nii")
