@@ -7,7 +7,8 @@ from deepreg.registry import REGISTRY
 
 from deepreg_meta.model.adaptation import AdaptPlan
 from deepreg_meta.model.episode import BatchDrawer, DrawOptions
-from deepreg_meta.model.registration import FieldNetwork, RegistrationLoss
+from deepreg_meta.model.field_network import FieldNetwork
+from deepreg_meta.model.registration import RegistrationLoss
 from deepreg_meta.model.reptile import ReptileModel, ReptileOptions
 
 

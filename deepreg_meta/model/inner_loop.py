@@ -11,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from deepreg_meta import weights
-from deepreg_meta.model.registration import Batch, FieldNetwork, RegistrationLoss
+from deepreg_meta.model.field_network import FieldNetwork
+from deepreg_meta.model.registration import Batch, RegistrationLoss
 
 MAX_STEPS = 100_000  # of a loop that only time ends
 

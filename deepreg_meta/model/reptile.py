@@ -13,8 +13,9 @@ from deepreg_meta.model.adaptation import (
     history_names,
 )
 from deepreg_meta.model.episode import BatchDrawer, Task
+from deepreg_meta.model.field_network import FieldNetwork
 from deepreg_meta.model.inner_loop import InnerLoop
-from deepreg_meta.model.registration import Batch, FieldNetwork, RegistrationLoss
+from deepreg_meta.model.registration import Batch, RegistrationLoss
 from deepreg_meta.model.score import landmark_points, score_field
 
 STAGES = ("unadapted", "adapted")
