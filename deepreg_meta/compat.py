@@ -132,22 +132,36 @@ def _keep_users_folder_clean() -> None:
 
 
 @contextlib.contextmanager
+def layers(**classes: Callable[..., Any]) -> Iterator[None]:
+    """
+    Let DeepReg's blocks that are built inside the context use other layers.
+
+    :param classes: what makes a layer, by its name in `deepreg.model.layer`, such as
+        Norm or Conv3d.
+    """
+    originals = {name: getattr(deepreg_layer, name) for name in classes}
+    for name, made_by in classes.items():
+        setattr(deepreg_layer, name, made_by)
+    try:
+        yield
+    finally:
+        for name, original in originals.items():
+            setattr(deepreg_layer, name, original)
+
+
+@contextlib.contextmanager
 def normalisation(factory: Callable[[], Any] | None) -> Iterator[None]:
     """
     Let DeepReg's blocks that are built inside the context use another normalisation.
 
     :param factory: class or function without arguments that makes the layer to use in
-        place of DeepReg's `Norm`; None leaves DeepReg's.
+        place of DeepReg's `Norm`; None leaves it.
     """
     if factory is None:
         yield
         return
-    original = deepreg_layer.Norm
-    deepreg_layer.Norm = factory
-    try:
+    with layers(Norm=factory):
         yield
-    finally:
-        deepreg_layer.Norm = original
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from deepreg.model.backbone.local_net import LocalNet
 from deepreg.registry import REGISTRY
 
 from deepreg_meta import compat
+from deepreg_meta.layer.norm import FlatBatchNormalization
 
 NORMALIZATIONS = ("batch", "moving", "instance", "group", "none")
 
@@ -19,7 +20,7 @@ class BatchStatistics(tf.keras.layers.Layer):
     def __init__(self, **kwargs: object) -> None:
         """:param kwargs: of a Keras layer."""
         super().__init__(**kwargs)
-        self._norm = tf.keras.layers.BatchNormalization()
+        self._norm = FlatBatchNormalization()
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """

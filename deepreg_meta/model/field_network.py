@@ -1,10 +1,12 @@
 """The network that predicts the field of a batch of pairs."""
 
 import tensorflow as tf
+from deepreg.model.backbone.global_net import GlobalNet
 from deepreg.model.backbone.interface import Backbone
-from deepreg.registry import REGISTRY
+from deepreg.registry import BACKBONE_CLASS, REGISTRY
 
 from deepreg_meta import compat
+from deepreg_meta.backbone.blocks import fast_blocks
 from deepreg_meta.layer.warp import integrate
 
 
@@ -21,18 +23,31 @@ class FieldNetwork(tf.keras.layers.Layer):
         base: str,
         backbone: dict,
         fixed_image_size: tuple[int, int, int],
+        precision: str = "float32",
+        recompute: bool = False,
         name: str = "field_network",
     ) -> None:
         """
         :param base: name of a DeepReg model: ddf, dvf, or one registered by the user.
         :param backbone: its backbone, a DeepReg configuration.
         :param fixed_image_size: (f_dim1, f_dim2, f_dim3).
+        :param precision: of the backbone: float32, mixed_bfloat16 or mixed_float16; the
+            field is float32 in any case.
+        :param recompute: save memory by computing large blocks again for the gradient.
         :param name: of the layer.
-        :raises ValueError: when the model predicts no field.
+        :raises ValueError: when the model predicts no field, or for a precision that
+            the model cannot have.
         """
         super().__init__(name=name)
         self.fixed_image_size = tuple(fixed_image_size)
-        with compat.quiet_losses():
+        kind = REGISTRY.get(category=BACKBONE_CLASS, key=backbone["name"])
+        if issubclass(kind, GlobalNet) and precision != "float32":
+            raise ValueError(
+                "train.precision: expected float32 with the backbone "
+                f"{backbone['name']}, which predicts an affine map of coordinates, got "
+                f"{precision!r}."
+            )
+        with compat.quiet_losses(), fast_blocks(precision, recompute):
             model = REGISTRY.build_model(
                 config=dict(
                     name=base,

@@ -75,3 +75,27 @@ def test_a_model_without_a_field_is_refused():
     with pytest.raises(ValueError, match="train.meta.base: expected a model that") as e:
         FieldNetwork("conditional", BACKBONE, FIXED)
     assert "'conditional', which predicts ['pred_fixed_label']" in str(e.value)
+
+
+@pytest.mark.parametrize("base", ["ddf", "dvf"])
+def test_lower_precision_and_recomputing_give_nearly_the_same_float32_field(
+    images, base
+):
+    plain = FieldNetwork(base, BACKBONE, FIXED)
+    other = FieldNetwork(
+        base, BACKBONE, FIXED, precision="mixed_bfloat16", recompute=True
+    )
+    randomize(plain)
+    for ours, theirs in zip(other.weights, plain.weights, strict=True):
+        ours.assign(theirs)
+    expected, found = plain(*images), other(*images, training=True)
+    assert found.dtype == tf.float32
+    difference = np.abs(found - expected).max() / np.abs(expected).max()
+    assert 1e-6 < difference < 0.05
+
+
+def test_affine_maps_need_float32():
+    backbone = dict(name="global", num_channel_initial=2, extract_levels=[0, 1])
+    FieldNetwork("ddf", backbone, FIXED)
+    with pytest.raises(ValueError, match="train.precision: expected float32 with the"):
+        FieldNetwork("ddf", backbone, FIXED, precision="mixed_bfloat16")
