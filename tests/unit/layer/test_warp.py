@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.linalg
 import SimpleITK as sitk
 import tensorflow as tf
 from deepreg.model import layer_util
@@ -9,6 +10,14 @@ from deepreg.model import layer_util
 from deepreg_meta.layer import warp
 
 SIZE = (5, 6, 7)
+SINGLETONS = [(1, 6, 7), (5, 1, 7), (5, 6, 1)]
+
+
+@pytest.fixture(params=["eager", "graph", "compiled"])
+def way(request):
+    """Return what wraps a function: itself, its graph, or what XLA makes of it."""
+    wraps = dict(graph=tf.function, compiled=tf.function(jit_compile=True))
+    return wraps.get(request.param, lambda function: function)
 
 
 def volume(rng, *shape):
@@ -20,10 +29,28 @@ def whole_volume(rng, *shape):
     return tf.constant(rng.integers(1, 100, shape), tf.float32)
 
 
-def inner_points(rng, batch=2, count=40):
+def inner_points(rng, batch=2, count=40, size=SIZE, dtype=tf.float32):
     """Locations at least 0.05 voxel off the integers and inside the outer voxels."""
-    whole = rng.integers(0, np.array(SIZE) - 1, (batch, count, 3))
-    return tf.constant(whole + rng.uniform(0.05, 0.95, whole.shape), tf.float32)
+    whole = rng.integers(0, np.maximum(np.array(size) - 1, 1), (batch, count, 3))
+    inside = whole + rng.uniform(0.05, 0.95, whole.shape)
+    # along a singleton axis: within half a voxel of its centre
+    return tf.constant(np.where(np.array(size) == 1, inside - 0.5, inside), dtype)
+
+
+def value_and_gradients(function, *inputs):
+    """Return a value and the gradients of the sum of its squares."""
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        value = function(*inputs)
+        total = tf.reduce_sum(value**2)
+    return value, *tape.gradient(total, inputs)
+
+
+def assert_all_close(ours, theirs, tolerance=1e-5):
+    """Fail unless two lists of tensors agree."""
+    for a, b in zip(ours, theirs, strict=True):  # DeepReg's gradients may be slices
+        b = tf.convert_to_tensor(b)
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
 
 
 def linear_volume(size, slope=(1.0, -2.0, 0.5), bias=3.0):
@@ -60,32 +87,96 @@ def test_affine_maps_equal_numpy_for_each_batch_element(rng):
         np.testing.assert_allclose(mapped[i], expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("channels", [(), (2,)])
-def test_values_and_gradients_equal_deepregs_in_the_interior(mode, rng, channels):
+@pytest.mark.parametrize("channels", [(), (1,), (3,)])
+def test_values_and_gradients_equal_deepregs_in_the_interior(way, rng, channels):
     image, loc = volume(rng, 2, *SIZE, *channels), inner_points(rng)
-
-    def value_and_gradients(function):
-        with tf.GradientTape() as tape:
-            tape.watch([image, loc])
-            value = function(image, loc)
-            total = tf.reduce_sum(value**2)
-        return value, tape.gradient(total, [image, loc])
-
-    ours = mode(lambda: value_and_gradients(warp.sample))()
-    theirs = value_and_gradients(layer_util.resample)
-    for a, b in zip(tf.nest.flatten(ours), tf.nest.flatten(theirs), strict=True):
-        np.testing.assert_allclose(a, tf.convert_to_tensor(b), rtol=1e-5, atol=1e-5)
+    ours = way(lambda *x: value_and_gradients(warp.sample, *x))(image, loc)
+    assert_all_close(ours, value_and_gradients(layer_util.resample, image, loc))
 
 
-def test_gradients_equal_finite_differences_off_the_integers(rng):
-    image, loc = volume(rng, 1, *SIZE), inner_points(rng, batch=1, count=4)
-    # float32: linear along each axis, so a wide step is exact but for rounding
+@pytest.mark.parametrize("size", SINGLETONS)
+def test_an_image_equals_deepregs_two_dimensions(way, rng, size):
+    """DeepReg's own way of 2-D: the singleton axis is left out."""
+    image, loc = volume(rng, 2, *size, 3), inner_points(rng, size=size)
+    axes = [axis for axis in range(3) if size[axis] > 1]
+
+    def plane(image, loc):
+        image = tf.squeeze(image, axis=1 + size.index(1))
+        return layer_util.resample(image, tf.gather(loc, axes, axis=-1))
+
+    ours = way(lambda *x: value_and_gradients(warp.sample, *x))(image, loc)
+    assert_all_close(ours, value_and_gradients(plane, image, loc))
+
+
+@pytest.mark.parametrize(
+    "size, expected", [(SIZE, 8), ((5, 6, 1), 4), ((1, 6, 7), 4), ((1, 6, 1), 2)]
+)
+def test_each_axis_that_is_no_singleton_doubles_the_gathers(size, expected):
+    """So a plane costs half of a volume with as many voxels; so does its gradient."""
+    specs = [tf.TensorSpec([2, *size]), tf.TensorSpec([2, *SIZE, 3])]
+
+    def num_operations(name, function):
+        graph = tf.function(function).get_concrete_function(*specs).graph
+        return sum(operation.type == name for operation in graph.get_operations())
+
+    assert num_operations("GatherV2", warp.sample) == expected
+    sums = num_operations(
+        "UnsortedSegmentSum", lambda *x: value_and_gradients(warp.sample, *x)
+    )
+    assert sums == expected
+
+
+@pytest.mark.parametrize("channels", [(), (2,)])
+@pytest.mark.parametrize("size", [(2, 3, 4), (1, 3, 4), (3, 1, 4), (3, 4, 1)])
+def test_gradients_equal_finite_differences_in_float64(rng, size, channels):
+    image = tf.constant(rng.standard_normal((1, *size, *channels)))
+    loc = inner_points(rng, batch=1, count=4, size=size, dtype=tf.float64)
     for function, x in [
         (lambda image: warp.sample(image, loc), image),
         (lambda loc: warp.sample(image, loc), loc),
     ]:
-        ours, numerical = tf.test.compute_gradient(function, [x], delta=1 / 64)
-        np.testing.assert_allclose(ours[0], numerical[0], atol=2e-4)
+        ours, numerical = tf.test.compute_gradient(function, [x])
+        np.testing.assert_allclose(ours[0], numerical[0], atol=1e-9)
+        assert np.abs(ours[0]).max() > 0.1
+
+
+def test_the_gradient_to_a_voxel_sums_over_all_that_see_it():
+    # the locations give the voxels 1 and 2 the weights (3/4, 1/4) and (1/2, 1/2)
+    image = tf.constant([[1.0, 2.0, 5.0, 7.0]])[..., None, None]
+    loc = tf.constant([[[1.25, 0.0, 0.0], [1.5, 0.0, 0.0]]])
+    with tf.GradientTape() as tape:
+        tape.watch(image)
+        total = tf.reduce_sum(warp.sample(image, loc) * [[1.0, 10.0]])
+    found = tape.gradient(total, image)[0, :, 0, 0]
+    np.testing.assert_allclose(found, [0.0, 5.75, 5.25, 0.0], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", warp.INTERPOLATIONS)
+def test_a_batch_of_unknown_size_is_sampled_as_a_known_one(rng, name):
+    image, loc = volume(rng, 3, *SIZE, 2), inner_points(rng, batch=3)
+    specs = [tf.TensorSpec([None, *x.shape[1:]]) for x in (image, loc)]
+    sample = tf.function(
+        lambda *x: warp.sample(*x, interpolation=name), input_signature=specs
+    )
+    for size in (3, 1):
+        expected = warp.sample(image[:size], loc[:size], interpolation=name)
+        np.testing.assert_array_equal(sample(image[:size], loc[:size]), expected)
+    assert sample.experimental_get_tracing_count() == 1
+
+
+def test_gradients_inside_a_loop_are_those_outside(way, rng):
+    """Gradient descent on a field, as in the inner loop."""
+    image, loc = volume(rng, 1, *SIZE), inner_points(rng, batch=1)
+
+    def step(loc):
+        return loc - 0.01 * value_and_gradients(warp.sample, image, loc)[2]
+
+    def loop(loc):
+        return tf.while_loop(
+            lambda i, _: i < 3, lambda i, x: (i + 1, step(x)), [0, loc]
+        )
+
+    np.testing.assert_allclose(way(loop)(loc)[1], step(step(step(loc))), atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -162,6 +253,16 @@ def test_along_a_singleton_axis_nothing_is_lost(rng, axis):
 
 
 @pytest.mark.parametrize("name", warp.INTERPOLATIONS)
+def test_a_single_voxel_is_seen_from_within_half_a_voxel(name):
+    image = tf.reshape([5.0, 7.0], [2, 1, 1, 1])
+    loc = tf.constant([[[0.4, -0.5, 0.0], [0.0, 0.6, 0.0]]] * 2)
+    values = warp.sample(image, loc, interpolation=name)
+    np.testing.assert_array_equal(values, [[5.0, 0.0], [7.0, 0.0]])
+    kept = warp.sample(image, loc, interpolation=name, boundary="border")
+    np.testing.assert_array_equal(kept, [[5.0, 5.0], [7.0, 7.0]])
+
+
+@pytest.mark.parametrize("name", warp.INTERPOLATIONS)
 def test_channels_and_batch_elements_are_sampled_one_by_one(rng, name):
     image, loc = volume(rng, 2, *SIZE, 3), inner_points(rng)
     together = warp.sample(image, loc, interpolation=name)
@@ -211,13 +312,107 @@ def test_integrating_a_constant_velocity_gives_that_shift(mode):
     np.testing.assert_allclose(mode(warp.integrate)(dvf), dvf, atol=1e-6)
 
 
-def test_integrating_a_linear_velocity_gives_its_exponential():
-    # v = r (x - 4) flows to u = (exp(r) - 1) (x - 4); 2^7 squarings: (1 + r/128)^128
-    grid = warp.reference_grid((9, 1, 1))[None] - tf.constant([4.0, 0.0, 0.0])
-    dvf = grid * tf.constant([-0.5, 0.0, 0.0])
-    expected = ((1.0 - 0.5 / 128) ** 128 - 1.0) * grid
-    np.testing.assert_allclose(warp.integrate(dvf), expected, atol=1e-4)
-    assert abs(expected[0, 0, 0, 0, 0]) > 1.5
+@pytest.mark.parametrize("size", [(13, 14, 15), (13, 14, 1)])
+def test_integrating_a_linear_velocity_gives_its_exponential(size):
+    """v = A (x - c) flows to exp(A) (x - c); seven squarings give (1 + A/128)^128."""
+    matrix = np.array([[0.1, -0.5, 0.2], [0.6, -0.2, -0.1], [0.1, 0.2, 0.15]])
+    if size[2] == 1:
+        matrix[2] = matrix[:, 2] = 0.0
+    from_centre = warp.reference_grid(size) - tf.constant([6.0, 6.5, size[2] // 2])
+
+    def times(a):
+        return tf.linalg.matvec(tf.constant(a, tf.float32), from_centre).numpy()
+
+    found = warp.integrate(tf.constant(times(matrix))[None])[0].numpy()
+    inside = np.s_[4:-4, 4:-4] + (np.s_[4:-4] if size[2] > 1 else np.s_[:],)
+    squared = np.linalg.matrix_power(np.eye(3) + matrix / 128, 128) - np.eye(3)
+    np.testing.assert_allclose(found[inside], times(squared)[inside], atol=1e-4)
+    exact = times(scipy.linalg.expm(matrix) - np.eye(3))
+    np.testing.assert_allclose(found[inside], exact[inside], atol=0.01)
+    assert np.abs(exact - times(matrix))[inside].max() > 0.2  # and is not v itself
+
+
+def smooth_field(rng, size, amplitude):
+    """Return one wave along each axis, of random phases, shape = (1, *size, 3)."""
+    phase = rng.uniform(0, 2 * np.pi, (3, 3))
+    angle = 2 * np.pi * warp.reference_grid(size).numpy()[..., None] / 20 + phase
+    return tf.constant(amplitude * np.sin(angle).mean(axis=-2)[None], tf.float32)
+
+
+def test_the_opposite_velocity_undoes_the_flow(rng):
+    dvf = smooth_field(rng, (16, 17, 18), amplitude=1.5)
+    there, back = warp.integrate(dvf), warp.integrate(-dvf)
+    inside = np.s_[:, 4:-4, 4:-4, 4:-4]
+    np.testing.assert_allclose(warp.compose(there, back)[inside], 0, atol=0.03)
+    assert np.abs((there + back)[inside]).max() > 0.15  # negating alone does not
+
+
+def uncompiled_integrate(dvf, num_steps=7):
+    """Scaling and squaring in plain TensorFlow, from `sample` alone."""
+    ddf = dvf / 2.0**num_steps
+    grid = warp.reference_grid(tuple(dvf.shape[1:4]))
+    for _ in range(num_steps):
+        ddf = ddf + warp.sample(ddf, grid + ddf, boundary="border")
+    return ddf
+
+
+@pytest.mark.parametrize("size", [SIZE, (5, 6, 1)])
+def test_integration_and_its_gradient_equal_plain_tensorflows(rng, size):
+    dvf = volume(rng, 2, *size, 3)
+    ours = tf.function(lambda x: value_and_gradients(warp.integrate, x))(dvf)
+    theirs = value_and_gradients(uncompiled_integrate, dvf)
+    assert_all_close(ours, theirs, tolerance=1e-4)
+
+
+def test_composition_runs_inside_compiled_functions_too(rng):
+    """Its gradient is taken outside and inside of them."""
+    dvf = volume(rng, 1, *SIZE, 3)
+    inside = tf.function(lambda x: warp.integrate(x, 1), jit_compile=True)
+    around = tf.function(lambda x: value_and_gradients(inside, x), jit_compile=True)
+    theirs = value_and_gradients(lambda x: uncompiled_integrate(x, 1), dvf)
+    assert_all_close(tf.function(lambda x: value_and_gradients(inside, x))(dvf), theirs)
+    assert_all_close(around(dvf), theirs)
+
+
+def test_fields_of_a_batch_of_unknown_size_are_integrated(rng):
+    dvf = volume(rng, 3, *SIZE, 3)
+    specs = [tf.TensorSpec([None, *SIZE, 3])]
+    value = tf.function(warp.integrate, input_signature=specs)
+    both = tf.function(
+        lambda x: value_and_gradients(warp.integrate, x), input_signature=specs
+    )
+    theirs = value_and_gradients(uncompiled_integrate, dvf)
+    assert_all_close(both(dvf), theirs, tolerance=1e-4)
+    for size in (1, 3):
+        np.testing.assert_allclose(value(dvf[:size]), theirs[0][:size], atol=1e-4)
+    assert value.experimental_get_tracing_count() == 1
+
+
+def test_both_gradients_of_a_composition_equal_finite_differences(rng):
+    inner = inner_points(rng, batch=1, count=8, size=(2, 2, 2), dtype=tf.float64)
+    inner = tf.reshape(inner, [1, 2, 2, 2, 3]) - 0.5  # nobody leaves its cell
+    outer = tf.constant(rng.standard_normal((1, 2, 2, 2, 3)))
+    ours, numerical = tf.test.compute_gradient(warp.compose, [outer, inner])
+    for a, b in zip(ours, numerical, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-9)
+
+
+def test_composition_is_compiled_once_per_shape(rng):
+    """Wherever it is called from, and for all squarings of an integration."""
+    fields = [volume(rng, 1, 4, 3, 2, 3) for _ in range(3)]
+    before = warp._composed.experimental_get_tracing_count()
+    for field in fields:
+        warp.compose(field, field)
+        tf.function(warp.integrate)(field)
+    assert warp._composed.experimental_get_tracing_count() == before + 1
+    graph = warp._composed.get_concrete_function(*fields[:2])
+    assert graph.function_def.attr["_XlaMustCompile"].b
+
+
+def test_the_displaced_grid_is_the_grid_and_the_field(way, rng):
+    ddf = volume(rng, 2, *SIZE, 3)
+    expected = warp.reference_grid(SIZE) + ddf
+    np.testing.assert_array_equal(way(warp.displaced_grid)(ddf), expected)
 
 
 @pytest.mark.parametrize(
@@ -232,7 +427,15 @@ def test_unknown_options_are_refused(kwargs, message):
         warp.sample(tf.zeros([1, *SIZE]), tf.zeros([1, 2, 3]), **kwargs)
 
 
-@pytest.mark.parametrize("shapes", [[SIZE, (1, 2, 3)], [(1, *SIZE), (1, 2, 2)]])
-def test_wrong_ranks_are_refused_with_the_shapes(shapes):
+@pytest.mark.parametrize(
+    "shapes", [[SIZE, (1, 2, 3)], [(1, *SIZE), (1, 2, 2)], [(2, *SIZE), (1, 2, 3)]]
+)
+def test_wrong_shapes_are_refused_by_name(shapes):
     with pytest.raises(ValueError, match=r"expected a volume .* got \("):
         warp.sample(*[tf.zeros(shape) for shape in shapes])
+
+
+def test_coordinates_of_half_precision_are_refused():
+    ddf = tf.zeros([1, *SIZE, 3], tf.bfloat16)
+    with pytest.raises(ValueError, match="expected locations .* got bfloat16"):
+        warp.warp(tf.zeros([1, *SIZE]), ddf)
