@@ -5,59 +5,25 @@ from typing import NamedTuple
 import tensorflow as tf
 from deepreg.registry import REGISTRY
 
+from deepreg_meta.loss.kernel import filter_along_axes, gaussian_matrix
+
 EPS = 1e-7  # as DeepReg's, so that both agree on empty labels too
-
-
-def gaussian_matrix(length: int, sigma_vox: tf.Tensor | float) -> tf.Tensor:
-    """
-    Return the matrix that filters along one axis with a zero-padded Gaussian.
-
-    The kernel is DeepReg's `gaussian_kernel1d`: cut at int(3 sigma), then normalised.
-    As a matrix it costs one small product per axis, whatever sigma is.
-
-    :param length: number of voxels along the axis.
-    :param sigma_vox: standard deviation in voxels, scalar >= 0; 0 is no filtering, and
-        so is a singleton axis.
-    :return: symmetric, shape = (length, length).
-    """
-    if length == 1:
-        return tf.ones([1, 1])
-    sigma = tf.maximum(tf.cast(sigma_vox, tf.float32), 1e-6)
-    tail = tf.floor(3.0 * sigma)
-    support = tf.range(-tail, tail + 1.0)
-    total = tf.reduce_sum(tf.exp(-0.5 * (support / sigma) ** 2))
-    index = tf.range(length, dtype=tf.float32)
-    distance = tf.abs(index[:, None] - index[None, :])
-    kernel = tf.exp(-0.5 * (distance / sigma) ** 2)
-    return tf.where(distance <= tail, kernel, 0.0) / total
-
-
-def filter_along_axes(volume: tf.Tensor, matrices: list[tf.Tensor]) -> tf.Tensor:
-    """
-    Apply one matrix along each spatial axis.
-
-    :param volume: shape = (batch, d1, d2, d3).
-    :param matrices: symmetric, shapes (d1, d1), (d2, d2), (d3, d3).
-    :return: shape = (batch, d1, d2, d3).
-    """
-    shape = tf.shape(volume)
-    filtered = tf.matmul(volume, matrices[2])  # along d3
-    filtered = tf.matmul(matrices[1], filtered)  # along d2
-    flat = tf.reshape(filtered, [shape[0], shape[1], -1])
-    return tf.reshape(tf.matmul(matrices[0], flat), shape)  # along d1
 
 
 class DiceTarget(NamedTuple):
     """
     What the loss needs of the fixed label a, per scale with filter G and mask m.
 
-    `overlap` is m G G (m a), `fixed_sum` is <1, G (m a)>, `weight` is m G 1, so that
-    soft Dice of a warped label b is 2 <overlap, b> / (fixed_sum + <weight, b>).
+    `overlap` is G G (m a), `fixed_sum` is <G 1, m a>, so that soft Dice of a warped
+    label b is 2 <overlap, m b> / (fixed_sum + <G 1, m b>). G 1 falls into a product of
+    one factor for the plane and one along the first axis.
     """
 
-    overlap: tf.Tensor  # (batch, num_scales, num_voxels)
+    overlap: tf.Tensor  # (batch, d1, num_scales, d2 * d3), a plane's scales together
     fixed_sum: tf.Tensor  # (batch, num_scales)
-    weight: tf.Tensor  # (batch or 1, num_scales, num_voxels)
+    plane: tf.Tensor  # (1, d2 * d3, num_scales)
+    along: tf.Tensor  # (1, d1, num_scales)
+    mask: tf.Tensor | None  # (batch, d1, d2, d3), None for all voxels
 
 
 @REGISTRY.register_loss(name="multi_scale_dice")
@@ -66,8 +32,9 @@ class MultiScaleDice:
     Negative soft Dice of Gaussian-filtered labels, averaged over scales.
 
     Source: Hu et al., Med. Image Anal. 49, 2018; Baum et al., IEEE TMI 2022, eq. 11.
-    Equal to DeepReg's `dice` with `scales` in value and gradient. It costs two dot
-    products per scale because the filter is symmetric: <G a, G b> = <G G a, b>.
+    Equal to DeepReg's `dice` with `scales` in value and gradient. It costs one product
+    per scale, because the filter is symmetric: <G a, G b> = <G G a, b>, and less for
+    the sums, because a filtered volume of ones is a product of three profiles.
 
     Example::
 
@@ -118,34 +85,45 @@ class MultiScaleDice:
         :param spacing_mm: voxel size of the fixed grid, shape = (3,), or None for 1 mm.
         :return: what `evaluate` needs.
         """
-        spacing = spacing_mm
-        if spacing is None or self.in_voxels:
-            spacing = tf.ones([3])
-        size = fixed_label.shape[1:4]
-        ones = tf.ones_like(fixed_label[:1]) if mask is None else mask
         label = fixed_label if mask is None else fixed_label * mask
-        overlaps, sums, weights = [], [], []
+        d1, d2, d3 = size = fixed_label.shape[1:4]
+        overlaps, planes, alongs = [], [], []
         for sigma_mm in self.sigmas_mm:
-            if sigma_mm == 0:
-                overlap, weight = label, ones
-            else:
-                once = [
-                    gaussian_matrix(size[i], sigma_mm / spacing[i]) for i in (0, 1, 2)
-                ]
-                twice = [tf.matmul(matrix, matrix) for matrix in once]
-                overlap = filter_along_axes(label, twice) * ones
-                weight = filter_along_axes(tf.ones_like(ones), once) * ones
-            overlaps.append(overlap)
-            weights.append(weight)
-            sums.append(tf.reduce_sum(weight * fixed_label, axis=[1, 2, 3]))
-        num_scales, num_voxels = len(self.sigmas_mm), size.num_elements()
+            matrices = self._matrices(sigma_mm, size, spacing_mm, label.dtype)
+            overlap = label
+            if sigma_mm > 0:
+                twice = [tf.matmul(matrix, matrix) for matrix in matrices]
+                overlap = filter_along_axes(label, twice)
+            overlaps.append(tf.reshape(overlap, [-1, d1, d2 * d3]))
+            sums = [tf.reduce_sum(matrix, axis=1) for matrix in matrices]
+            planes.append(tf.reshape(sums[1][:, None] * sums[2], [1, d2 * d3]))
+            alongs.append(sums[0][None])
+        plane, along = tf.stack(planes, axis=2), tf.stack(alongs, axis=2)
         return DiceTarget(
-            overlap=tf.reshape(
-                tf.stack(overlaps, axis=1), [-1, num_scales, num_voxels]
-            ),
-            fixed_sum=tf.stack(sums, axis=1),
-            weight=tf.reshape(tf.stack(weights, axis=1), [-1, num_scales, num_voxels]),
+            overlap=tf.stack(overlaps, axis=2),
+            fixed_sum=_filtered_sum(label, plane, along),
+            plane=plane,
+            along=along,
+            mask=mask,
         )
+
+    def _matrices(
+        self,
+        sigma_mm: float,
+        size: tf.TensorShape,
+        spacing_mm: tf.Tensor | None,
+        dtype: tf.DType,
+    ) -> list[tf.Tensor]:
+        """Return the filters of one scale along the axes."""
+        sigmas: list[tf.Tensor | float] = [sigma_mm] * 3
+        if spacing_mm is not None and not self.in_voxels:
+            sigmas = [sigma_mm / spacing_mm[axis] for axis in range(3)]
+        return [
+            tf.eye(length, dtype=dtype)
+            if sigma_mm == 0
+            else gaussian_matrix(length, sigma, dtype)
+            for length, sigma in zip(size, sigmas, strict=True)
+        ]
 
     def evaluate(self, target: DiceTarget, warped_label: tf.Tensor) -> tf.Tensor:
         """
@@ -155,11 +133,15 @@ class MultiScaleDice:
         :param warped_label: shape = (batch, d1, d2, d3).
         :return: shape = (batch,), in [-1, 0].
         """
-        num_voxels = target.overlap.shape[-1]
-        warped = tf.reshape(warped_label, [-1, num_voxels, 1])
-        product = tf.matmul(target.overlap, warped)[..., 0] / num_voxels
-        warped_sum = tf.matmul(target.weight, warped)[..., 0]
-        total = (target.fixed_sum + warped_sum) / num_voxels
+        if target.mask is not None:
+            warped_label = warped_label * target.mask
+        _, d1, _, plane_size = target.overlap.shape
+        # plane by plane: a sum over a whole volume loses digits in float32
+        planes = tf.reshape(warped_label, [-1, d1, plane_size, 1])
+        product = tf.reduce_sum(tf.matmul(target.overlap, planes)[..., 0], axis=1)
+        warped_sum = _filtered_sum(warped_label, target.plane, target.along)
+        total = target.fixed_sum + warped_sum
+        product, total = product / (d1 * plane_size), total / (d1 * plane_size)
         return -tf.reduce_mean((2.0 * product + EPS) / (total + EPS), axis=1)
 
     def __call__(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
@@ -171,3 +153,17 @@ class MultiScaleDice:
         :return: scalar.
         """
         return tf.reduce_sum(self.evaluate(self.prepare(y_true), y_pred))
+
+
+def _filtered_sum(label: tf.Tensor, plane: tf.Tensor, along: tf.Tensor) -> tf.Tensor:
+    """
+    Return the sum over a filtered label, without filtering it: <1, G b> = <G 1, b>.
+
+    :param label: b, shape = (batch, d1, d2, d3).
+    :param plane: G 1 in a plane, shape = (1, d2 * d3, num_scales).
+    :param along: G 1 along the first axis, shape = (1, d1, num_scales).
+    :return: shape = (batch, num_scales).
+    """
+    rows = tf.reshape(label, [-1, plane.shape[1]])
+    sums = tf.reshape(tf.matmul(rows, plane[0]), [-1, *along.shape[1:]])
+    return tf.reduce_sum(sums * along, axis=1)

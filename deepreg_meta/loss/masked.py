@@ -1,4 +1,4 @@
-"""DeepReg's image losses within a mask, as if there were nothing outside it."""
+"""Image losses within a mask, as if there were nothing outside it."""
 
 from typing import Any
 
@@ -9,26 +9,35 @@ from deepreg.loss.image import (
     SumSquaredDifference,
 )
 
+from deepreg_meta.loss.image import LocalNcc, NccTarget
+
 SMALLEST_SHARE = 1e-6  # in place of none, which nothing can be divided by
 
 
-def mean_loss(loss: Any, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+def mean_loss(loss: Any, y_true: tf.Tensor | NccTarget, y_pred: tf.Tensor) -> tf.Tensor:
     """
     Return the mean of an image or label loss over the batch.
 
     :param loss: DeepReg's; called, most of them give sums over the batch, some means.
-    :param y_true: of the fixed side, shape = (batch, f1, f2, f3).
+    :param y_true: of the fixed side, shape = (batch, f1, f2, f3), or what `loss`
+        prepared of it.
     :param y_pred: of the warped side, same shape.
     :return: scalar.
     """
+    if isinstance(y_true, NccTarget):
+        return tf.reduce_mean(loss.evaluate(y_true, y_pred))
     if isinstance(loss, tf.keras.losses.Loss):
         return tf.reduce_mean(loss.call(y_true, y_pred))
     total = loss(y_true=y_true, y_pred=y_pred)
-    return total / tf.cast(tf.shape(y_true)[0], tf.float32)
+    return total / tf.cast(tf.shape(y_true)[0], total.dtype)
 
 
 def masked_loss(
-    loss: Any, fixed: tf.Tensor, warped: tf.Tensor, mask: tf.Tensor, shown: tf.Tensor
+    loss: Any,
+    fixed: tf.Tensor | NccTarget,
+    warped: tf.Tensor,
+    mask: tf.Tensor,
+    shown: tf.Tensor,
 ) -> tf.Tensor:
     """
     Return an image loss over a mask that a user gave.
@@ -40,9 +49,10 @@ def masked_loss(
     global correlation that of its voxels, the local one a mean over the windows that
     see some of it. Other losses get zeros. A mask of all that is shown changes nothing.
 
-    :param loss: DeepReg's image loss, or one that the user registered.
-    :param fixed: shape = (batch, f1, f2, f3), 0 where nothing is shown.
-    :param warped: same shape.
+    :param loss: DeepReg's image loss or ours, or one that the user registered.
+    :param fixed: shape = (batch, f1, f2, f3), 0 where nothing is shown, or what `loss`
+        prepared of it within the mask.
+    :param warped: shape = (batch, f1, f2, f3).
     :param mask: the voxels that count, same shape, a part of `shown`.
     :param shown: the voxels that would count without the masks of users, same shape.
     :return: scalar, mean over the batch. Masks may differ within it by place, not size.
@@ -51,12 +61,13 @@ def masked_loss(
     if isinstance(loss, GlobalNormalizedCrossCorrelation):
         images = [_fill(image, mask, shown, share) for image in (fixed, warped)]
         return mean_loss(loss, *images)
-    value = mean_loss(loss, fixed * mask, warped * mask)
+    target = fixed if isinstance(fixed, NccTarget) else fixed * mask
+    value = mean_loss(loss, target, warped * mask)
     if isinstance(loss, SumSquaredDifference):
         return value / share
-    if isinstance(loss, LocalNormalizedCrossCorrelation):
+    if isinstance(loss, (LocalNcc, LocalNormalizedCrossCorrelation)):
         seen, base = _windows(loss, mask), _windows(loss, shown)
-        # windows that see nothing are perfect in DeepReg: each adds one to the sum
+        # windows that see nothing are perfect: each adds one to the sum
         seen_sum = tf.abs(value) - (1.0 - tf.reduce_mean(seen))
         mean = seen_sum / _share(seen, base) + (1.0 - tf.reduce_mean(base))
         return tf.sign(value) * mean  # the loss of that name is negative
@@ -84,8 +95,12 @@ def _fill(
     return shown * mean + mask * (image - mean) / tf.sqrt(share)
 
 
-def _windows(loss: LocalNormalizedCrossCorrelation, mask: tf.Tensor) -> tf.Tensor:
+def _windows(
+    loss: LocalNcc | LocalNormalizedCrossCorrelation, mask: tf.Tensor
+) -> tf.Tensor:
     """Return 1 for every window of a local loss that sees some of a mask."""
+    if isinstance(loss, LocalNcc):
+        return loss.sees(mask)
     kernel, _ = loss.kernel_fn(kernel_size=loss.kernel_size, input_channel=1)
     kernel = tf.cast(kernel > 0.0, tf.float32)
     count = tf.nn.conv3d(mask[..., None], kernel, strides=[1] * 5, padding="SAME")

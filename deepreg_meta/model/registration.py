@@ -6,12 +6,16 @@ import tensorflow as tf
 from deepreg.registry import REGISTRY
 
 from deepreg_meta.layer.warp import apply_affine, reference_grid, sample
-from deepreg_meta.loss.deform import BendingEnergy
+from deepreg_meta.loss.deform import BendingEnergy, GradientNorm
+from deepreg_meta.loss.image import LocalNcc, NccTarget
 from deepreg_meta.loss.label import DiceTarget, MultiScaleDice
 from deepreg_meta.loss.masked import masked_loss, mean_loss
 
-# DeepReg losses without convolutions, which XLA compiles well on CPUs too
-_COMPILABLE = ("bending", "gradient", "ssd")
+# Losses without convolutions, which XLA compiles well on CPUs too: ours, and DeepReg's
+# by name. Of its global mutual information, XLA makes a slower kernel.
+_OURS = (MultiScaleDice, LocalNcc, BendingEnergy, GradientNorm)
+_COMPILABLE = ("ssd", "gncc")
+_COMPILABLE_UNFILTERED = ("dice", "jaccard", "cross-entropy")  # without `scales`
 
 
 class MovingMask(NamedTuple):
@@ -35,18 +39,49 @@ class Batch(NamedTuple):
     label_target: DiceTarget | tf.Tensor  # the fixed label, prepared for its loss
     shown: tf.Tensor | None = None  # as loss_mask, without the masks that users gave
     moving_mask: MovingMask | None = None
+    # the fixed image within loss_mask, prepared for its loss; None: at every step anew
+    image_target: NccTarget | tf.Tensor | None = None
+
+
+def _fast_equal(name: str, options: dict) -> Any:
+    """Return our equal of a loss of DeepReg's, None where it has none."""
+    if name == "dice":
+        product = dict(binary=False, neg_weight=0.0, kernel="gaussian")
+        others = {key: value for key, value in options.items() if key != "scales"}
+        if all(product.get(key) == value for key, value in others.items()):
+            scales = options.get("scales") or [0]
+            return MultiScaleDice(sigmas_mm=scales, in_voxels=True, name=name)
+    if name == "lncc" and options.keys() <= {"kernel_size", "kernel_type"}:
+        # in other windows DeepReg's is no correlation: see LocalNcc
+        is_equal = options.get("kernel_type", "rectangular") == "rectangular"
+        return LocalNcc(**options, name=name) if is_equal else None
+    if name == "bending" and not options:
+        return BendingEnergy(name=name)
+    if name == "gradient" and options.keys() <= {"l1"}:
+        return GradientNorm(**options, name=name)
+    return None
 
 
 def _build_loss(section: dict) -> Any:
-    """Build a registered loss; DeepReg's product Dice takes its fast equal here."""
-    plain = dict(binary=False, neg_weight=0.0, kernel="gaussian")
-    options = {k: v for k, v in section.items() if k not in ("name", "scales")}
-    if section.get("name") == "dice" and all(
-        plain.get(k) == options[k] for k in options
-    ):
-        scales = section.get("scales") or [0]
-        return MultiScaleDice(sigmas_mm=scales, in_voxels=True, name="dice")
-    return REGISTRY.build_loss(section)
+    """Build a registered loss; some of DeepReg's take their fast equals here."""
+    options = {key: value for key, value in section.items() if key != "name"}
+    equal = _fast_equal(section["name"], options)
+    return REGISTRY.build_loss(section) if equal is None else equal
+
+
+def _is_compilable(section: dict, loss: Any) -> bool:
+    """Return whether a loss becomes a good kernel of XLA."""
+    name = section["name"]
+    unfiltered = name in _COMPILABLE_UNFILTERED and not section.get("scales")
+    return isinstance(loss, _OURS) or name in _COMPILABLE or unfiltered
+
+
+class _Warped(NamedTuple):
+    """The moving side under a field."""
+
+    image: tf.Tensor | None  # (batch, f_dim1, f_dim2, f_dim3), where a loss sees it
+    label: tf.Tensor | None  # same shape
+    mask: tf.Tensor  # same shape, the voxels that count
 
 
 class RegistrationLoss:
@@ -68,13 +103,14 @@ class RegistrationLoss:
                 continue
             self.weights[key] = weight
             self._losses[key] = _build_loss(section)
-            compilable &= section["name"] in _COMPILABLE or isinstance(
-                self._losses[key], (MultiScaleDice, BendingEnergy)
-            )
+            compilable &= _is_compilable(section, self._losses[key])
         # Everything after the network is one compiled kernel: memory-bound passes over
-        # the field, which XLA fuses. Its convolutions are slow on CPUs, so losses that
-        # have some stay out.
+        # the field, which XLA fuses. Where a loss has convolutions, which are slow in
+        # XLA's kernels on CPUs, only the warp is one.
         self.parts = tf.function(self._parts, jit_compile=compilable)
+        self._warp = self._warped
+        if not compilable:
+            self._warp = tf.function(self._warped, jit_compile=True)
 
     @property
     def uses_label(self) -> bool:
@@ -106,6 +142,21 @@ class RegistrationLoss:
             return self._losses["label"].prepare(fixed_label, mask, spacing_mm)
         return fixed_label if mask is None else fixed_label * mask
 
+    def prepare_image(
+        self, fixed_image: tf.Tensor, mask: tf.Tensor
+    ) -> NccTarget | tf.Tensor:
+        """
+        Do what the image loss needs of the fixed image, once per image and mask.
+
+        :param fixed_image: shape = (batch, f1, f2, f3).
+        :param mask: the voxels that count, same shape.
+        :return: sums over windows for the local correlation, else the masked image.
+        """
+        masked = fixed_image * mask
+        if isinstance(self._losses.get("image"), LocalNcc):
+            return self._losses["image"].prepare(masked)
+        return masked
+
     def _label_loss(
         self, batch: Batch, warped_label: tf.Tensor, mask: tf.Tensor
     ) -> tf.Tensor:
@@ -120,10 +171,12 @@ class RegistrationLoss:
     def _image_loss(
         self, batch: Batch, warped: tf.Tensor, mask: tf.Tensor
     ) -> tf.Tensor:
-        loss, fixed = self._losses["image"], batch.fixed_input
+        loss, target = self._losses["image"], batch.image_target
+        if target is None or batch.moving_mask is not None:
+            target = self.prepare_image(batch.fixed_input, mask)
         if batch.shown is None:
-            return mean_loss(loss, fixed * mask, warped * mask)
-        return masked_loss(loss, fixed, warped, mask, batch.shown)
+            return mean_loss(loss, target, warped * mask)
+        return masked_loss(loss, target, warped, mask, batch.shown)
 
     @staticmethod
     def _mask(batch: Batch, loc: tf.Tensor) -> tf.Tensor:
@@ -133,25 +186,31 @@ class RegistrationLoss:
         inside = sample(batch.moving_mask.mask, loc) >= 0.5
         return batch.loss_mask * tf.cast(inside, tf.float32)
 
+    def _warped(self, ddf: tf.Tensor, batch: Batch) -> _Warped:
+        """Return what the image and label losses see of the moving side."""
+        batch = _constant(batch)
+        loc = locations(ddf, batch.matrix, batch.offset)
+        image = sample(batch.moving_image, loc) if self.uses_image else None
+        label = sample(batch.moving_label, loc) if self.uses_label else None
+        return _Warped(image, label, self._mask(batch, loc))
+
     def _parts(self, ddf: tf.Tensor, batch: Batch) -> dict[str, tf.Tensor]:
         """
         Return the unweighted losses of a field and their weighted total.
 
         :param ddf: shape = (batch, f1, f2, f3, 3).
-        :param batch: what the field was predicted from.
+        :param batch: what the field was predicted from; no gradient flows to it.
         :return: scalars by name, means over the batch, and `total`, infinite when no
             voxel lies in the mask of the moving image any more.
         """
+        batch = _constant(batch)
         values = {}
         if self.uses_label or self.uses_image:
-            loc = locations(ddf, batch.matrix, batch.offset)
-            mask = self._mask(batch, loc)
+            image, label, mask = self._warp(ddf, batch)
         if self.uses_image:
-            warped = sample(batch.moving_image, loc)
-            values["image"] = self._image_loss(batch, warped, mask)
+            values["image"] = self._image_loss(batch, image, mask)
         if self.uses_label:
-            warped_label = sample(batch.moving_label, loc)
-            values["label"] = self._label_loss(batch, warped_label, mask)
+            values["label"] = self._label_loss(batch, label, mask)
         if "regularization" in self._losses:
             values["regularization"] = self._losses["regularization"](ddf)
         values["total"] = tf.add_n(
@@ -163,6 +222,18 @@ class RegistrationLoss:
             is_empty = tf.reduce_max(mask) < 0.5
             values["total"] += tf.where(is_empty, float("inf"), 0.0)
         return values
+
+
+def _constant(batch: Batch) -> Batch:
+    """
+    Return a mini-batch that no gradient flows to.
+
+    The gradient of a kernel is one to all that went in, wanted or not, and that of a
+    volume which was sampled costs more than all the others.
+    """
+    return tf.nest.map_structure(
+        lambda value: None if value is None else tf.stop_gradient(value), batch
+    )
 
 
 def locations(ddf: tf.Tensor, matrix: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:

@@ -5,15 +5,17 @@ import pytest
 import tensorflow as tf
 from deepreg.registry import REGISTRY
 
+from deepreg_meta.loss.image import LocalNcc
 from deepreg_meta.loss.masked import masked_loss, mean_loss
 
 SHAPE = (5, 7, 6)
-NAMES = ("ssd", "lncc", "gncc", "gmi")
+LOCAL = ("local_ncc", "lncc")
+NAMES = ("ssd", *LOCAL, "gncc", "gmi")
 
 
 def build(name):
     """:return: the image loss; windows of three voxels."""
-    options = {"kernel_size": 3} if name == "lncc" else {}
+    options = {"kernel_size": 3} if name in LOCAL else {}
     return REGISTRY.build_loss({"name": name, **options})
 
 
@@ -139,7 +141,8 @@ def test_the_global_correlation_is_that_of_the_voxels_in_the_mask(rng):
             np.testing.assert_allclose(found, -expected, rtol=1e-3)
 
 
-def test_the_local_correlation_is_the_mean_of_the_windows_that_see_the_mask(rng):
+@pytest.mark.parametrize("name", LOCAL)
+def test_the_local_correlation_is_the_mean_of_the_windows_that_see_the_mask(rng, name):
     """Window by window in NumPy, with zeros outside the mask and the volume."""
     fixed, moving = images(rng)
     padded = [np.pad((x * SMALL)[0], 1).astype(float) for x in (fixed, moving)]
@@ -154,11 +157,28 @@ def test_the_local_correlation_is_the_mean_of_the_windows_that_see_the_mask(rng)
         spread = (t.var() * 27) * (p.var() * 27)
         values.append((cross**2 + eps) / (spread + eps))
     assert len(values) == 5 * 6 * 6  # the box and one voxel around it
-    found = masked_loss(build("lncc"), fixed, moving, SMALL, np.ones_like(SMALL))
+    found = masked_loss(build(name), fixed, moving, SMALL, np.ones_like(SMALL))
     np.testing.assert_allclose(found, -np.mean(values), rtol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["lncc", "gncc"])
+@pytest.mark.parametrize("kernel_type", ["rectangular", "triangular", "gaussian"])
+def test_a_fixed_image_that_was_prepared_makes_no_difference(rng, kernel_type):
+    loss = LocalNcc(3, kernel_type)
+    fixed, moving = (tf.constant(image) for image in images(rng, 2))
+    target = loss.prepare(fixed * SMALL)
+    np.testing.assert_allclose(
+        masked_loss(loss, target, moving, SMALL, SHOWN),
+        masked_loss(loss, fixed, moving, SMALL, SHOWN),
+        rtol=1e-6,
+    )
+    np.testing.assert_allclose(
+        mean_loss(loss, target, moving),
+        mean_loss(loss, fixed * SMALL, moving),
+        rtol=1e-6,
+    )
+
+
+@pytest.mark.parametrize("name", [*LOCAL, "gncc"])
 def test_equal_images_are_as_equal_under_any_mask(rng, name):
     """Perfect is -1, never better: a small mask gives no advantage."""
     fixed, _ = images(rng)

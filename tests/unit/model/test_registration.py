@@ -8,6 +8,7 @@ from deepreg.loss.label import DiceScore
 from deepreg.registry import REGISTRY
 from scipy import ndimage
 
+from deepreg_meta.layer.warp import sample
 from deepreg_meta.model.registration import (
     Batch,
     MovingMask,
@@ -156,6 +157,112 @@ def test_other_forms_of_dice_are_deepregs_own(option):
     assert abs(float(other - expected)) > 1e-3
 
 
+REPLACED = [
+    ("regularization", {"name": "bending"}),
+    ("regularization", {"name": "gradient"}),
+    ("regularization", {"name": "gradient", "l1": True}),
+    ("image", {"name": "lncc"}),
+    ("image", {"name": "lncc", "kernel_size": 4, "kernel_type": "rectangular"}),
+]
+DEEPREGS_OWN = [
+    ("image", {"name": "lncc", "kernel_size": 3, "kernel_type": "gaussian"}),
+    ("image", {"name": "gmi"}),
+    ("label", {"name": "jaccard", "scales": [0, 1]}),
+    ("label", {"name": "dice", "scales": [1], "kernel": "cauchy"}),
+]
+COMPILED = [
+    ("image", {"name": "ssd"}),
+    ("image", {"name": "gncc"}),
+    ("image", {"name": "local_ncc", "kernel_type": "gaussian"}),
+    ("label", {"name": "jaccard"}),
+    ("label", {"name": "dice", "neg_weight": 0.3}),
+    ("regularization", {"name": "gradient_norm"}),
+]
+
+
+def is_kernel(loss: RegistrationLoss) -> bool:
+    """:return: whether all that comes after the network is one kernel of XLA."""
+    concrete = loss.parts.get_concrete_function(random_field(), make_batch(loss))
+    return concrete.function_def.attr["_XlaMustCompile"].b
+
+
+@pytest.mark.parametrize(("part", "section"), REPLACED + DEEPREGS_OWN)
+def test_a_loss_of_deepreg_has_its_value_and_gradient(part, section):
+    """Be it DeepReg's own or its fast equal; of one sample, where both are means."""
+    loss = RegistrationLoss({part: section}, labeled=True)
+    assert is_kernel(loss) == ((part, section) in REPLACED)
+    own, ddf, batch = (
+        REGISTRY.build_loss(dict(section)),
+        small_field(),
+        make_batch(loss),
+    )
+    sides = {
+        "image": (batch.fixed_input, batch.moving_image),
+        "label": (tf.constant(FIXED_LABEL), batch.moving_label),
+    }
+
+    def deepreg(ddf: tf.Tensor, batch: Batch) -> dict[str, tf.Tensor]:
+        if part == "regularization":
+            return {"total": own(ddf)}
+        fixed, moving = sides[part]
+        warped = sample(moving, locations(ddf, batch.matrix, batch.offset))
+        return {"total": tf.reduce_sum(own.call(fixed, warped))}
+
+    found = loss_and_gradient(loss.parts, ddf, batch)
+    expected = loss_and_gradient(deepreg, ddf, batch)
+    assert np.abs(expected[1]).max() > 1e-5
+    scale = np.abs(expected[1]).max()
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-5)
+    np.testing.assert_allclose(found[1], expected[1], rtol=1e-4, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize(("part", "section"), COMPILED)
+def test_losses_without_convolutions_are_kernels_of_xla(part, section):
+    loss = RegistrationLoss({part: section}, labeled=True)
+    batch = make_batch(loss)
+    assert is_kernel(loss)
+    compiled = loss_and_gradient(loss.parts, small_field(), batch)
+    plain = loss_and_gradient(loss.parts.python_function, small_field(), batch)
+    for a, b in zip(compiled, plain, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("name", ["ssd", "gncc", "local_ncc"])
+def test_a_fixed_image_prepared_once_gives_the_same(name, masked):
+    """With the masks of users too; one that moves makes it be prepared anew."""
+    loss = RegistrationLoss(dict(image={"name": name}), labeled=False)
+    ddf, function = small_field(), loss.parts.python_function
+    batch = masked_batch(loss, INSIDE) if masked else make_batch(loss)
+    target = loss.prepare_image(batch.fixed_input, batch.loss_mask)
+    value, gradient = loss_and_gradient(function, ddf, batch)
+    assert np.abs(gradient).max() > 1e-4
+    found = loss_and_gradient(function, ddf, batch._replace(image_target=target))
+    np.testing.assert_allclose(found[0], value, rtol=1e-5)
+    np.testing.assert_allclose(found[1], gradient, rtol=1e-4, atol=1e-7)
+    # that it is looked at: another target is another loss
+    other = loss.prepare_image(1.0 - batch.fixed_input**2, batch.loss_mask)
+    changed = loss_and_gradient(function, ddf, batch._replace(image_target=other))
+    assert abs(changed[0] - value) > 1e-4
+    moving = masked_batch(loss, INSIDE, MOVING_INSIDE)
+    value, _ = loss_and_gradient(function, ddf, moving)
+    changed = loss_and_gradient(function, ddf, moving._replace(image_target=other))
+    np.testing.assert_array_equal(changed[0], value)
+
+
+def test_no_gradient_flows_to_the_mini_batch():
+    """That of a sampled volume would cost more than all that is wanted."""
+    loss = RegistrationLoss(dict(image=SSD, label=DICE, regularization=BENDING), True)
+    batch, ddf = make_batch(loss), random_field()
+    watched = [batch.moving_image, batch.moving_label, batch.fixed_input, batch.matrix]
+    for function in (loss.parts, loss.parts.python_function):
+        with tf.GradientTape() as tape:
+            tape.watch([ddf, *watched])
+            total = function(ddf, batch)["total"]
+        by_field, *others = tape.gradient(total, [ddf, *watched])
+        assert np.abs(by_field).max() > 1e-3 and others == [None] * 4
+
+
 def test_the_image_loss_is_deepregs_as_a_mean_over_the_batch():
     """DeepReg's is a sum over the batch, and its model divides by the batch size."""
     loss = RegistrationLoss(dict(image=SSD), labeled=False)
@@ -231,7 +338,11 @@ INSIDE = np.zeros((1, *FIXED), np.float32)
 INSIDE[:, 1:4, 2:6, 1:5] = 1
 MOVING_INSIDE = np.zeros((1, *MOVING), np.float32)
 MOVING_INSIDE[:, 2:6, 1:4, 2:7] = 1
-IMAGES = [{"name": "ssd"}, {"name": "lncc", "kernel_size": 3}, {"name": "gncc"}]
+IMAGES = [
+    {"name": "ssd"},
+    {"name": "local_ncc", "kernel_size": 3},
+    {"name": "gncc"},
+]
 LABELS = [DICE, {"name": "multi_scale_dice", "sigmas_mm": [0]}, {"name": "jaccard"}]
 PARTS = [dict(image=image) for image in IMAGES] + [dict(label=x) for x in LABELS]
 EAGER_AND_GRAPH = pytest.mark.parametrize(
@@ -240,7 +351,7 @@ EAGER_AND_GRAPH = pytest.mark.parametrize(
         *((lambda function: function, parts) for parts in PARTS),
         (tf.function, dict(image=SSD, label=DICE)),
     ],
-    ids=["ssd", "lncc", "gncc", "dice-0-2", "dice-0", "jaccard", "tf.function"],
+    ids=["ssd", "local_ncc", "gncc", "dice-0-2", "dice-0", "jaccard", "tf.function"],
 )
 
 

@@ -1,0 +1,199 @@
+"""Local normalised cross-correlation, by products with one small matrix per axis."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from deepreg.registry import REGISTRY
+
+from deepreg_meta.loss.kernel import filter_along_axes, window_matrix
+
+EPS = 1e-7  # as DeepReg's, so that both agree on windows that see nothing
+ROUNDING = 16.0  # least variance that is none of rounding, in epsilons of the squares
+KERNEL_TYPES = ("rectangular", "triangular", "gaussian")
+
+
+def window_profile(kernel_size: int, kernel_type: str) -> np.ndarray:
+    """
+    Return the weights of a window along one axis, at most 1.
+
+    :param kernel_size: number of voxels.
+    :param kernel_type: rectangular: all alike; triangular: rising in equal steps up to
+        the middle; gaussian: standard deviation kernel_size / 3.
+    :return: symmetric, shape = (kernel_size,).
+    """
+    index = np.arange(kernel_size)
+    if kernel_type == "triangular":
+        rise = np.minimum(index, index[::-1]) + 1.0
+        return rise / rise.max()
+    if kernel_type == "gaussian":
+        distance = (index - (kernel_size - 1) / 2) / (kernel_size / 3)
+        return np.exp(-0.5 * distance**2)
+    return np.ones(kernel_size)
+
+
+def _variance(square: tf.Tensor, total: tf.Tensor, weight: float) -> tf.Tensor:
+    """
+    Return sums of squared deviations from the mean, 0 where they are only rounding.
+
+    :param square: sums of squares, any shape.
+    :param total: sums, same shape.
+    :param weight: what the sums of ones are.
+    """
+    variance = square - tf.square(total) / weight
+    rounding = ROUNDING * np.finfo(square.dtype.as_numpy_dtype).eps
+    return tf.where(variance > rounding * square, variance, 0.0)
+
+
+class NccTarget(NamedTuple):
+    """What the loss needs of the fixed image t, with W the sum over each window."""
+
+    image: tf.Tensor  # t, (batch, d1, d2, d3)
+    total: tf.Tensor  # W t, same shape
+    variance: tf.Tensor  # W t^2 - (W t)^2 / W 1, same shape, 0 where that is rounding
+
+
+@REGISTRY.register_loss(name="local_ncc")
+class LocalNcc:
+    """
+    Negative squared normalised cross-correlation in windows, averaged over them.
+
+    Source: Avants et al., Med. Image Anal. 12, 2008. Equal to DeepReg's `lncc` with
+    rectangular windows on volumes: there are zeros around the volume, and windows that
+    see nothing are perfect. Where DeepReg's is wrong, this is not: no window reaches
+    along a singleton axis (DeepReg takes a mean of kernel_size^2 voxels over
+    kernel_size^3); a mean in a triangular or gaussian window is over the sum of the
+    weights (DeepReg takes that of their squares, and some of its triangles lie beside
+    the middle); a window of one grey value is perfect, with no gradient (in DeepReg's
+    its variance is what rounding leaves, also below zero).
+
+    Windows are summed axis by axis, each by a product with a band matrix: exactly zero
+    over zeros, as differences of running sums are not.
+
+    Example::
+
+        loss = LocalNcc(kernel_size=9)
+        target = loss.prepare(fixed_image)       # once per fixed image
+        value = loss.evaluate(target, warped)    # once per gradient step
+    """
+
+    def __init__(
+        self,
+        kernel_size: int = 9,
+        kernel_type: str = "rectangular",
+        name: str = "local_ncc",
+    ) -> None:
+        """
+        :param kernel_size: length of the windows in voxels, >= 2.
+        :param kernel_type: rectangular, triangular or gaussian.
+        :param name: shown in logs.
+        :raises ValueError: for another size or type.
+        """
+        if not isinstance(kernel_size, int) or kernel_size < 2:
+            raise ValueError(
+                "loss.image.kernel_size: expected an integer >= 2, got "
+                f"{kernel_size!r}."
+            )
+        if kernel_type not in KERNEL_TYPES:
+            raise ValueError(
+                f"loss.image.kernel_type: expected one of {', '.join(KERNEL_TYPES)}, "
+                f"got {kernel_type!r}."
+            )
+        self.kernel_size, self.kernel_type = kernel_size, kernel_type
+        self.name = name
+        self._profile = window_profile(kernel_size, kernel_type)
+
+    def get_config(self) -> dict:
+        """Return the arguments that build an equal loss."""
+        return dict(
+            kernel_size=self.kernel_size, kernel_type=self.kernel_type, name=self.name
+        )
+
+    def _matrices(self, volume: tf.Tensor) -> list[tf.Tensor]:
+        """Return what sums a volume over the windows, one matrix per axis."""
+        return [
+            window_matrix(length, self._profile, volume.dtype)
+            for length in volume.shape[1:4]
+        ]
+
+    def _window_weight(self, volume: tf.Tensor) -> float:
+        """Return the sum of the weights of one window, W 1 away from the border."""
+        num_axes = sum(length > 1 for length in volume.shape[1:4])
+        return float(self._profile.sum() ** num_axes)
+
+    def prepare(self, fixed_image: tf.Tensor) -> NccTarget:
+        """
+        Sum the fixed image and its square over the windows.
+
+        :param fixed_image: shape = (batch, d1, d2, d3), static but for the batch.
+        :return: what `evaluate` needs.
+        """
+        matrices = self._matrices(fixed_image)
+        total = filter_along_axes(fixed_image, matrices)
+        square = filter_along_axes(tf.square(fixed_image), matrices)
+        variance = _variance(square, total, self._window_weight(fixed_image))
+        return NccTarget(fixed_image, total, variance)
+
+    def evaluate(self, target: NccTarget, warped_image: tf.Tensor) -> tf.Tensor:
+        """
+        Return the loss of a warped image.
+
+        :param target: from `prepare`.
+        :param warped_image: shape = (batch, d1, d2, d3).
+        :return: shape = (batch,), in [-1, 0] but for rounding.
+        """
+        weight = self._window_weight(warped_image)
+        matrices = self._matrices(warped_image)
+
+        # DeepReg's formula, t fixed, p warped. The gradient is written out: like the
+        # value it costs three sums over windows, and little is kept for it.
+        @tf.custom_gradient
+        def correlation(
+            t: tf.Tensor, t_sum: tf.Tensor, t_var: tf.Tensor, p: tf.Tensor
+        ) -> tuple[tf.Tensor, Callable]:
+            stacked = tf.concat([p, p * p, t * p], axis=0)
+            p_sum, p2_sum, tp_sum = tf.split(filter_along_axes(stacked, matrices), 3)
+            p_var = _variance(p2_sum, p_sum, weight)
+            product = t_var * p_var
+            cross = tf.where(product > 0.0, tp_sum - p_sum * t_sum / weight, 0.0)
+            product += EPS
+            squared = (cross * cross + EPS) / product
+
+            def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
+                share = upstream[:, None, None, None] / t[0].shape.num_elements()
+                by_cross = share * 2.0 * cross / product
+                by_product = -share * squared / product
+                by_p_var = tf.where(p_var > 0.0, by_product * t_var, 0.0)
+                by_p_sum = -(by_cross * t_sum + 2.0 * by_p_var * p_sum) / weight
+                by_sums = tf.concat([by_p_sum, by_p_var, by_cross], axis=0)
+                back = [tf.transpose(matrix) for matrix in matrices]
+                a, b, c = tf.split(filter_along_axes(by_sums, back), 3)
+                by_t_sum = -by_cross * p_sum / weight
+                return p * c, by_t_sum, by_product * p_var, a + 2.0 * p * b + t * c
+
+            # plane by plane: a sum over a whole volume loses digits in float32
+            return tf.reduce_mean(tf.reduce_mean(squared, [2, 3]), 1), gradient
+
+        return -correlation(*target, warped_image)
+
+    def __call__(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+        """
+        Return the loss summed over the batch, DeepReg's convention for image losses.
+
+        :param y_true: fixed image, shape = (batch, d1, d2, d3).
+        :param y_pred: warped image, shape = (batch, d1, d2, d3).
+        :return: scalar.
+        """
+        return tf.reduce_sum(self.evaluate(self.prepare(y_true), y_pred))
+
+    def sees(self, mask: tf.Tensor) -> tf.Tensor:
+        """
+        Return 1 for every window that sees some of a mask.
+
+        :param mask: 1 or 0, shape = (batch, d1, d2, d3).
+        :return: same shape, at the middles of the windows.
+        """
+        support = np.ones(self.kernel_size)
+        matrices = [window_matrix(n, support, mask.dtype) for n in mask.shape[1:4]]
+        return tf.cast(filter_along_axes(mask, matrices) > 0.5, mask.dtype)

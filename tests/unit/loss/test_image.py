@@ -1,0 +1,220 @@
+"""Tests of the local correlation; references: DeepReg's, and NumPy by windows."""
+
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from deepreg.loss.image import LocalNormalizedCrossCorrelationLoss
+from deepreg.registry import REGISTRY
+
+from deepreg_meta.loss.image import EPS, LocalNcc, window_profile
+
+SIZE = (6, 7, 8)
+WRAPPERS = {
+    "eager": lambda function: function,
+    "tf.function": tf.function,
+    "XLA": tf.function(jit_compile=True),
+}
+
+
+@pytest.fixture(params=WRAPPERS)
+def wrap(request):
+    """:return: what makes a graph or a kernel of a function, or leaves it."""
+    return WRAPPERS[request.param]
+
+
+def images(rng, batch=2, size=SIZE, dtype=tf.float32):
+    """:return: two images that have something in common, (batch, d1, d2, d3)."""
+    fixed = rng.random((batch, *size))
+    warped = 0.5 * fixed + 0.5 * rng.random((batch, *size))
+    return tf.constant(fixed, dtype), tf.constant(warped, dtype)
+
+
+def value_and_gradients(loss, fixed, warped):
+    """:return: the loss and its gradients by both images."""
+    with tf.GradientTape() as tape:
+        tape.watch([fixed, warped])
+        value = loss(fixed, warped)
+    return value, *tape.gradient(value, [fixed, warped])
+
+
+def numpy_ncc(fixed, warped, kernel_size, kernel_type):
+    """:return: the loss window by window, as weighted covariances in float64."""
+    first = (kernel_size - 1) // 2
+    profiles, pads = [], []
+    for length in fixed.shape:
+        flat = length == 1
+        profiles.append(
+            np.ones(1) if flat else window_profile(kernel_size, kernel_type)
+        )
+        pads.append((0, 0) if flat else (first, kernel_size - 1 - first))
+    weights = np.einsum("i,j,k->ijk", *profiles)
+    t, p = (np.pad(np.asarray(x, np.float64), pads) for x in (fixed, warped))
+    values = []
+    for start in itertools.product(*map(range, fixed.shape)):
+        window = tuple(
+            slice(i, i + n) for i, n in zip(start, weights.shape, strict=True)
+        )
+        a, b = (x[window] - np.average(x[window], weights=weights) for x in (t, p))
+        cross = np.sum(weights * a * b)
+        spread = np.sum(weights * a * a) * np.sum(weights * b * b)
+        values.append((cross**2 + EPS) / (spread + EPS))
+    return -np.mean(values)
+
+
+@pytest.mark.parametrize("kernel_size", [2, 3, 4, 9])
+def test_value_and_gradients_equal_deepregs(wrap, rng, kernel_size):
+    """By both images; of even windows, and of windows larger than the volume too."""
+    pair = images(rng)
+    theirs = LocalNormalizedCrossCorrelationLoss(kernel_size=kernel_size)
+    found = value_and_gradients(wrap(LocalNcc(kernel_size)), *pair)
+    exact = [tf.cast(x, tf.float64) for x in pair]
+    for reference in (value_and_gradients(theirs, *x) for x in (pair, exact)):
+        assert -2.0 < reference[0].numpy() < -0.1  # a sum over the batch of two
+        np.testing.assert_allclose(found[0], reference[0], rtol=1e-5)
+        for ours, own in zip(found[1:], reference[1:], strict=True):
+            scale = np.max(np.abs(own))
+            np.testing.assert_allclose(ours, own, rtol=1e-5, atol=1e-5 * scale)
+
+
+def test_a_value_worked_out_by_hand():
+    """
+    One line, windows of three, the images spots at neighbouring voxels.
+
+    The fixed spot is in the windows 0 to 2, the warped one in 1 to 3. Each gives the
+    variance 1 - 1/3 there, their covariance in windows 1 and 2 is -1/3: (1/3)^2 over
+    (2/3)^2 makes 1/4. Where one image has no spot the window is perfect: 1.
+    """
+    fixed, warped = np.zeros((2, 1, 1, 4, 1), np.float32)
+    fixed[0, 0, 1], warped[0, 0, 2] = 1.0, 1.0
+    value = LocalNcc(3)(tf.constant(fixed), tf.constant(warped))
+    assert value.numpy() == pytest.approx(-(1 + 1 / 4 + 1 / 4 + 1) / 4, rel=1e-5)
+
+
+@pytest.mark.parametrize("kernel_type", ["rectangular", "triangular", "gaussian"])
+@pytest.mark.parametrize("kernel_size", [3, 4])
+@pytest.mark.parametrize("size", [(4, 5, 6), (1, 5, 6), (5, 1, 6), (5, 6, 1)])
+def test_it_is_the_mean_of_weighted_correlations(rng, size, kernel_size, kernel_type):
+    """By NumPy; along a singleton axis there is no window."""
+    fixed, warped = images(rng, 1, size)
+    loss = LocalNcc(kernel_size, kernel_type)
+    expected = numpy_ncc(fixed[0], warped[0], kernel_size, kernel_type)
+    assert -0.99 < expected < -0.1
+    np.testing.assert_allclose(loss(fixed, warped), expected, rtol=1e-5)
+
+
+def test_the_weights_of_windows_by_hand():
+    np.testing.assert_array_equal(window_profile(4, "rectangular"), [1, 1, 1, 1])
+    triangle = [1 / 3, 2 / 3, 1, 2 / 3, 1 / 3]
+    np.testing.assert_allclose(window_profile(5, "triangular"), triangle)
+    np.testing.assert_array_equal(window_profile(4, "triangular"), [0.5, 1, 1, 0.5])
+    # one voxel from the middle is one standard deviation of 3 / 3
+    edge = np.exp(-0.5)
+    np.testing.assert_allclose(window_profile(3, "gaussian"), [edge, 1, edge])
+
+
+@pytest.mark.parametrize("kernel_type", ["rectangular", "gaussian"])
+@pytest.mark.parametrize("size", [(3, 4, 5), (4, 5, 1)])
+def test_the_gradients_are_those_of_differences_in_float64(rng, size, kernel_type):
+    pair = images(rng, 2, size, tf.float64)
+    function = tf.function(LocalNcc(3, kernel_type))
+    ours, numerical = tf.test.compute_gradient(function, pair, delta=1e-5)
+    for got, expected in zip(ours, numerical, strict=True):
+        assert np.abs(expected).max() > 1e-2
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-8)
+
+
+def test_one_value_per_sample_is_that_of_the_sample_alone(rng):
+    """With a batch of any size in one graph, too."""
+    fixed, warped = images(rng, 3)
+    loss = LocalNcc(3)
+    signature = [tf.TensorSpec([None, *SIZE])] * 2
+    function = tf.function(
+        lambda t, p: loss.evaluate(loss.prepare(t), p), input_signature=signature
+    )
+    together = function(fixed, warped)
+    assert np.ptp(together) > 1e-3
+    for i in range(3):
+        alone = function(fixed[i : i + 1], warped[i : i + 1])
+        np.testing.assert_allclose(together[i], alone[0], rtol=1e-6)
+
+
+def test_intensities_in_another_scale_change_nothing(rng):
+    """Nor does a contrast turned upside down: the correlation is squared."""
+    fixed, warped = images(rng)
+    value = LocalNcc(3)(fixed, warped)
+    for factor in (-1.0, 10.0):
+        np.testing.assert_allclose(LocalNcc(3)(fixed, factor * warped), value, 1e-4)
+
+
+def test_grey_areas_are_perfect_whatever_rounding_leaves_of_their_variance(wrap, rng):
+    """As in float64, where DeepReg's variances of rounding make something of them."""
+    fixed, _ = images(rng, 1, (8, 8, 8))
+    warped = np.full((1, 8, 8, 8), 0.7, np.float32)
+    warped[:, 6:] = rng.random((1, 2, 8, 8))
+    warped = tf.constant(warped)
+    expected = numpy_ncc(fixed[0], warped[0], 3, "rectangular")
+    theirs = LocalNormalizedCrossCorrelationLoss(kernel_size=3)(fixed, warped)
+    assert abs(float(theirs) - expected) > 0.01
+    found = value_and_gradients(wrap(LocalNcc(3)), fixed, warped)
+    np.testing.assert_allclose(found[0], expected, rtol=1e-5)
+    exact = [tf.cast(x, tf.float64) for x in (fixed, warped)]
+    gradient = value_and_gradients(LocalNcc(3), *exact)[2]
+    np.testing.assert_allclose(found[2], gradient, rtol=1e-3, atol=1e-7)
+    # the windows around these voxels see one grey value
+    np.testing.assert_array_equal(found[2][:, 2:4, 2:6, 2:6], 0.0)
+    assert np.abs(found[2]).max() > 1e-3
+
+
+def test_black_images_give_a_finite_gradient():
+    black = tf.zeros([1, *SIZE])
+    value, *gradients = value_and_gradients(LocalNcc(3), black, black)
+    assert value.numpy() == pytest.approx(-1.0)
+    for gradient in gradients:
+        np.testing.assert_array_equal(gradient, np.zeros_like(black))
+
+
+def test_there_is_no_convolution_in_its_graph(rng):
+    """XLA makes a slow kernel of one on CPUs."""
+    pair = images(rng)
+    graph = tf.function(lambda t, p: value_and_gradients(LocalNcc(3), t, p))
+    operations = {
+        x.type for x in graph.get_concrete_function(*pair).graph.get_operations()
+    }
+    assert any("MatMul" in name for name in operations)
+    assert not any("Conv" in name or "Pool" in name for name in operations)
+
+
+def test_the_windows_that_see_a_mask_are_those_around_it():
+    """Of four voxels a window reaches one back and two on, not along the third axis."""
+    mask = np.zeros((1, 6, 7, 1), np.float32)
+    mask[0, 3, 3] = 1
+    expected = np.zeros_like(mask)
+    expected[0, 1:5, 1:5] = 1
+    for kernel_type in ("rectangular", "gaussian"):
+        found = LocalNcc(4, kernel_type).sees(tf.constant(mask))
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("kernel_size", [1, 0, 3.5, "3"])
+def test_impossible_windows_are_refused(kernel_size):
+    with pytest.raises(ValueError, match=r"kernel_size: expected an integer >= 2, got"):
+        LocalNcc(kernel_size)
+
+
+def test_an_unknown_window_is_refused():
+    with pytest.raises(
+        ValueError, match=r"expected one of rectangular, .* got 'round'"
+    ):
+        LocalNcc(3, "round")
+
+
+def test_the_registry_builds_it_and_its_configuration_comes_back(rng):
+    config = dict(name="local_ncc", kernel_size=5, kernel_type="gaussian")
+    loss = REGISTRY.build_loss(config=config)
+    assert isinstance(loss, LocalNcc)
+    assert loss.get_config() == config
+    again = LocalNcc(**loss.get_config())
+    pair = images(rng)
+    np.testing.assert_array_equal(again(*pair), loss(*pair))
