@@ -13,7 +13,7 @@ PYTHON := $(shell for p in $(CANDIDATES); do \
 	if "$$p" -c '$(SUPPORTED)' 2>/dev/null; then echo "$$p"; break; fi; done)
 endif
 
-.PHONY: help python env env-dev demo test lint lock clean
+.PHONY: help python env env-dev demo bench test lint lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -35,6 +35,9 @@ demo: env  ## train on generated phantom cases, adapt, show numbers and a figure
 	$(VENV)/bin/python demos/meta_trus/demo_data.py
 	$(VENV)/bin/python demos/meta_trus/demo_train.py
 	$(VENV)/bin/python demos/meta_trus/demo_predict.py
+
+bench: env  ## measure speed and memory; options by: make bench BENCH="--only steps"
+	$(VENV)/bin/python bench/run.py $(BENCH)
 
 test: env-dev  ## run the tests; options by: make test PYTEST="-m 'not slow'"
 	$(VENV)/bin/python -m pytest $(PYTEST)
@@ -63,4 +66,4 @@ clean:  ## remove the environment, builds and caches; data and logs stay
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # TensorFlow's own start-up notes would bury the results.
-demo test: export TF_CPP_MIN_LOG_LEVEL ?= 2
+demo bench test: export TF_CPP_MIN_LOG_LEVEL ?= 2

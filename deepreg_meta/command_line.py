@@ -86,8 +86,8 @@ def add_device_arguments(parser: argparse.ArgumentParser) -> None:
         "--gpu",
         "-g",
         default=None,
-        help='GPU indices, such as 0 or "0,1"; "" is the CPU. Default: all visible '
-        "GPUs, else the CPU.",
+        help='GPU indices, such as 0 or "0,1", which share the tasks of an episode in '
+        'meta-training; "" is the CPU. Default: all visible GPUs, else the CPU.',
     )
     parser.add_argument(
         "--gpu_allow_growth",

@@ -18,6 +18,7 @@ from deepreg_meta.dataset.describe import describe_cases
 from deepreg_meta.dataset.pipeline import evaluation_dataset, training_dataset
 from deepreg_meta.dataset.tasks import CaseSet
 from deepreg_meta.model.build import build_optimizer
+from deepreg_meta.model.replicas import strategy_for
 from deepreg_meta.model.reptile import ReptileModel
 from deepreg_meta.registered import check_registered
 from deepreg_meta.run_data import open_cases
@@ -33,12 +34,17 @@ def episodes_per_epoch(config: RunConfig, cases: CaseSet) -> int:
     return meta.episodes_per_epoch or max(len(cases) // meta.tasks_per_step, 1)
 
 
-def build_model(config: RunConfig, num_episodes: int = 1) -> ReptileModel:
+def build_model(
+    config: RunConfig,
+    num_episodes: int = 1,
+    strategy: tf.distribute.Strategy | None = None,
+) -> ReptileModel:
     """
     Build and compile the model of a configuration, its weights drawn from its seed.
 
     :param config: with method reptile.
     :param num_episodes: of the whole run, over which the meta step size decays.
+    :param strategy: shares the tasks of an episode; None trains on one device.
     :return: the model.
     """
     tf.keras.utils.set_random_seed(config.seed)
@@ -60,7 +66,8 @@ def build_model(config: RunConfig, num_episodes: int = 1) -> ReptileModel:
             config=model_config,
         )
     )
-    model.compile(optimizer=build_optimizer(train["optimizer"]))
+    optimizer = build_optimizer(train["optimizer"], config.reptile_train.precision)
+    model.compile(optimizer=optimizer, strategy=strategy)
     return model
 
 
@@ -93,7 +100,8 @@ def meta_train(
         )
     per_epoch = episodes_per_epoch(config, cases["train"])
     epochs = config.reptile_train.epochs
-    model = build_model(config, num_episodes=epochs * per_epoch)
+    strategy = strategy_for(config.reptile_train.meta.tasks_per_step)
+    model = build_model(config, epochs * per_epoch, strategy)
     first_epoch = 0
     if checkpoint:
         restore_model(model, checkpoint, weights_only=False)

@@ -90,6 +90,22 @@ def scale(values: Sequence, factor: tf.Tensor | float) -> list[tf.Tensor]:
     return [value * tf.cast(factor, value.dtype) for value in values]
 
 
+def mean(total: Sequence, count: int) -> list[tf.Tensor]:
+    """
+    Return the means of what was summed up.
+
+    :param total: sums, as from `accumulate`.
+    :param count: how many went into each sum.
+    :return: sums / count; of integers, such as counters, the floor.
+    """
+    return [
+        value * tf.cast(1.0 / count, value.dtype)
+        if value.dtype.is_floating
+        else value // tf.cast(count, value.dtype)
+        for value in total
+    ]
+
+
 def equal(a: Sequence, b: Sequence) -> bool:
     """
     Tell whether two lists of variables or arrays are equal bit for bit (eager only).

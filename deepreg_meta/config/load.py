@@ -179,7 +179,10 @@ def _parse(
         if isinstance(data, Mapping):
             data = {**defaults[name], **data}
     if isinstance(data, Mapping):
-        optional = ("dir", "phantom", "grid", "meta", "preprocess", "seed")
+        optional = (
+            *("dir", "phantom", "grid", "meta", "preprocess"),
+            *("seed", "precision", "recompute"),
+        )
         data = {k: v for k, v in data.items() if v is not None or k not in optional}
     return parse_section(model, data, (name,), findings)
 
@@ -221,7 +224,7 @@ def _write_defaults(config: RunConfig) -> None:
     folders = dataset.get("dir") or {}
     dataset["dir"] = {mode: folders.get(mode) for mode in MODES}
     typed = config.reptile_train.model_dump(mode="json")
-    for name in ("seed", "meta", "save_period", "preprocess"):
+    for name in ("seed", "precision", "recompute", "meta", "save_period", "preprocess"):
         train[name] = typed[name]
     for name, term in train["loss"].items():
         if isinstance(term, dict) and typed["loss"].get(name):

@@ -159,6 +159,13 @@ def check_deepreg_train(train: Mapping[str, Any], findings: Findings) -> None:
             f"{show(train['meta'])}. Meta-learning is `train.method: reptile` with "
             f"`train.meta.base: {method}`.",
         )
+    for name in ("precision", "recompute"):
+        if train.get(name) is not None:
+            findings.error(
+                ("train", name),
+                f"expected no such key with train.method {method}, which DeepReg "
+                f"trains, got {show(train[name])}.",
+            )
     seed = train.get("seed")
     if seed is not None and (type(seed) is not int or seed < 0):
         findings.error(

@@ -149,6 +149,9 @@ class AdaptConfig(Section):
     frames: _Frames | None = _rule(
         f"null (those of sparse_frames) or {_FRAMES_RULE}", default=None
     )
+    layers: Literal["all", "decoder", "heads"] = _rule(
+        "all, decoder or heads", default="all"
+    )
     schedule: Literal["sweep", "all"] = _rule("sweep or all", default="sweep")
     keep: Literal["last", "best"] = _rule("last or best", default="last")
 
@@ -276,6 +279,12 @@ class TrainConfig(DeepRegSection):
 
     method: str = _rule("the name of a method (reptile, ddf, dvf, ...)", min_length=1)
     seed: int = _rule("an integer >= 0", default=0, ge=0)
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = _rule(
+        "float32, mixed_bfloat16 or mixed_float16", default="float32"
+    )
+    recompute: bool = _rule(
+        "true or false (true saves memory and costs time)", default=False
+    )
     meta: MetaConfig = _rule("a mapping", default=MetaConfig())
     backbone: BackboneConfig = _rule("a mapping with name")
     loss: LossConfig = _rule("a mapping with image, label, regularization")

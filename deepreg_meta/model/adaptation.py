@@ -93,6 +93,8 @@ class Adaptation:
         """
         self.loop, self.drawer = loop, drawer
         self._network, self._loss = loop.network, loop.loss
+        # traced once, wherever it is called in the graph of an adaptation
+        self._look = tf.function(self._predict, autograph=False)
 
     def run(self, task: Task, plan: AdaptPlan) -> dict[str, tf.Tensor]:
         """
@@ -118,17 +120,15 @@ class Adaptation:
         # before anything runs: batch normalisation moves its averages in a mere forward
         # pass when it uses the statistics of the batch at inference too
         start = weights.snapshot(self._network.weights)
-        unadapted = self._predict(final)
-        adapted, step = unadapted, tf.constant(0)
-        losses = [self._loss.parts(unadapted, final)["total"]] * 2
+        unadapted, loss = self._look(final)
+        adapted, step, losses = unadapted, tf.constant(0), [loss, loss]
         history = tf.zeros([0, len(history_names(self._loss))])
         if not plan.is_none:
             # A limit of time counts from here. Not after the losses: where nothing
             # reads them, TensorFlow prunes their compiled function and then misses it.
             with tf.control_dependencies([unadapted]):
-                history, step = self._take_steps(task, constants, final, plan)
-            adapted = self._predict(final)
-            losses[1] = self._loss.parts(adapted, final)["total"]
+                history, step = self._take_steps(task, constants, final, loss, plan)
+            adapted, losses[1] = self._look(final)
             if plan.keeps_best:
                 # what training mode found better may not be so in prediction
                 is_better = losses[1] < losses[0]
@@ -154,13 +154,29 @@ class Adaptation:
             return tf.ones([drawer.fixed_size[axis]])
         return drawer.seen_slices(constants, drawer.options.frames[1], axis)[0]
 
-    def _predict(self, batch: Batch) -> tf.Tensor:
-        return self._network(batch.moving_input, batch.fixed_input, training=False)
+    def _predict(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the field of the present weights and its total loss."""
+        ddf = self._network(batch.moving_input, batch.fixed_input, training=False)
+        return ddf, self._loss.parts(ddf, batch)["total"]
 
     def _take_steps(
-        self, task: Task, constants: Constants, final: Batch, plan: AdaptPlan
+        self,
+        task: Task,
+        constants: Constants,
+        final: Batch,
+        start_loss: tf.Tensor,
+        plan: AdaptPlan,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Take the updates; return their history and how many led to the weights."""
+        """
+        Take the updates.
+
+        :param task: the pair.
+        :param constants: of the pair.
+        :param final: what the prediction sees.
+        :param start_loss: of the plain prediction.
+        :param plan: how far.
+        :return: the history, and how many updates led to the weights.
+        """
         drawer, options = self.drawer, self.drawer.options
         labels = tf.constant(options.adapt_labels, tf.int32)
         is_constant = options.frames is None and len(options.adapt_labels) == 1
@@ -180,7 +196,11 @@ class Adaptation:
         def record(step: tf.Tensor, batch: Batch, ddf: tf.Tensor) -> tf.Tensor:
             seen = frames_at(step)
             number = tf.cast(0 if seen is None else seen, tf.float32)
-            return tf.concat([[number], score_field(task, points, batch, ddf)], axis=0)
+            scored = task
+            if not any(options.adapt_labels):  # warped for the loss already
+                scored = task._replace(moving_labels=batch.moving_label)
+            scores = score_field(scored, points, batch, ddf)
+            return tf.concat([[number], scores], axis=0)
 
         self.loop.reset_optimizer()
         if not plan.keeps_best:
@@ -189,9 +209,10 @@ class Adaptation:
             )
         return self.loop.run_for_best(
             draw,
-            lambda: self._loss.parts(self._predict(final), final)["total"],
+            lambda: self._look(final)[1],
             plan.steps if plan.seconds is None else MAX_STEPS,
             plan.seconds,
             record,
+            start_loss,
             is_own_judge=is_constant and self._network.is_same_in_training,
         )

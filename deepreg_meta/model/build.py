@@ -1,5 +1,6 @@
 """Build the Reptile model from a DeepReg configuration, for DeepReg's registry."""
 
+import logging
 from dataclasses import replace
 
 import tensorflow as tf
@@ -8,22 +9,32 @@ from deepreg.registry import REGISTRY
 from deepreg_meta.model.adaptation import AdaptPlan
 from deepreg_meta.model.episode import BatchDrawer, DrawOptions
 from deepreg_meta.model.field_network import FieldNetwork
+from deepreg_meta.model.partial import ALL, select_part
+from deepreg_meta.model.precision import advise
 from deepreg_meta.model.registration import RegistrationLoss
 from deepreg_meta.model.reptile import ReptileModel, ReptileOptions
 
+logger = logging.getLogger(__name__)
 
-def build_optimizer(config: dict) -> tf.keras.optimizers.Optimizer:
+
+def build_optimizer(
+    config: dict, precision: str = "float32"
+) -> tf.keras.optimizers.Optimizer:
     """
     Build a Keras optimiser.
 
     :param config: {name, learning_rate, ...}, DeepReg's `train.optimizer`.
+    :param precision: of the network; in mixed_float16 the optimiser scales the loss.
     :return: a new optimiser. On a CPU its update is not compiled by XLA: one small
         compilation for each variable costs seconds and saves nothing.
     """
     options = dict(config)
     optimizer_class = getattr(tf.keras.optimizers, options["name"])
     options.setdefault("jit_compile", bool(tf.config.list_physical_devices("GPU")))
-    return optimizer_class(**options)
+    optimizer = optimizer_class(**options)
+    if precision == "mixed_float16":
+        return tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
+    return optimizer
 
 
 def _augmentations(config: dict) -> dict[str, dict]:
@@ -91,9 +102,23 @@ def build_reptile(
         frames = (frames[1], frames[1])
     adapt_options = replace(options, frames=tuple(frames) if frames else None)
     sizes = tuple(moving_image_size), tuple(fixed_image_size)
-    optimizer = adapt.get("optimizer")
+    optimizer, precision = adapt.get("optimizer"), config.get("precision", "float32")
+    if advice := advise(precision):
+        logger.warning(advice)
+
+    def new_network() -> FieldNetwork:
+        return FieldNetwork(
+            meta.get("base", "ddf"),
+            config["backbone"],
+            sizes[1],
+            precision=precision,
+            recompute=config.get("recompute", False),
+        )
+
+    network = new_network()
     return ReptileModel(
-        network=FieldNetwork(meta.get("base", "ddf"), config["backbone"], sizes[1]),
+        network=network,
+        new_network=new_network,
         loss=loss,
         drawer=BatchDrawer(options, loss, *sizes),
         adapt_drawer=BatchDrawer(adapt_options, loss, *sizes),
@@ -107,7 +132,8 @@ def build_reptile(
             carry_optimizer_state=meta.get("inner_optimizer_state", "reset") == "carry",
             seed=config.get("seed", 0),
         ),
-        adapt_optimizer=build_optimizer(optimizer) if optimizer else None,
+        adapt_optimizer=(build_optimizer(optimizer, precision) if optimizer else None),
+        adapt_part=select_part(network, adapt.get("layers", ALL)),
         adapt_plan=AdaptPlan(
             steps=adapt.get("steps", 0), keep=adapt.get("keep", "last")
         ),

@@ -12,9 +12,22 @@ import tensorflow as tf
 
 from deepreg_meta import weights
 from deepreg_meta.model.field_network import FieldNetwork
+from deepreg_meta.model.partial import ALL, Part, select_part
 from deepreg_meta.model.registration import Batch, RegistrationLoss
 
 MAX_STEPS = 100_000  # of a loop that only time ends
+
+# Gives further figures of a step, shape = (n,), from its index (int32 scalar), its
+# mini-batch and the field before it. It is compiled with the losses.
+Record = Callable[[tf.Tensor, Batch, tf.Tensor], tf.Tensor]
+
+
+class Sight(NamedTuple):
+    """What the losses make of a field."""
+
+    parts: dict[str, tf.Tensor]  # scalars, by name
+    gradient: tf.Tensor  # of the total to the field, its shape
+    row: tf.Tensor  # the losses in order, the total, and what was recorded
 
 
 class Best(NamedTuple):
@@ -38,15 +51,19 @@ class InnerLoop:
         network: FieldNetwork,
         loss: RegistrationLoss,
         optimizer: tf.keras.optimizers.Optimizer,
+        part: Part | None = None,
     ) -> None:
         """
         :param network: its weights are trained in place.
         :param loss: of a mini-batch.
         :param optimizer: a new one; its state belongs to this loop.
+        :param part: of the network, which alone is trained; None is all of it.
         """
         self.network, self.loss, self.optimizer = network, loss, optimizer
-        optimizer.build(network.trainable_variables)
+        self.part = part or select_part(network, ALL)
+        optimizer.build(self.part.variables)
         self._new_state = [_compact(variable) for variable in optimizer.variables]
+        self._look = self._looking(None)
 
     def reset_optimizer(self) -> None:
         """Forget moments and step count, as before the first step."""
@@ -62,19 +79,78 @@ class InnerLoop:
         :param batch: the mini-batch.
         :return: the losses of the field before the step, by name, and that field.
         """
-        with tf.GradientTape() as tape:
-            ddf = self.network(batch.moving_input, batch.fixed_input, training=True)
-            parts = self.loss.parts(ddf, batch)
-        variables = self.network.trainable_variables
-        gradients = tape.gradient(parts["total"], variables)
+        sight, ddf = self._update(batch, tf.constant(0), self._look)
+        return sight.parts, ddf
+
+    def _update(
+        self,
+        batch: Batch,
+        index: tf.Tensor,
+        look: Callable[[tf.Tensor, Batch, tf.Tensor], Sight],
+    ) -> tuple[Sight, tf.Tensor]:
+        """
+        Take one gradient step.
+
+        :param batch: the mini-batch.
+        :param index: of the step.
+        :param look: from `_looking`.
+        :return: what the losses make of the field before the step, and that field.
+        """
+        variables = self.part.variables
+        with self.part.held():
+            # what nothing watched leads to is not recorded: no gradient passes through
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(variables)
+                ddf = self.network(batch.moving_input, batch.fixed_input, training=True)
+            sight = look(ddf, batch, index)
+            gradients = self._backpropagate(tape, ddf, sight.gradient)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        return parts, ddf
+        return sight, ddf
+
+    def _backpropagate(
+        self, tape: tf.GradientTape, ddf: tf.Tensor, gradient: tf.Tensor
+    ) -> list[tf.Tensor]:
+        """
+        Return the gradients of the weights from that of the field.
+
+        In float16 small ones would vanish on their way: they take it multiplied by the
+        scale that the optimiser keeps.
+        """
+        variables, optimizer = self.part.variables, self.optimizer
+        if not isinstance(optimizer, tf.keras.mixed_precision.LossScaleOptimizer):
+            return tape.gradient(ddf, variables, output_gradients=gradient)
+        scaled = optimizer.get_scaled_loss(gradient)
+        gradients = tape.gradient(ddf, variables, output_gradients=scaled)
+        return optimizer.get_unscaled_gradients(gradients)
+
+    def _looking(
+        self, record: Record | None
+    ) -> Callable[[tf.Tensor, Batch, tf.Tensor], Sight]:
+        """
+        Return what looks at a field.
+
+        Where XLA compiles the losses, it is one kernel: losses and gradient apart would
+        be two to compile, which takes twice as long, and hand over all that the first
+        one met on its way.
+        """
+
+        def look(ddf: tf.Tensor, batch: Batch, index: tf.Tensor) -> Sight:
+            with tf.GradientTape() as tape:
+                tape.watch(ddf)
+                parts = self.loss.compute(ddf, batch)
+            gradient = tape.gradient(parts["total"], ddf)
+            row = tf.stack([parts[name] for name in [*self.loss.names, "total"]])
+            if record is not None:
+                row = tf.concat([row, record(index, batch, ddf)], axis=0)
+            return Sight(parts, gradient, row)
+
+        return self.loss.compiled(look)
 
     def run(
         self,
         draw: Callable[[tf.Tensor], Batch],
         num_steps: tf.Tensor | int,
-        record: Callable[[tf.Tensor, Batch, tf.Tensor], tf.Tensor] | None = None,
+        record: Record | None = None,
         average: bool = False,
     ) -> tuple[list[tf.Tensor] | None, tf.Tensor]:
         """
@@ -82,8 +158,7 @@ class InnerLoop:
 
         :param draw: gives the mini-batch of a step, from its index (int32 scalar).
         :param num_steps: how many, k.
-        :param record: gives further figures of a step from its index, mini-batch and
-            field, shape = (n,).
+        :param record: gives further figures of a step.
         :param average: sum the iterates up, for equation 10 of Baum et al. 2022.
         :return: the mean of the k iterates (None unless `average`), and the losses of
             each step in the order of `loss.names`, then the total, then what was
@@ -92,13 +167,14 @@ class InnerLoop:
         # an array, so that zero steps give zero rows of the right width
         rows = tf.TensorArray(tf.float32, size=num_steps, element_shape=[None])
         total = weights.zeros_like(self.network.weights) if average else []
+        look = self._look if record is None else self._looking(record)
 
         # written out, because Keras calls `train_step` without AutoGraph
         def body(index: tf.Tensor, rows: tf.TensorArray, total: list) -> tuple:
-            _, row = self._recorded_step(draw(index), index, record)
+            sight, _ = self._update(draw(index), index, look)
             if average:
                 total = weights.accumulate(total, self.network.weights)
-            return index + 1, rows.write(index, row), total
+            return index + 1, rows.write(index, sight.row), total
 
         _, rows, total = tf.while_loop(
             lambda index, *_: index < num_steps,
@@ -118,7 +194,8 @@ class InnerLoop:
         judge: Callable[[], tf.Tensor],
         num_steps: tf.Tensor | int,
         seconds: tf.Tensor | float | None = None,
-        record: Callable[[tf.Tensor, Batch, tf.Tensor], tf.Tensor] | None = None,
+        record: Record | None = None,
+        start_loss: tf.Tensor | None = None,
         is_own_judge: bool = False,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """
@@ -131,17 +208,22 @@ class InnerLoop:
         :param seconds: stop before the step that would end later, judged by the mean
             of those taken; the first one is always taken. None sets no limit.
         :param record: as in `run`.
+        :param start_loss: what `judge` gives before the first step, where it is known.
         :param is_own_judge: every step's own loss, before the update, is what `judge`
             would give, which then looks at the last weights only.
         :return: the rows of `run`, and how many updates led to the weights, int32.
         """
-        variables = self.network.weights
+        variables = self.part.weights
+        look = self._look if record is None else self._looking(record)
         rows = tf.TensorArray(
             tf.float32, size=0, dynamic_size=True, element_shape=[None]
         )
         best = Best(
             tf.constant(float("inf")), tf.constant(0), weights.snapshot(variables)
         )
+        if not is_own_judge:
+            loss = judge() if start_loss is None else start_loss
+            best = _better(best, loss, best.step, best.weights)
         begin = tf.timestamp()
 
         def may_go_on(index: tf.Tensor, *_: object) -> tf.Tensor:
@@ -154,31 +236,21 @@ class InnerLoop:
             return wanted & (fits | (index == 0))
 
         def body(index: tf.Tensor, rows: tf.TensorArray, best: Best) -> tuple:
-            before = weights.snapshot(variables)
-            loss = None if is_own_judge else judge()
-            parts, row = self._recorded_step(draw(index), index, record)
-            loss = parts["total"] if loss is None else loss
-            return index + 1, rows.write(index, row), _better(best, loss, index, before)
+            before = weights.snapshot(variables) if is_own_judge else []
+            sight, _ = self._update(draw(index), index, look)
+            if is_own_judge:
+                best = _better(best, sight.parts["total"], index, before)
+            else:
+                best = _better(best, judge(), index + 1, weights.snapshot(variables))
+            return index + 1, rows.write(index, sight.row), best
 
         count, rows, best = tf.while_loop(
             may_go_on, body, (tf.constant(0), rows, best), parallel_iterations=1
         )
-        best = _better(best, judge(), count, weights.snapshot(variables))
+        if is_own_judge:
+            best = _better(best, judge(), count, weights.snapshot(variables))
         weights.restore(variables, best.weights)
         return rows.stack(), best.step
-
-    def _recorded_step(
-        self,
-        batch: Batch,
-        index: tf.Tensor,
-        record: Callable[[tf.Tensor, Batch, tf.Tensor], tf.Tensor] | None,
-    ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        """Take one step and return its losses, by name and as a row of the history."""
-        parts, ddf = self.step(batch)
-        row = tf.stack([parts[name] for name in [*self.loss.names, "total"]])
-        if record is not None:
-            row = tf.concat([row, record(index, batch, ddf)], axis=0)
-        return parts, row
 
 
 def _better(

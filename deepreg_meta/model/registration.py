@@ -1,11 +1,13 @@
 """The losses of the fields of one batch of pairs."""
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 from deepreg.registry import REGISTRY
 
-from deepreg_meta.layer.warp import apply_affine, reference_grid, sample
+from deepreg_meta.layer.warp import apply_affine, displaced_grid, sample
 from deepreg_meta.loss.deform import BendingEnergy, GradientNorm
 from deepreg_meta.loss.image import LocalNcc, NccTarget
 from deepreg_meta.loss.label import DiceTarget, MultiScaleDice
@@ -107,10 +109,24 @@ class RegistrationLoss:
         # Everything after the network is one compiled kernel: memory-bound passes over
         # the field, which XLA fuses. Where a loss has convolutions, which are slow in
         # XLA's kernels on CPUs, only the warp is one.
-        self.parts = tf.function(self._parts, jit_compile=compilable)
+        # AutoGraph would take a second of every start, for nothing.
+        self._is_compilable = compilable
+        self._compile = functools.partial(tf.function, autograph=False)
+        self.parts = self._compile(self.compute, jit_compile=compilable)
         self._warp = self._warped
         if not compilable:
-            self._warp = tf.function(self._warped, jit_compile=True)
+            self._warp = self._compile(self._warped, jit_compile=True)
+
+    def compiled(self, function: Callable) -> Callable:
+        """
+        Compile what is computed around the losses, where they are compiled.
+
+        :param function: of tensors; calls `compute`.
+        :return: a kernel of XLA, else the function itself.
+        """
+        if not self._is_compilable:
+            return function
+        return self._compile(function, jit_compile=True)
 
     @property
     def uses_label(self) -> bool:
@@ -194,9 +210,11 @@ class RegistrationLoss:
         label = sample(batch.moving_label, loc) if self.uses_label else None
         return _Warped(image, label, self._mask(batch, loc))
 
-    def _parts(self, ddf: tf.Tensor, batch: Batch) -> dict[str, tf.Tensor]:
+    def compute(self, ddf: tf.Tensor, batch: Batch) -> dict[str, tf.Tensor]:
         """
         Return the unweighted losses of a field and their weighted total.
+
+        `parts` is the same, compiled.
 
         :param ddf: shape = (batch, f1, f2, f3, 3).
         :param batch: what the field was predicted from; no gradient flows to it.
@@ -245,5 +263,4 @@ def locations(ddf: tf.Tensor, matrix: tf.Tensor, offset: tf.Tensor) -> tf.Tensor
     :param offset: t, shape = (batch, 3).
     :return: shape = (batch, f1, f2, f3, 3), in moving voxels.
     """
-    grid = reference_grid(tuple(ddf.shape[1:4]))
-    return apply_affine(grid + ddf, matrix, offset)
+    return apply_affine(displaced_grid(ddf), matrix, offset)

@@ -1,5 +1,6 @@
 """Reptile over registration tasks, as a Keras model."""
 
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -15,7 +16,9 @@ from deepreg_meta.model.adaptation import (
 from deepreg_meta.model.episode import BatchDrawer, Task
 from deepreg_meta.model.field_network import FieldNetwork
 from deepreg_meta.model.inner_loop import InnerLoop
+from deepreg_meta.model.partial import Part
 from deepreg_meta.model.registration import Batch, RegistrationLoss
+from deepreg_meta.model.replicas import Replicas, check_no_scope
 from deepreg_meta.model.score import landmark_points, score_field
 
 STAGES = ("unadapted", "adapted")
@@ -34,6 +37,14 @@ class ReptileOptions(NamedTuple):
     seed: int = 0
 
 
+class Outcome(NamedTuple):
+    """What the inner loops of several tasks led to, summed up."""
+
+    weights: list[tf.Tensor]  # of the network
+    state: list[tf.Tensor]  # of the optimiser; empty where it is not shared
+    losses: tf.Tensor  # (n,), means over the inner steps
+
+
 class ReptileModel(tf.keras.Model):
     """
     Meta-train a registration network by Reptile and adapt it to single pairs.
@@ -43,9 +54,12 @@ class ReptileModel(tf.keras.Model):
 
         phi <- phi + beta_meta * (mean over m tasks of theta_k - phi).
 
-    All weights that inference uses take part, normalisation statistics included. Every
-    random draw depends on the seed and the number of the episode alone, so a run that
-    continues from a checkpoint repeats the uninterrupted one.
+    All weights that inference uses take part, normalisation statistics included. An
+    optimiser whose state is carried on moves the same way: every task starts from the
+    state of the last episode, and their mean is the next one. Every random draw depends
+    on the seed, the number of the episode and that of the task alone, so a run that
+    continues from a checkpoint repeats the uninterrupted one, and several devices share
+    the tasks of an episode without changing its result beyond rounding.
 
     Sources: Nichol et al. 2018, arXiv:1803.02999, Algorithm 1; Baum et al., IEEE TMI
     2022, III-C to III-F (`average_iterates` is their equation 10).
@@ -58,8 +72,10 @@ class ReptileModel(tf.keras.Model):
         drawer: BatchDrawer,
         options: ReptileOptions | None = None,
         adapt_optimizer: tf.keras.optimizers.Optimizer | None = None,
+        adapt_part: Part | None = None,
         adapt_plan: AdaptPlan | None = None,
         adapt_drawer: BatchDrawer | None = None,
+        new_network: Callable[[], FieldNetwork] | None = None,
         name: str = "reptile",
     ) -> None:
         """
@@ -68,38 +84,71 @@ class ReptileModel(tf.keras.Model):
         :param drawer: draws mini-batches.
         :param options: of the outer loop; None is the defaults.
         :param adapt_optimizer: of adaptation; None adapts with a copy of the inner one.
+        :param adapt_part: of the network, which adaptation trains; None is all of it.
         :param adapt_plan: of adaptation in validation and prediction; None takes no
             steps.
         :param adapt_drawer: draws what adaptation sees; None is `drawer`.
+        :param new_network: builds another one like `network`, for training on several
+            devices.
         :param name: of the model.
         """
+        check_no_scope()
         super().__init__(name=name)
         self.network, self.loss_fn = network, loss
         self.drawer, self._adapt_drawer = drawer, adapt_drawer or drawer
         self.options = options or ReptileOptions()
         self._plan, self._plan_values = AdaptPlan(), PlanValues()
         self.adapt_plan = adapt_plan or AdaptPlan()
-        self._adapt_optimizer = adapt_optimizer
+        self._adapt_optimizer, self._new_network = adapt_optimizer, new_network
+        self._adapt_part = adapt_part
+        self._replicas: Replicas | None = None
         self.episode = tf.Variable(0, dtype=tf.int64, trainable=False, name="episode")
         names = [name.removeprefix("val_") for name in self.log_names]
         self._means = {name: tf.keras.metrics.Mean(name=name) for name in names}
 
     def compile(
-        self, optimizer: tf.keras.optimizers.Optimizer, **kwargs: object
+        self,
+        optimizer: tf.keras.optimizers.Optimizer,
+        strategy: tf.distribute.Strategy | None = None,
+        **kwargs: object,
     ) -> None:
         """
         Set the inner optimiser.
 
         :param optimizer: takes the inner steps; its state is saved with the model.
+        :param strategy: shares the tasks of every episode among its replicas; the
+            meta-weights stay plain variables, as do validation and prediction. None
+            trains on one device.
         :param kwargs: of Keras.
+        :raises ValueError: when m is no multiple of the number of replicas, or inside
+            the scope of a strategy.
         """
+        check_no_scope()
         super().compile(optimizer=optimizer, **kwargs)
+        self._replicas = None
+        if strategy is not None:
+            self._replicas = self._build_replicas(strategy, optimizer)
         self._inner = InnerLoop(self.network, self.loss_fn, optimizer)
         adapt = self._adapt_optimizer
         if adapt is None:
             adapt = type(optimizer).from_config(optimizer.get_config())
-        loop = InnerLoop(self.network, self.loss_fn, adapt)
+        loop = InnerLoop(self.network, self.loss_fn, adapt, self._adapt_part)
         self._adaptation = Adaptation(loop, self._adapt_drawer)
+
+    def _build_replicas(
+        self,
+        strategy: tf.distribute.Strategy,
+        optimizer: tf.keras.optimizers.Optimizer,
+    ) -> Replicas:
+        """Give every replica weights and an optimiser of its own."""
+        if self._new_network is None:
+            raise ValueError(
+                "strategy: expected a model that was built with `new_network`, got one "
+                "without. Give it a function that builds another network."
+            )
+        replicas = Replicas(strategy, self._new_network, self.loss_fn, optimizer)
+        replicas.share(self.options.tasks_per_step)
+        return replicas
 
     def meta_step_size(self) -> tf.Tensor:
         """Return beta_meta of this episode, linear from the first to the last one."""
@@ -116,32 +165,73 @@ class ReptileModel(tf.keras.Model):
         :param data: the fields of `Task`, each with a leading axis of m tasks.
         :return: mean losses over the inner steps, and the meta step size.
         """
-        options = self.options
-        variables = self.network.weights
-        start = weights.snapshot(variables)
-        total = weights.zeros_like(start)
+        num_tasks, variables = self.options.tasks_per_step, self.network.weights
+        tasks = [
+            Task(**{name: value[index] for name, value in data.items()})
+            for index in range(num_tasks)
+        ]
         names = [*self.loss_fn.names, "total"]
-        losses = tf.zeros([len(names)])
-        for index in range(options.tasks_per_step):
-            task = Task(**{name: value[index] for name, value in data.items()})
-            weights.restore(variables, start)
-            if not options.carry_optimizer_state:
-                self._inner.reset_optimizer()
-            mean, history = self._run_task(task, index)
-            total = weights.accumulate(total, variables if mean is None else mean)
-            losses += tf.reduce_mean(history, axis=0)
-        end = weights.scale(total, 1.0 / options.tasks_per_step)
-        step_size = self.meta_step_size()
-        weights.restore(variables, weights.interpolate(start, end, step_size))
-        self.episode.assign_add(1)
-        logs = dict(
-            zip(names, tf.unstack(losses / options.tasks_per_step), strict=True)
+        start = Outcome(
+            weights.snapshot(variables),
+            weights.snapshot(self._shared_state()),
+            tf.zeros([len(names)]),
         )
+        if self._replicas is None:
+            total = self._run_tasks(self._inner, tasks, range(num_tasks), start)
+        else:
+            shares = self._replicas.share(num_tasks)
+            total = self._replicas.sum(
+                lambda loop, i: self._run_tasks(loop, tasks, shares[i], start)
+            )
+        end = weights.mean(total.weights, num_tasks)
+        step_size = self.meta_step_size()
+        weights.restore(variables, weights.interpolate(start.weights, end, step_size))
+        weights.restore(self._shared_state(), weights.mean(total.state, num_tasks))
+        self.episode.assign_add(1)
+        logs = dict(zip(names, tf.unstack(total.losses / num_tasks), strict=True))
         logs = {"loss": logs.pop("total"), **logs, "meta_step_size": step_size}
         return self._average(logs)
 
+    def _shared_state(self) -> list[tf.Variable]:
+        """Return the optimiser's variables where several loops carry them on."""
+        is_shared = self._replicas is not None or self.options.tasks_per_step > 1
+        if self.options.carry_optimizer_state and is_shared:
+            return list(self.optimizer.variables)
+        return []
+
+    def _run_tasks(
+        self,
+        loop: InnerLoop,
+        tasks: list[Task],
+        indices: Iterable[int],
+        start: Outcome,
+    ) -> Outcome:
+        """
+        Run the inner loops of some tasks, one after the other.
+
+        :param loop: takes the steps.
+        :param tasks: of the episode.
+        :param indices: of those that run here.
+        :param start: where each of them starts.
+        :return: the sum of what they led to.
+        """
+        network, total = loop.network, weights.zeros_like(start.weights)
+        state, losses = weights.zeros_like(start.state), start.losses
+        for index in indices:
+            weights.restore(network.weights, start.weights)
+            if not self.options.carry_optimizer_state:
+                loop.reset_optimizer()
+            if start.state:
+                weights.restore(loop.optimizer.variables, start.state)
+            mean, history = self._run_task(loop, tasks[index], index)
+            total = weights.accumulate(total, network.weights if mean is None else mean)
+            if start.state:
+                state = weights.accumulate(state, loop.optimizer.variables)
+            losses += tf.reduce_mean(history, axis=0)
+        return Outcome(total, state, losses)
+
     def _run_task(
-        self, task: Task, index: int
+        self, loop: InnerLoop, task: Task, index: int
     ) -> tuple[list[tf.Tensor] | None, tf.Tensor]:
         """Take the k inner steps of one task."""
         constants = self.drawer.constants(task)
@@ -152,7 +242,7 @@ class ReptileModel(tf.keras.Model):
             own = tf.random.experimental.stateless_fold_in(seed, step)
             return self.drawer.training(task, constants, own)
 
-        return self._inner.run(
+        return loop.run(
             draw, self.options.inner_steps, average=self.options.average_iterates
         )
 

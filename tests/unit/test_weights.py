@@ -97,6 +97,16 @@ def test_the_running_average_of_three_iterates_is_their_mean(mode):
     np.testing.assert_allclose(mean()[0], [3.0, 30.0], rtol=1e-6)  # (1 + 2 + 6) / 3
 
 
+def test_means_of_integers_are_their_floor_and_keep_their_dtype():
+    """7 / 2 = 3.5; counters that are alike stay what they are."""
+    total = [tf.constant([7.0]), tf.constant([7, 8]), tf.constant(12, tf.int64)]
+    found = weights.mean(total, 2)
+    assert [x.dtype for x in found] == [tf.float32, tf.int32, tf.int64]
+    assert found[0].numpy() == [3.5]
+    np.testing.assert_array_equal(found[1], [3, 4])
+    assert int(found[2]) == 6
+
+
 def test_equal_compares_numbers_and_every_bit_of_the_values():
     nan = np.float32([np.nan, 1.0])
     assert weights.equal([nan], [nan.copy()])

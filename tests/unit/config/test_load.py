@@ -54,6 +54,7 @@ def test_the_defaults_of_our_sections_are_written_out(write):
         "optimizer": None,
         "labels": [0],
         "frames": None,
+        "layers": "all",
         "schedule": "all",
         "keep": "last",
     }

@@ -84,6 +84,13 @@ def test_adaptation_is_allowed_and_meta_is_not_with_deepregs_methods(write):
         load(write, "train.meta", {"inner_steps": 3}, deepreg())
 
 
+def test_precision_is_not_for_deepregs_own_training(write):
+    for key, value in (("precision", "mixed_bfloat16"), ("recompute", False)):
+        rule = f"train.{key} .*no such key with train.method ddf, which"
+        with pytest.raises(ConfigError, match=rule):
+            load(write, f"train.{key}", value, deepreg())
+
+
 def test_a_missing_section_of_deepreg_is_no_bare_key_error(write):
     with pytest.raises(ConfigError, match="train.loss .*expected a mapping.*got null"):
         load(write, "train.loss", ..., deepreg())

@@ -6,6 +6,7 @@ from deepreg.registry import REGISTRY
 
 from deepreg_meta.model.build import build_optimizer, build_reptile, draw_options
 from deepreg_meta.model.episode import DrawOptions
+from deepreg_meta.model.partial import select_part
 from deepreg_meta.model.reptile import ReptileModel, ReptileOptions
 from tests.helpers import FIXED_SHAPE, MOVING_SHAPE, model_config
 
@@ -136,3 +137,28 @@ def test_the_sizes_of_a_weak_configuration_have_defaults():
     assert tuple(model.options) == tuple(ReptileOptions(seed=3))
     assert model.adapt_steps == 0
     assert model.drawer.options.align == "center"
+
+
+@pytest.mark.parametrize("part", [None, "all", "decoder", "heads"])
+def test_adaptation_trains_the_layers_asked_for_and_training_all(part):
+    """Its optimiser knows no other variables."""
+    config = model_config(adapt={} if part is None else {"layers": part})
+    model = build_reptile(config=config, **SIZES)
+    model.compile(optimizer=build_optimizer(config["optimizer"]))
+    expected = select_part(model.network, part or "all").variables
+    loop = model._adaptation.loop
+    assert [v.name for v in loop.part.variables] == [v.name for v in expected]
+    assert len(loop.optimizer.variables) == 2 * len(expected) + 1
+    every = len(model.network.trainable_variables)
+    assert (len(expected) == every) == (part in (None, "all"))
+    assert len(model.optimizer.variables) == 2 * every + 1
+
+
+def test_a_part_that_the_backbone_lacks_is_refused_when_the_model_is_built():
+    """Before anything is compiled or trained."""
+    config = model_config(adapt={"layers": "decoder"})
+    config["backbone"] = dict(name="global", num_channel_initial=1, extract_levels=[1])
+    with pytest.raises(
+        ValueError, match="adapt.layers: expected all or heads with the"
+    ):
+        build_reptile(config=config, **SIZES)

@@ -1,5 +1,7 @@
 """Tests of mini-batches: what training and adaptation see, and what they must not."""
 
+import contextlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -58,17 +60,26 @@ def make_drawer(loss=LABELED, labeled=True, **options):
     return BatchDrawer(DrawOptions(**options), loss, MOVING, FIXED)
 
 
-def train(drawer, task, seed=0, compiled=False):
-    """Draw a training mini-batch; compiling takes seconds, so most tests do not."""
-    tf.config.run_functions_eagerly(not compiled)
+@contextlib.contextmanager
+def eager(wanted=True):
+    """Run functions as they stand: compiling them takes seconds and changes no law."""
+    tf.config.run_functions_eagerly(wanted)
     try:
-        return drawer.training(task, drawer.constants(task), tf.constant([seed, 5]))
+        yield
     finally:
         tf.config.run_functions_eagerly(False)
 
 
-def adapt(drawer, task, num_seen, label=0):
-    return drawer.adaptation(task, drawer.constants(task), label, num_seen)
+def train(drawer, task, seed=0, compiled=False):
+    """Draw a training mini-batch."""
+    with eager(not compiled):
+        return drawer.training(task, drawer.constants(task), tf.constant([seed, 5]))
+
+
+def adapt(drawer, task, num_seen, label=0, compiled=False):
+    """Draw what an update of adaptation sees."""
+    with eager(not compiled):
+        return drawer.adaptation(task, drawer.constants(task), label, num_seen)
 
 
 def shown_slices(image):
@@ -81,9 +92,13 @@ def assert_same(a, b):
 
 
 def assert_close(a, b):
-    tf.nest.map_structure(
-        lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-5), a, b
-    )
+    """Compare numbers to rounding; what is missing is missing in both."""
+
+    def compare(x, y):
+        if x is not None or y is not None:
+            np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-5)
+
+    tf.nest.map_structure(compare, a, b)
 
 
 def hide_changes(rng, task, slices):
@@ -162,7 +177,7 @@ def test_every_label_is_drawn_equally_often_padding_never_and_both_sides_agree(r
 
     task = make_task(rng, moving_labels=marked(MOVING), fixed_labels=marked(FIXED))
     batch = train(make_drawer(DICE, batch_size=300, frames=None, align="center"), task)
-    fixed = batch.label_target.overlap.numpy()[:, 0, 0]
+    fixed = tf.reshape(batch.label_target.overlap, [300, -1])[:, 0]
     np.testing.assert_array_equal(batch.moving_label[:, 0, 0, 0], fixed)
     values, counts = np.unique(fixed, return_counts=True)
     np.testing.assert_array_equal(values, [1 / 8, 2 / 8, 3 / 8])
@@ -234,6 +249,50 @@ def test_adaptation_masks_image_label_and_losses_alike(mode, rng):
         batch.label_target,
         drawer.loss.prepare_label(task.fixed_labels[:1], mask, task.fixed_spacing),
     )
+
+
+@pytest.mark.parametrize("align", ["center", "sections"])
+def test_a_compiled_draw_of_adaptation_is_the_eager_one_to_rounding(rng, align):
+    task, drawer = make_task(rng), make_drawer(align=align)
+    found = adapt(drawer, task, 3, compiled=True)
+    assert_close(found, adapt(drawer, task, 3))
+    assert np.ptp(found.moving_input) > 0.5 and np.ptp(found.fixed_input) > 0.5
+
+
+def test_one_trace_draws_for_every_update_and_every_pair(rng, monkeypatch):
+    """Whatever the numbers are written as; a limit of frames or none is another one."""
+    traces, own = [], BatchDrawer._adaptation
+
+    def counting(self, *args):
+        traces.append(args[-1])
+        return own(self, *args)
+
+    monkeypatch.setattr(BatchDrawer, "_adaptation", counting)
+    drawer = make_drawer()
+    for _ in range(2):
+        task = make_task(rng)
+        constants = drawer.constants(task)
+        for number in (2, 3, tf.constant(4), np.int64(2)):
+            for label in (0, 1, tf.constant(2)):
+                drawer.adaptation(task, constants, label, number)
+    assert len(traces) == 1
+    drawer.adaptation(task, constants, 0, None)
+    assert len(traces) == 2 and traces[1] is None
+
+
+def test_the_image_that_adapts_is_prepared_once(rng):
+    """For its loss, within what counts; at every step anew under a moving mask."""
+    task, drawer = make_task(rng), make_drawer(dict(image=dict(name="lncc")))
+    batch = adapt(drawer, task, 3)
+    expected = drawer.loss.prepare_image(task.fixed_image[None], batch.loss_mask)
+    assert np.ptp(expected.total) > 0.1
+    assert_close(batch.image_target, expected)
+    fixed = adapt(drawer, with_masks(task, moving=False), 3)
+    expected = drawer.loss.prepare_image(task.fixed_image[None], fixed.loss_mask)
+    assert_close(fixed.image_target, expected)
+    assert np.max(np.abs(fixed.image_target.total - batch.image_target.total)) > 0.01
+    assert adapt(drawer, with_masks(task), 3).image_target is None
+    assert adapt(make_drawer(DICE), task, 3).image_target is None
 
 
 @pytest.mark.parametrize("reverse", [False, True])

@@ -1,6 +1,7 @@
 """Tests of deepreg_meta/model/inner_loop.py."""
 
 import time
+from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from deepreg_meta.model.build import build_optimizer
 from deepreg_meta.model.inner_loop import InnerLoop
+from deepreg_meta.model.partial import PARTS, select_part
 from tests.helpers import (
     assert_close,
     assert_same_bits,
@@ -147,14 +149,15 @@ def test_draw_and_record_get_the_index_and_the_field_before_the_step(
         return batch
 
     def record(step, seen, ddf):
-        assert seen is batch
-        return tf.stack([tf.cast(step, tf.float32), tf.reduce_mean(ddf)])
+        place, shown = tf.cast(step, tf.float32), tf.reduce_mean(seen.fixed_input)
+        return tf.stack([place, tf.reduce_mean(ddf), shown])
 
     _, history = loop.run(draw, 3, record)
 
     assert drawn == [0, 1, 2]
-    assert history.shape == (3, 5)
+    assert history.shape == (3, 6)
     np.testing.assert_array_equal(history[:, 3], [0, 1, 2])
+    np.testing.assert_allclose(history[:, 5], np.mean(batch.fixed_input), atol=1e-6)
     np.testing.assert_allclose(history[0, 4], np.mean(field), atol=1e-6)
     assert history[1, 4] != history[0, 4]
 
@@ -197,6 +200,79 @@ def test_the_state_is_carried_from_run_to_run_without_a_reset(new_loop, model, b
     loop.run(lambda step: batch, 1)
     assert int(loop.optimizer.iterations) == 1
     assert differ(model.network.weights, expected)
+
+
+def test_the_graph_has_one_loop_that_is_traced_once(
+    new_loop, model, batch, monkeypatch
+):
+    """No Python between the steps: mini-batch, network and record are traced once."""
+    traced, own = Counter(), model.network.call
+
+    def call(*args, **kwargs):
+        traced["network"] += 1
+        return own(*args, **kwargs)
+
+    def draw(step):
+        traced["draw"] += 1
+        return batch
+
+    def record(step, seen, ddf):
+        traced["record"] += 1
+        return tf.reduce_mean(ddf)[None]
+
+    monkeypatch.setattr(model.network, "call", call)
+    loop = new_loop("Adam")
+    run = tf.function(lambda steps: loop.run(draw, steps, record, average=True))
+    for steps in (1, 4, 2):
+        assert run(tf.constant(steps))[1].shape == (steps, 4)
+    assert run.experimental_get_tracing_count() == 1
+    assert traced == {"network": 1, "draw": 1, "record": 1}
+    graph = run.get_concrete_function(tf.constant(1)).graph
+    assert Counter(op.type for op in graph.get_operations())["While"] == 1
+
+
+@pytest.fixture(scope="module")
+def compiled_loss():
+    """:return: the loss of the models as users have it, compiled."""
+    return make_model(align="center", with_xla=True).loss_fn
+
+
+def test_compiled_steps_are_those_of_plain_ones(new_loop, model, batch, compiled_loss):
+    """Weights, losses and what is recorded."""
+
+    def record(step, seen, ddf):
+        place = tf.cast(step, tf.float32)
+        return tf.stack([place, tf.reduce_mean(seen.fixed_input * ddf[..., 0])])
+
+    _, expected = new_loop("Adam").run(lambda step: batch, 3, record)
+    weights = values(model.network.weights)
+    loop = InnerLoop(model.network, compiled_loss, new_loop("Adam").optimizer)
+    run = tf.function(lambda steps: loop.run(lambda step: batch, steps, record)[1])
+
+    found = run(tf.constant(3))
+
+    np.testing.assert_array_equal(found[:, 3], [0, 1, 2])
+    assert np.abs(expected[:, 4]).min() > 1e-4
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert_close(model.network.weights, weights, atol=1e-5)
+
+
+def test_the_losses_of_steps_are_compiled_once(
+    new_loop, model, batch, compiled_loss, monkeypatch
+):
+    """With their gradient, in one piece, whoever takes the steps."""
+    traced, own = [], compiled_loss.compute
+
+    def compute(ddf, seen):
+        traced.append(1)
+        return own(ddf, seen)
+
+    monkeypatch.setattr(compiled_loss, "compute", compute)
+    loop = InnerLoop(model.network, compiled_loss, new_loop().optimizer)
+    loop.step(batch)
+    loop.run(lambda step: batch, 2)
+    tf.function(lambda: loop.run(lambda step: batch, 2)[1])()
+    assert len(traced) == 1
 
 
 def test_an_optimiser_that_starts_from_an_array_is_refused(model):
@@ -321,6 +397,158 @@ def test_the_graph_finds_the_same_best_as_eager_mode(new_loop, model, batch, wei
         rows, step = run(tf.constant(steps))
         assert len(rows) == steps and int(step) == expected[steps][0]
         assert_close(model.network.weights, expected[steps][1], atol=1e-4)
+
+
+def test_the_loss_of_the_start_is_taken_from_who_knows_it(new_loop, model, batch):
+    """The judge then looks at what each update led to, and at nothing else."""
+    for start, expected in ((0.5, 0), (2.5, 2), (NAN, 2)):
+        loop, asked = new_loop("Adam"), [4.0, 2.0, 3.0]
+        judge = scripted(asked)
+        _, step = loop.run_for_best(
+            lambda step: batch, judge, 3, start_loss=tf.constant(start)
+        )
+        assert int(step) == expected
+        with pytest.raises(StopIteration):
+            judge()
+        found = values(model.network.weights)
+        new_loop("Adam").run(lambda step: batch, expected)
+        assert_close(found, model.network.weights)
+
+
+# ---- a part of the network ----
+
+
+@pytest.fixture(scope="module")
+def networks():
+    """:return: gives a network whose normalisation is of a kind, and its loss."""
+    built = {}
+
+    def network(kind: str):
+        if kind not in built:
+            built[kind] = make_model(align="center", normalization=kind)
+        return built[kind].network, built[kind].loss_fn
+
+    return network
+
+
+def take_steps(network, loss, part: str, batch, number: int = 1, name: str = "SGD"):
+    """:return: the weights after some steps, by name; the network has its old ones."""
+    start = values(network.weights)
+    optimizer = build_optimizer(dict(name=name, learning_rate=RATE))
+    loop = InnerLoop(network, loss, optimizer, select_part(network, part))
+    history = loop.run(lambda step: batch, number)[1]
+    assert np.isfinite(history).all()
+    after = values(network.weights)
+    for variable, value in zip(network.weights, start, strict=True):
+        variable.assign(value)
+    names = [variable.name for variable in network.weights]
+    return dict(zip(names, after, strict=True)), len(optimizer.variables)
+
+
+@pytest.mark.parametrize("part", ["decoder", "heads"])
+@pytest.mark.parametrize("kind", ["group", "moving"])
+def test_steps_move_the_part_and_nothing_else(networks, batch, kind, part):
+    """The rest to the bit, moving averages included; the optimiser knows no more."""
+    network, loss = networks(kind)
+    start = {v.name: v.numpy() for v in network.weights}
+    chosen = select_part(network, part)
+    moving = {variable.name for variable in chosen.weights}
+    assert moving < start.keys()
+    after, num_state = take_steps(network, loss, part, batch, 3, "Adam")
+    for name, value in start.items():
+        is_same = value.tobytes() == after[name].tobytes()
+        assert is_same == (name not in moving), name
+    assert num_state == 2 * len(chosen.variables) + 1  # moments and the step count
+
+
+@pytest.mark.parametrize("part", ["decoder", "heads"])
+@pytest.mark.parametrize("kind", ["batch", "group"])
+def test_a_step_of_a_part_is_that_of_the_whole_for_its_variables(
+    networks, batch, kind, part
+):
+    """Plain gradient descent: what is held still changes no other gradient."""
+    network, loss = networks(kind)
+    whole, _ = take_steps(network, loss, "all", batch)
+    after, _ = take_steps(network, loss, part, batch)
+    chosen = select_part(network, part).variables
+    start = {v.name: v.numpy() for v in chosen}
+    assert max(np.abs(after[n] - v).max() for n, v in start.items()) > 1e-4
+    for name in start:
+        np.testing.assert_allclose(after[name], whole[name], atol=1e-7)
+
+
+def test_heads_are_fitted_to_the_features_of_the_prediction(networks, batch):
+    """With moving averages: the gradient by hand, of the network as it predicts."""
+    network, loss = networks("moving")
+    heads = select_part(network, "heads").variables
+    with tf.GradientTape() as tape:
+        ddf = network(batch.moving_input, batch.fixed_input, training=False)
+        total = loss.parts(ddf, batch)["total"]
+    gradients = tape.gradient(total, heads)
+    after, _ = take_steps(network, loss, "heads", batch)
+    whole, _ = take_steps(network, loss, "all", batch)
+    for variable, gradient in zip(heads, gradients, strict=True):
+        expected = variable - RATE * gradient
+        np.testing.assert_allclose(after[variable.name], expected, atol=1e-7)
+    kernel = heads[0].name
+    assert np.abs(after[kernel] - whole[kernel]).max() > 1e-4
+
+
+def convolutions(function: Callable[[], object]) -> Counter:
+    """:return: how many convolutions a graph runs, by kind; what it drops is not."""
+    graph = tf.function(function).get_concrete_function().graph
+    waiting = [tensor.op for tensor in graph.outputs] + list(graph.control_outputs)
+    found = {}
+    while waiting:
+        op = waiting.pop()
+        if op.name not in found:
+            found[op.name] = op.type
+            waiting += [tensor.op for tensor in op.inputs] + list(op.control_inputs)
+    return Counter(kind for kind in found.values() if kind.startswith("Conv3D"))
+
+
+def test_no_gradient_is_computed_for_what_stands_still(networks, batch):
+    """
+    LocalNet of two levels: three convolutions in the down-sampling block and one at the
+    bottom; a transposed one and two more in the up-sampling block; one for each head.
+
+    A convolution has a gradient to its kernel and one to its inputs, which need none
+    where nothing before it is trained. TensorFlow's transposed convolution is the
+    gradient to the inputs of a plain one, whose forward pass is its own such gradient.
+    """
+    network, loss = networks("group")
+    forward, to_inputs, to_kernel = (
+        "Conv3D", "Conv3DBackpropInputV2", "Conv3DBackpropFilterV2"
+    )  # fmt: skip
+    found = {}
+    for part in PARTS:
+        optimizer = build_optimizer(dict(name="SGD", learning_rate=RATE))
+        loop = InnerLoop(network, loss, optimizer, select_part(network, part))
+        found[part] = convolutions(lambda loop=loop: loop.step(batch))
+    # all: nine kernels; inputs of all but the first, the transposed one's as a forward
+    assert found["all"] == {forward: 8 + 1, to_kernel: 9, to_inputs: 1 + 7}
+    # the decoder's five; inputs of its two plain ones and of the head after them
+    assert found["decoder"] == {forward: 8, to_kernel: 5, to_inputs: 1 + 3}
+    # the two heads', and the inputs of nothing
+    assert found["heads"] == {forward: 8, to_kernel: 2, to_inputs: 1}
+
+
+@pytest.mark.parametrize("kind", ["moving", "group"])
+def test_the_best_weights_of_a_part_are_left_with_the_rest_untouched(
+    networks, batch, kind
+):
+    """As the state after so many steps of a plain run."""
+    network, loss = networks(kind)
+    start = values(network.weights)
+    expected, _ = take_steps(network, loss, "decoder", batch, 2, "Adam")
+    optimizer = build_optimizer(dict(name="Adam", learning_rate=RATE))
+    part = select_part(network, "decoder")
+    loop = InnerLoop(network, loss, optimizer, part)
+    _, step = loop.run_for_best(lambda step: batch, scripted([4.0, 3.0, 1.0, 2.0]), 3)
+    assert int(step) == 2
+    assert_close(network.weights, list(expected.values()))
+    for variable, value in zip(network.weights, start, strict=True):
+        variable.assign(value)
 
 
 # ---- a limit of time ----

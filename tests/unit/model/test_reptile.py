@@ -175,15 +175,64 @@ def test_the_meta_step_goes_part_of_the_way_to_the_mean_of_the_tasks(
     model.options = model.options._replace(tasks_per_step=1)
 
 
-def test_the_order_of_the_tasks_matters_only_to_rounding(model, tasks):
-    """With the optimiser reset; nothing random is drawn here."""
+def test_a_carried_state_is_the_mean_over_the_tasks(model, tasks):
+    """Every task goes on from the state of the last episode, as from its weights."""
+    fresh(model)
+    weights, state = values(model.network.weights), None
+    for _ in range(2):
+        ends, states = [], []
+        for task in tasks:
+            for variable, value in zip(model.network.weights, weights, strict=True):
+                variable.assign(value)
+            optimizer = build_optimizer(ADAM)
+            optimizer.build(model.network.trainable_variables)
+            for variable, value in zip(optimizer.variables, state or [], strict=False):
+                variable.assign(value)
+            ends.append(train_plainly(model, task, 2, optimizer)[-1])
+            states.append(values(optimizer.variables))
+        weights = [np.mean(each, axis=0) for each in zip(*ends, strict=True)]
+        state = [
+            np.mean(each, axis=0).astype(each[0].dtype)
+            for each in zip(*states, strict=True)
+        ]
+
+    fresh(
+        model,
+        inner_steps=2,
+        tasks_per_step=2,
+        meta_step_size=1.0,
+        meta_step_size_end=1.0,
+        carry_optimizer_state=True,
+    )
+    for _ in range(2):
+        model.train_step(stack_tasks(*tasks))
+
+    assert_close(model.network.weights, weights)
+    assert_close(model.optimizer.variables, state)
+    assert int(model.optimizer.iterations) == 4  # updates of one task, not of both
+    assert differ(state[1:], states[0][1:])
+    model.options = model.options._replace(
+        tasks_per_step=1, carry_optimizer_state=False
+    )
+
+
+@pytest.mark.parametrize("carry", [False, True])
+def test_the_order_of_the_tasks_matters_only_to_rounding(model, tasks, carry):
+    """The optimiser's state reset or carried on; nothing random is drawn here."""
     found = []
     for pair in (tasks, tasks[::-1]):
-        fresh(model, inner_steps=2, tasks_per_step=2, meta_step_size=1.0)
-        model.train_step(stack_tasks(*pair))
+        fresh(
+            model,
+            inner_steps=2,
+            tasks_per_step=2,
+            meta_step_size=1.0,
+            carry_optimizer_state=carry,
+        )
+        for _ in range(2):
+            model.train_step(stack_tasks(*pair))
         found.append(values(model.network.weights))
     assert_close(*found)
-    fresh(model, tasks_per_step=1)
+    fresh(model, tasks_per_step=1, carry_optimizer_state=False)
     model.train_step(stack_tasks(tasks[0]))
     assert differ(model.network.weights, found[0])
 

@@ -1,0 +1,96 @@
+"""Tests of bench/run.py, with parts that do nothing."""
+
+import argparse
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+
+@pytest.fixture
+def run(load):
+    """:return: the module."""
+    return load("run")
+
+
+@pytest.fixture
+def parts(load, monkeypatch):
+    """:return: the parts that ran, in turn; `failing` holds what they raise."""
+    timing, ran = load("timing"), []
+    log = SimpleNamespace(ran=ran, failing={})
+
+    def part(name: str) -> SimpleNamespace:
+        def measure(quick: bool):
+            ran.append((name, quick))
+            if name in log.failing:
+                raise log.failing[name]
+            table = timing.Table(f"Table of {name}", {"run": ""})
+            table.add(len(ran))
+            return table
+
+        return SimpleNamespace(run=measure)
+
+    for name in load("run").PARTS:
+        monkeypatch.setitem(sys.modules, name, part(name))
+    return log
+
+
+def test_finished_parts_are_skipped_and_fresh_ones_are_not(run, parts, tmp_path):
+    command = ["--out", str(tmp_path), "--only"]
+    assert run.main([*command, "parts"]) == 0
+    assert run.main([*command, "parts,steps"]) == 0
+    assert parts.ran == [("parts", False), ("steps", False)]
+    assert run.main([*command, "parts", "--fresh"]) == 0
+    assert parts.ran[2:] == [("parts", False)]
+    assert (tmp_path / "parts.csv").read_text() == "run\n3\n"
+    assert (tmp_path / "steps.csv").read_text() == "run\n2\n"
+
+
+def test_the_report_has_machine_command_and_all_tables_in_one_order(
+    run, parts, tmp_path, capsys
+):
+    for name in ("startup", "steps"):
+        run.main(["--out", str(tmp_path), "--only", name])
+    report = (tmp_path / run.REPORT).read_text()
+    texts = "`make bench`", "- processor: ", "Table of steps", "Table of startup"
+    places = [report.index(text) for text in texts]
+    assert places == sorted(places)
+    assert str(tmp_path) not in report
+    assert report in capsys.readouterr().out
+
+
+def test_a_part_that_fails_leaves_the_others_alone(run, parts, tmp_path, capsys):
+    parts.failing["steps"] = ValueError("no such network")
+    status = run.main(["--out", str(tmp_path), "--only", "steps,memory"])
+    assert status == 1
+    assert not (tmp_path / "steps.md").exists()
+    assert (tmp_path / "memory.md").exists()
+    said = capsys.readouterr().err
+    assert "no such network" in said and "Failed: steps." in said
+
+
+def test_an_interrupted_run_keeps_what_is_done_and_goes_on(run, parts, tmp_path):
+    parts.failing["episodes"] = KeyboardInterrupt()
+    command = ["--out", str(tmp_path), "--only", "adaptation,episodes,memory"]
+    assert run.main(command) == 130
+    assert (tmp_path / "adaptation.csv").exists()
+    parts.failing.clear()
+    assert run.main(command) == 0
+    names = [name for name, _ in parts.ran]
+    assert names == ["adaptation", "episodes", "episodes", "memory"]
+
+
+def test_quick_tables_are_shown_and_leave_the_results_alone(
+    run, parts, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(run, "RESULTS", tmp_path / "results")
+    assert run.main(["--quick", "--only", "steps"]) == 0
+    assert parts.ran == [("steps", True)]
+    assert "Table of steps" in capsys.readouterr().out
+    assert not (tmp_path / "results").exists()
+
+
+def test_parts_run_in_the_order_of_the_report(run):
+    assert run.read_parts("memory,steps") == ["steps", "memory"]
+    with pytest.raises(argparse.ArgumentTypeError, match="of steps, parts.*'speed'"):
+        run.read_parts("steps,speed")
