@@ -71,7 +71,7 @@ def run(quick: bool) -> Table:
             setting=setting,
             sweep=FRAMES[frames],
             num_steps=num_steps,
-            repeats=2 if quick else 10,
+            repeats=2 if quick else 7,
         )
         table.add(
             setting.network,

@@ -78,7 +78,7 @@ def pair_arguments(folder: Path) -> list[str]:
 def run(quick: bool) -> Table:
     """Return the stages of both commands."""
     table = Table("Start-up", COLUMNS, NOTE)
-    repeats = 1 if quick else 5
+    repeats = 1 if quick else 3
     found: dict[str, list[dict[str, float]]] = {"train": [], "register": []}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

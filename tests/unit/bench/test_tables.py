@@ -95,7 +95,7 @@ def test_what_needs_too_much_memory_is_a_row_without_figures(load, fake):
     rows = fake("memory", error, dict(peak_mib=5.0, seconds=1.0))
     assert [row["peak"] for row in rows[:2]] == [None, 5]
     largest = [r for r in rows if r["what"] == "episode, then adaptation"]
-    assert [row["fixed grid"] for row in largest] == ["128 x 128 x 128"]
+    assert {row["fixed grid"] for row in largest} == {"128 x 128 x 128"}
     assert largest[0]["backbone"] == "LocalNet, 16 channels"
 
 

@@ -494,17 +494,16 @@ def test_heads_are_fitted_to_the_features_of_the_prediction(networks, batch):
     assert np.abs(after[kernel] - whole[kernel]).max() > 1e-4
 
 
-def convolutions(function: Callable[[], object]) -> Counter:
-    """:return: how many convolutions a graph runs, by kind; what it drops is not."""
-    graph = tf.function(function).get_concrete_function().graph
+def convolutions(graph: tf.Graph) -> Counter:
+    """:return: how many convolutions a function runs, by kind; what it drops is not."""
     waiting = [tensor.op for tensor in graph.outputs] + list(graph.control_outputs)
-    found = {}
+    run = {}
     while waiting:
         op = waiting.pop()
-        if op.name not in found:
-            found[op.name] = op.type
+        if op.name not in run:
+            run[op.name] = op.type
             waiting += [tensor.op for tensor in op.inputs] + list(op.control_inputs)
-    return Counter(kind for kind in found.values() if kind.startswith("Conv3D"))
+    return Counter(kind for kind in run.values() if kind.startswith("Conv3D"))
 
 
 def test_no_gradient_is_computed_for_what_stands_still(networks, batch):
@@ -524,7 +523,12 @@ def test_no_gradient_is_computed_for_what_stands_still(networks, batch):
     for part in PARTS:
         optimizer = build_optimizer(dict(name="SGD", learning_rate=RATE))
         loop = InnerLoop(network, loss, optimizer, select_part(network, part))
-        found[part] = convolutions(lambda loop=loop: loop.step(batch))
+        step = tf.function(lambda loop=loop: loop.step(batch))
+        graph = step.get_concrete_function().graph
+        found[part] = convolutions(graph)
+        # in eager mode, too, the gradient stops where nothing before it is trained
+        every = Counter(op.type for op in graph.get_operations())
+        assert every[to_kernel] == found[part][to_kernel]
     # all: nine kernels; inputs of all but the first, the transposed one's as a forward
     assert found["all"] == {forward: 8 + 1, to_kernel: 9, to_inputs: 1 + 7}
     # the decoder's five; inputs of its two plain ones and of the head after them
