@@ -32,6 +32,32 @@ def test_an_optimiser_takes_all_its_options():
     assert config == dict(name="Adam", learning_rate=0.02, beta_1=0.5)
 
 
+def test_half_precision_scales_the_loss():
+    """Small gradients would vanish in float16; bfloat16 has the range of float32."""
+    config = dict(name="SGD", learning_rate=0.02)
+    scaling = tf.keras.mixed_precision.LossScaleOptimizer
+    for precision in ("float32", "mixed_bfloat16"):
+        assert not isinstance(build_optimizer(config, precision), scaling)
+    optimizer = build_optimizer(config, "mixed_float16")
+    assert isinstance(optimizer, scaling)
+    assert isinstance(optimizer.inner_optimizer, tf.keras.optimizers.SGD)
+
+
+def test_precision_and_recomputing_reach_the_network(caplog):
+    config = model_config() | dict(precision="mixed_float16", recompute=True)
+    config["adapt"] = dict(config.get("adapt") or {}, optimizer=config["optimizer"])
+    model = build_reptile(**SIZES, config=config)
+    layers = list(model.network.backbone.submodules)
+    assert {x.compute_dtype for x in layers if type(x).__name__ == "Conv3dBlock"} == {
+        "float16"
+    }
+    assert any(hasattr(layer, "_has_weights") for layer in layers)
+    scaling = tf.keras.mixed_precision.LossScaleOptimizer
+    assert isinstance(model._adapt_optimizer, scaling)
+    if not tf.config.get_visible_devices("GPU"):
+        assert "mixed_float16 is many times slower" in caplog.text
+
+
 def test_every_option_of_drawing_is_read():
     """Values that are none of the defaults."""
     config = dict(

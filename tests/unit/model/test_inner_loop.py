@@ -46,10 +46,19 @@ def weights(model):
 def new_loop(model, weights):
     """:return: makes a loop with a new optimiser, at the start."""
 
-    def make(name: str = "SGD", **options: object) -> InnerLoop:
+    def make(
+        name: str = "SGD",
+        precision: str = "float32",
+        initial_scale: float = 2.0**15,
+        **options: object,
+    ) -> InnerLoop:
         for variable, value in zip(model.network.weights, weights, strict=True):
             variable.assign(value)
-        optimizer = build_optimizer(dict(name=name, learning_rate=RATE, **options))
+        config = dict(name=name, learning_rate=RATE, **options)
+        optimizer = build_optimizer(config, precision)
+        if precision == "mixed_float16":
+            config = optimizer.get_config() | dict(initial_scale=initial_scale)
+            optimizer = type(optimizer).from_config(config)
         return InnerLoop(model.network, model.loss_fn, optimizer)
 
     return make
@@ -90,6 +99,26 @@ def test_several_steps_are_one_after_the_other(new_loop, model, batch):
     assert_close(model.network.weights, expected)
     np.testing.assert_allclose(history, rows, atol=1e-6)
     assert history[2, 2] < history[0, 2]
+
+
+def test_a_scaled_loss_leads_the_same_way(new_loop, model, batch):
+    """Powers of two cancel, whatever the optimiser."""
+    new_loop("Adam").run(lambda step: batch, 3)
+    expected = values(model.network.weights)
+    loop = new_loop("Adam", precision="mixed_float16")
+    assert float(loop.optimizer.loss_scale) == 2.0**15
+    loop.run(lambda step: batch, 3)
+    assert_close(model.network.weights, expected)
+
+
+def test_a_scale_that_overflows_is_halved_and_its_step_left_out(new_loop, model, batch):
+    loop = new_loop(precision="mixed_float16", initial_scale=2.0**127)
+    start = values(model.network.trainable_variables)
+    loop.run(lambda step: batch, 1)
+    assert not differ(model.network.trainable_variables, start)
+    assert float(loop.optimizer.loss_scale) == 2.0**126
+    loop.reset_optimizer()  # a new pair has the same network: its scale stays
+    assert float(loop.optimizer.loss_scale) == 2.0**126
 
 
 def test_the_average_is_the_mean_of_the_iterates_without_the_start(
