@@ -126,7 +126,8 @@ class Adaptation:
         if not plan.is_none:
             # A limit of time counts from here. Not after the losses: where nothing
             # reads them, TensorFlow prunes their compiled function and then misses it.
-            with tf.control_dependencies([unadapted]):
+            # The identity stays behind where the function that predicts is inlined.
+            with tf.control_dependencies([tf.identity(unadapted)]):
                 history, step = self._take_steps(task, constants, final, loss, plan)
             adapted, losses[1] = self._look(final)
             if plan.keeps_best:

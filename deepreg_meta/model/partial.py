@@ -45,7 +45,8 @@ class Part:
 
         Keras's own rule for batch normalisation that is not trainable: it normalises by
         its moving averages, and they stay where they are. What is trained then works on
-        the features that it gets in prediction.
+        the features that it gets in prediction. Averages that nothing reads, as with
+        the statistics of the batch in prediction too, go on moving in every pass.
         """
         before = [layer.trainable for layer in self.still]
         for layer in self.still:
