@@ -106,6 +106,14 @@ def run_parts(names: Sequence[str], quick: bool, folder: Path, fresh: bool) -> l
     return failed
 
 
+def is_of_other_kind(folder: Path, quick: bool) -> bool:
+    """Whether a folder holds tables of quick runs and this is none, or the reverse."""
+    report = folder / REPORT
+    if not report.exists():
+        return False
+    return ("--quick" in report.read_text().splitlines()[0]) != quick
+
+
 def write_report(folder: Path, quick: bool) -> Path:
     """Write one Markdown file with the machine, the command and all tables so far."""
     command = "make bench" if not quick else "python bench/run.py --quick"
@@ -129,6 +137,14 @@ def main(args: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as temporary:
         shown_only = parsed.quick and parsed.out is None
         folder = Path(temporary) if shown_only else parsed.out or RESULTS
+        if not parsed.fresh and is_of_other_kind(folder, parsed.quick):
+            kind = "full" if parsed.quick else "--quick"
+            print(
+                f"--out {folder}: expected a folder without results of a {kind} run. "
+                "Choose another one, or add --fresh.",
+                file=sys.stderr,
+            )
+            return 2
         try:
             failed = run_parts(parsed.only, parsed.quick, folder, parsed.fresh)
         except KeyboardInterrupt:

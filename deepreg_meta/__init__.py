@@ -1,9 +1,16 @@
 """
 deepreg_meta: deformable registration with networks trained to be adapted.
 
-Importing the package costs nothing; `register()` imports TensorFlow and puts the
-entries of this package into DeepReg's registries.
+Importing the package chooses Keras 2 for a TensorFlow that is imported later, and costs
+nothing; `register()` imports TensorFlow and puts the entries of this package into
+DeepReg's registries.
 """
+
+import os
+import sys
+
+if "tensorflow" not in sys.modules:
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
 __version__ = "0.1.0"
 

@@ -237,7 +237,9 @@ def prepare_tensorflow(gpu: str | None, allow_growth: bool) -> None:
         deepreg_meta.register()
         import tensorflow as tf
 
-        tf.config.list_physical_devices()
+        found = tf.config.list_physical_devices("GPU")
+    if gpu and not found:
+        logger.warning("--gpu %s: no such GPU was found; the CPU computes.", gpu)
 
 
 @contextlib.contextmanager

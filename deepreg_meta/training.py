@@ -18,6 +18,7 @@ from deepreg_meta.dataset.describe import describe_cases
 from deepreg_meta.dataset.pipeline import evaluation_dataset, training_dataset
 from deepreg_meta.dataset.tasks import CaseSet
 from deepreg_meta.model.build import build_optimizer
+from deepreg_meta.model.precision import check_precision
 from deepreg_meta.model.replicas import strategy_for
 from deepreg_meta.model.reptile import ReptileModel
 from deepreg_meta.registered import check_registered
@@ -85,6 +86,7 @@ def meta_train(
     :raises ValueError: for data or a checkpoint that does not fit, before training.
     """
     check_registered(config)
+    check_precision(config.reptile_train.precision)
     checkpoint = newest_checkpoint(ckpt_path) if ckpt_path else ""
     folder = new_run_folder(log_root, log_dir)
     if not checkpoint and list(folder.glob("save/*.index")):

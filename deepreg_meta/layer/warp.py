@@ -184,6 +184,7 @@ def sample(
     :raises ValueError: for another interpolation or boundary, a wrong shape, or
         locations in half precision.
     """
+    volume, loc = tf.convert_to_tensor(volume), tf.convert_to_tensor(loc)
     _check(volume, loc, interpolation, boundary)
     return _sample(volume, tf.unstack(loc, axis=-1), interpolation, boundary)
 
@@ -211,6 +212,11 @@ def _check(
         raise ValueError(
             "expected locations or displacements in float32 or float64, got "
             f"{loc.dtype.name}, whose steps are too coarse for coordinates."
+        )
+    if interpolation == "linear" and volume.dtype != loc.dtype:
+        raise ValueError(
+            "expected a volume of the type of its locations for linear interpolation, "
+            f"got {volume.dtype.name} and {loc.dtype.name}. Cast one of them."
         )
 
 
@@ -257,6 +263,7 @@ def warp(
     :return: shape = (batch, f1, f2, f3) or (batch, f1, f2, f3, ch).
     :raises ValueError: as `sample` does.
     """
+    volume, ddf = tf.convert_to_tensor(volume), tf.convert_to_tensor(ddf)
     _check(volume, ddf, interpolation, boundary)
     return _sample(volume, _displaced(ddf), interpolation, boundary)
 

@@ -120,3 +120,12 @@ def test_tensorflow_imported_first_with_legacy_keras_is_fine():
     code = "import tensorflow; from deepreg_meta import stack; stack.require_stack()"
     result = run_python(code, TF_USE_LEGACY_KERAS="True")
     assert result.returncode == 0, result.stderr
+
+
+def test_importing_the_package_chooses_keras_2_and_leaves_a_choice_alone():
+    code = (
+        "import os, sys, deepreg_meta; assert 'tensorflow' not in sys.modules\n"
+        "print(os.environ['TF_USE_LEGACY_KERAS'])"
+    )
+    assert run_python(code).stdout.strip() == "1"
+    assert run_python(code, TF_USE_LEGACY_KERAS="0").stdout.strip() == "0"

@@ -94,3 +94,12 @@ def test_parts_run_in_the_order_of_the_report(run):
     assert run.read_parts("memory,steps") == ["steps", "memory"]
     with pytest.raises(argparse.ArgumentTypeError, match="of steps, parts.*'speed'"):
         run.read_parts("steps,speed")
+
+
+def test_quick_tables_and_full_ones_are_never_mixed(run, parts, tmp_path, capsys):
+    command = ["--out", str(tmp_path), "--only", "parts"]
+    for first, second in (([], ["--quick"]), (["--quick"], [])):
+        assert run.main([*command, *first, "--fresh"]) == 0
+        assert run.main([*command, *second]) == 2
+        assert "expected a folder without results of a" in capsys.readouterr().err
+        assert run.main([*command, *first]) == 0

@@ -439,3 +439,13 @@ def test_coordinates_of_half_precision_are_refused():
     ddf = tf.zeros([1, *SIZE, 3], tf.bfloat16)
     with pytest.raises(ValueError, match="expected locations .* got bfloat16"):
         warp.warp(tf.zeros([1, *SIZE]), ddf)
+
+
+def test_arrays_are_taken_and_types_that_differ_are_refused_with_both_named(rng):
+    volume, ddf = rng.random((1, 4, 5, 6)), np.zeros((1, 4, 5, 6, 3))
+    np.testing.assert_allclose(warp.warp(volume, ddf), volume)
+    np.testing.assert_allclose(
+        warp.warp((9 * volume).astype(np.uint8), ddf, "nearest"), np.floor(9 * volume)
+    )
+    with pytest.raises(ValueError, match="got float32 and float64. Cast one of them"):
+        warp.warp(volume.astype(np.float32), ddf)

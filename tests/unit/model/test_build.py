@@ -43,7 +43,7 @@ def test_half_precision_scales_the_loss():
     assert isinstance(optimizer.inner_optimizer, tf.keras.optimizers.SGD)
 
 
-def test_precision_and_recomputing_reach_the_network(caplog):
+def test_precision_and_recomputing_reach_the_network():
     config = model_config() | dict(precision="mixed_float16", recompute=True)
     config["adapt"] = dict(config.get("adapt") or {}, optimizer=config["optimizer"])
     model = build_reptile(**SIZES, config=config)
@@ -54,8 +54,6 @@ def test_precision_and_recomputing_reach_the_network(caplog):
     assert any(hasattr(layer, "_has_weights") for layer in layers)
     scaling = tf.keras.mixed_precision.LossScaleOptimizer
     assert isinstance(model._adapt_optimizer, scaling)
-    if not tf.config.get_visible_devices("GPU"):
-        assert "mixed_float16 is many times slower" in caplog.text
 
 
 def test_every_option_of_drawing_is_read():
