@@ -195,7 +195,12 @@ class GradientNorm:
         """
         :param l1: magnitudes in place of squares.
         :param name: shown in logs.
+        :raises ValueError: for another value of `l1`.
         """
+        if not isinstance(l1, bool):
+            raise ValueError(
+                f"train.loss.regularization.l1: expected true or false, got {l1!r}."
+            )
         self.l1 = l1
         self.name = name
 

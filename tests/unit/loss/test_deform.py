@@ -153,3 +153,8 @@ def test_the_registry_builds_them_and_their_configurations_come_back(config):
     assert isinstance(loss, (BendingEnergy, GradientNorm))
     again = type(loss)(**loss.get_config())
     assert again.get_config() == loss.get_config() == config
+
+
+def test_magnitudes_are_asked_for_by_true_alone():
+    with pytest.raises(ValueError, match="l1: expected true or false, got 3"):
+        GradientNorm(l1=3)
