@@ -26,8 +26,15 @@ def register() -> None:
     from deepreg_meta import compat
 
     compat.apply()
+    import deepreg_meta.backbone.dirnet
+    import deepreg_meta.backbone.fcn_ss
     import deepreg_meta.backbone.local
+    import deepreg_meta.backbone.meta_regularized
+    import deepreg_meta.backbone.unet_transposed
+    import deepreg_meta.backbone.voxelmorph
     import deepreg_meta.dataset.frame_mask
+    import deepreg_meta.dataset.picture_loader
+    import deepreg_meta.dataset.random_field
     import deepreg_meta.loss.deform
     import deepreg_meta.loss.label
     import deepreg_meta.model.build  # noqa: F401

@@ -107,7 +107,7 @@ def warn_of_places(case: Case) -> None:
     :param case: the pair.
     """
     for source in (case.fixed_source, case.moving_source):
-        if not source.has_orientation:
+        if not source.has_orientation and source.layout != "picture":
             logger.warning(
                 "%s: its header states no place in space (qform and sform codes 0). It "
                 "is placed by nibabel's rule; ITK has another one, so that the "

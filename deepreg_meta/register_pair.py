@@ -84,7 +84,10 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_side(parser: argparse.ArgumentParser, side: str) -> None:
     """Add the files of one image."""
     parser.add_argument(
-        f"--{side}", required=True, metavar="FILE", help=f"The {side} image."
+        f"--{side}",
+        required=True,
+        metavar="FILE",
+        help=f"The {side} image (.nii.gz, .png, ...).",
     )
     parser.add_argument(
         f"--{side}-label",

@@ -10,6 +10,7 @@ from deepreg.registry import REGISTRY
 
 from deepreg_meta import __version__
 from deepreg_meta.callback.checkpoint import SaveCheckpoint, restore_model
+from deepreg_meta.callback.kernel_picture import kernel_pictures
 from deepreg_meta.callback.progress import Progress
 from deepreg_meta.checkpoint_path import epoch_of, newest_checkpoint
 from deepreg_meta.command_line import new_run_folder
@@ -180,6 +181,7 @@ def fit(
                 tf.keras.callbacks.TensorBoard(str(folder), write_graph=False),
                 log,
                 SaveCheckpoint(folder, period, model.loss_fn.uses_label),
+                *kernel_pictures(model.network, folder, period),
                 progress,
             ],
             verbose=0,

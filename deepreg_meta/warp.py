@@ -35,14 +35,14 @@ def build_parser() -> argparse.ArgumentParser:
         "--image",
         "-i",
         required=True,
-        help="Image or label (.nii.gz, ...), or points (.mrk.json, .fcsv, .csv).",
+        help="Image or label (.nii.gz, .png, ...), or points (.mrk.json, .fcsv, .csv).",
     )
     parser.add_argument(
         "--out",
         "-o",
         default="",
-        help="Result; .nii.gz or .nii for images (default: warped.nii.gz), .mrk.json "
-        "or .csv for points (default: warped.mrk.json).",
+        help="Result; .nii.gz, .nii or, for one slice, .png for images (default: "
+        "warped.nii.gz), .mrk.json or .csv for points (default: warped.mrk.json).",
     )
     _add_transform_arguments(parser)
     parser.add_argument(

@@ -17,6 +17,7 @@ from deepreg_meta.geometry.landmarks import (
     save_landmarks,
 )
 from deepreg_meta.geometry.overlap import check_overlap
+from deepreg_meta.geometry.picture_file import is_picture, save_picture
 from deepreg_meta.geometry.resample import Interpolation, resample
 from deepreg_meta.geometry.soft_label import resample_soft
 from deepreg_meta.geometry.transform import Field, Transform
@@ -49,7 +50,8 @@ def warp(
     Apply a transform to an image, a label or points.
 
     :param image_path: image or label, or points (.mrk.json, .fcsv, .csv).
-    :param out_path: the result; "" is warped.nii.gz, or warped.mrk.json for points.
+    :param out_path: the result, for images of one slice a PNG too; "" is warped.nii.gz,
+        or warped.mrk.json for points.
     :param ddf_path: displacement field in DeepReg's layout.
     :param transform_paths: fixed to moving space; the first one is applied to fixed
         points first.
@@ -86,7 +88,7 @@ def warp(
     if to == "moving" and (save_transform_path or not has_points):
         pull = _inverse(transform)
     if save_transform_path:
-        save_transform(save_transform_path, pull, target)
+        save_transform(save_transform_path, pull, target, _is_planar(space))
         logger.info("The transform is in %s", save_transform_path)
     if has_points:
         landmarks = read_landmarks(image_path, space.source_grid)
@@ -95,8 +97,27 @@ def warp(
     elif space.source is not None:
         target = space.checked_grid(target)
         warped = warp_volume(space.source, target, pull, sampling, outside)
-        save_volume(out, warped, target.affine)
+        if is_picture(out):
+            sides = target.spacing_mm[:2]
+            save_picture(out, warped, _picture_type(space.source), sides)
+        else:
+            is_planar = _is_planar(space) and target.is_planar
+            save_volume(out, warped, target.affine, is_planar)
     return out
+
+
+def _is_planar(space: Space) -> bool:
+    """Tell whether the images that are named are of two axes for other programs too."""
+    named = [image for image in (space.source, space.reference) if image is not None]
+    return bool(named) and all(
+        image.layout != "volume" and image.grid.is_planar for image in named
+    )
+
+
+def _picture_type(source: VolumeFile) -> np.dtype | None:
+    """Return the type of a picture made of an image: its own, if pictures have it."""
+    dtype = source.voxels.dtype
+    return dtype if dtype in (np.uint8, np.uint16) else None
 
 
 def warp_volume(
@@ -213,9 +234,9 @@ def _out_path(out_path: str, has_points: bool) -> Path:
     out = Path(out_path or "warped.nii.gz")
     if not out_path:
         logger.warning("--out is not given, so the result goes to %s.", out)
-    elif suffix_of(out) not in (".nii.gz", ".nii"):
+    elif suffix_of(out) not in (".nii.gz", ".nii", ".png"):
         out = out.parent / "warped.nii.gz"
-        logger.warning("--out does not end in .nii or .nii.gz, taken as %s.", out)
+        logger.warning("--out does not end in .nii, .nii.gz or .png, taken as %s.", out)
     return out.expanduser()
 
 

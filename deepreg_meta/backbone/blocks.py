@@ -1,10 +1,10 @@
 """
 DeepReg's building blocks with the same weights and results, at a lower price; in lower
-precision; and with less memory.
+precision; with less memory; and for images, which are volumes one voxel deep.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -143,8 +143,62 @@ def _forgetful(base: Any) -> type:
     return Forgetful
 
 
+def singleton_axes(size: Sequence[int]) -> tuple[int, ...]:
+    """
+    Return the axes along which a grid has a single voxel, such as (2,) for an image.
+
+    :param size: (d1, d2, d3).
+    """
+    return tuple(axis for axis, length in enumerate(size) if length == 1)
+
+
+def _in_plane(
+    kind: Callable[..., Any], flat: Sequence[int], **defaults: int | None
+) -> Callable[..., Any]:
+    """
+    Return what makes a layer that neither looks nor strides along some axes.
+
+    :param kind: a layer of DeepReg's.
+    :param flat: singleton axes.
+    :param defaults: its arguments that are sizes, with their defaults.
+    """
+
+    def sizes(value: int | Sequence[int] | None) -> tuple[int, ...] | None:
+        if value is None:
+            return None
+        each = (value,) * 3 if isinstance(value, int) else tuple(value)
+        return tuple(1 if axis in flat else size for axis, size in enumerate(each))
+
+    def make(**kwargs: Any) -> Any:
+        for name, default in defaults.items():
+            kwargs[name] = sizes(kwargs.get(name, default))
+        return kind(**kwargs)
+
+    return make
+
+
+def _planar_blocks(flat: Sequence[int]) -> dict[str, Callable[..., Any]]:
+    """Return what makes the layers that look around, for grids with singleton axes."""
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise ValueError(
+            "train.backbone.control_points: expected none for images with a singleton "
+            "axis, along which there is nothing to interpolate."
+        )
+
+    return dict(
+        Conv3d=_in_plane(Conv3d, flat, kernel_size=3, strides=1),
+        Deconv3d=_in_plane(layer.Deconv3d, flat, kernel_size=3, strides=1),
+        MaxPool3d=_in_plane(layer.MaxPool3d, flat, pool_size=2, strides=None),
+        ResizeCPTransform=refuse,
+        BSplines3DTransform=refuse,
+    )
+
+
 @contextlib.contextmanager
-def fast_blocks(precision: str = "float32", recompute: bool = False) -> Iterator[None]:
+def fast_blocks(
+    precision: str = "float32", recompute: bool = False, flat: Sequence[int] = ()
+) -> Iterator[None]:
     """
     Let the backbones that are built inside the context take these blocks.
 
@@ -153,6 +207,8 @@ def fast_blocks(precision: str = "float32", recompute: bool = False) -> Iterator
         fields, and fields are float32.
     :param recompute: keep the inputs of each block alone for the gradient and compute
         its inside a second time: less memory, a third more time.
+    :param flat: singleton axes of the grid, along which kernels, pools and strides have
+        size 1: there, weights of DeepReg's kernels would meet nothing but zeros.
     :raises ValueError: for another precision.
     """
     if precision not in PRECISIONS:
@@ -160,11 +216,13 @@ def fast_blocks(precision: str = "float32", recompute: bool = False) -> Iterator
             f"train.precision: expected one of {', '.join(PRECISIONS)}, got "
             f"{precision!r}."
         )
-    classes: dict[str, type] = dict(
+    classes: dict[str, Callable[..., Any]] = dict(
         Conv3d=Conv3d, Norm=Norm, AdditiveUpSampling=AdditiveUpSampling
     )
     if precision != "float32":
         classes |= {name: _in_float32(getattr(layer, name)) for name in _FIELD_LAYERS}
+    if flat:
+        classes |= _planar_blocks(flat)
     if recompute:
         classes |= {name: _forgetful(getattr(layer, name)) for name in _LARGE_BLOCKS}
     with compat.layers(**classes), _policy(precision):

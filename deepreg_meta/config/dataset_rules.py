@@ -1,7 +1,7 @@
 """What the keys of `dataset` ask of each other."""
 
-from deepreg_meta.config.findings import Findings, show
-from deepreg_meta.config.preprocessing import GridConfig
+from deepreg_meta.config.findings import Findings, Key, show
+from deepreg_meta.config.preprocessing import GridConfig, SpacingConfig
 from deepreg_meta.config.schema import SHAPE_KEYS, DatasetConfig
 
 
@@ -24,18 +24,73 @@ def check_dataset(dataset: DatasetConfig, is_reptile: bool, findings: Findings) 
         if getattr(dataset, name) is None:
             findings.error(
                 ("dataset", name),
-                f"missing, expected three integers >= 1 for {dataset.type} data.",
+                f"missing, expected three integers >= 1, of 2-D images two, for "
+                f"{dataset.type} data.",
             )
     folders = {mode: dataset.folders(mode) for mode in ("train", "valid", "test")}
-    if not any(folders.values()) and not is_reptile and dataset.phantom is None:
+    has_phantom = is_reptile or dataset.phantom is not None
+    if not any(folders.values()) and not has_phantom:
         findings.error(
             ("dataset", "dir"),
             "expected a folder for train, valid or test, got none. "
             "`dataset.phantom: {}` generates cases instead.",
         )
+    elif not any(folders.values()) and dataset.format == "png":
+        findings.error(
+            ("dataset", "dir"),
+            "expected a folder for train, valid or test with dataset.format png, got "
+            "none. The generated phantom is three-dimensional, in NIfTI.",
+        )
+    _check_sides(dataset, findings)
+    if dataset.format == "png":
+        _check_pictures(dataset, findings)
     _check_roles(dataset, findings)
     _check_references(dataset, findings)
     _check_label_names(dataset, findings)
+
+
+def _spacings(dataset: DatasetConfig) -> list[tuple[Key, SpacingConfig | None]]:
+    return [
+        (("dataset", "spacing_mm"), dataset.spacing_mm),
+        (("dataset", "grid", "spacing_mm"), dataset.grid.spacing_mm),
+    ]
+
+
+def _check_sides(dataset: DatasetConfig, findings: Findings) -> None:
+    """Check that voxels with two sides are those of 2-D images."""
+    names = SHAPE_KEYS[dataset.type]
+    shapes = {
+        "moving": getattr(dataset, names[0]),
+        "fixed": getattr(dataset, names[-1]),
+    }
+    for key, spacing in _spacings(dataset):
+        for role, shape in shapes.items():
+            sides = getattr(spacing, role, None)
+            if sides and len(sides) == 2 and shape and shape[2] > 1:
+                findings.error(
+                    key,
+                    f"expected a number or three numbers > 0, in mm, got "
+                    f"{show(list(sides))}. Two are for 2-D images, whose shape has two "
+                    "sides or a last side of 1.",
+                )
+
+
+def _check_pictures(dataset: DatasetConfig, findings: Findings) -> None:
+    """Check what PNG files cannot have: a third axis, a stated orientation."""
+    for name in SHAPE_KEYS[dataset.type]:
+        shape = getattr(dataset, name)
+        if shape and shape[2] > 1:
+            findings.error(
+                ("dataset", name),
+                f"expected two integers with dataset.format png, got "
+                f"{show(list(shape))}.",
+            )
+    if dataset.grid.orientation is not None:
+        findings.error(
+            ("dataset", "grid", "orientation"),
+            "expected null with dataset.format png, whose files state no orientation, "
+            f"got {show(dataset.grid.orientation)}.",
+        )
 
 
 def _check_label_names(dataset: DatasetConfig, findings: Findings) -> None:
@@ -57,10 +112,7 @@ def _check_roles(dataset: DatasetConfig, findings: Findings) -> None:
     if dataset.type == "paired":
         return
     what = "where every image may be moving or fixed"
-    for key, spacing in (
-        (("dataset", "spacing_mm"), dataset.spacing_mm),
-        (("dataset", "grid", "spacing_mm"), dataset.grid.spacing_mm),
-    ):
+    for key, spacing in _spacings(dataset):
         if spacing and spacing.moving != spacing.fixed:
             findings.error(
                 key,

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deepreg_meta.config import dataset_rules, rules
+from deepreg_meta.config.augmentation import GaussianFieldConfig
 from deepreg_meta.config.files import Merged, PathLike, read_files
 from deepreg_meta.config.findings import (
     Findings,
@@ -25,6 +26,7 @@ from deepreg_meta.config.schema import (
     SparseFramesConfig,
     TrainConfig,
 )
+from deepreg_meta.config.section import Section
 
 logger = logging.getLogger(__name__)
 
@@ -74,8 +76,11 @@ def _build(merged: Merged, findings: Findings) -> RunConfig | None:
     dataset = _parse(DatasetConfig, raw, "dataset", findings)
     # before `train`, whose typed form then has the defaults of this part of it
     num_errors = len(findings.errors)
-    sparse, sparse_key = _parse_sparse_frames(raw, is_reptile, findings)
+    sparse, sparse_key = _parse_augmentation(
+        SparseFramesConfig, raw, is_reptile, findings
+    )
     is_sparse_good = len(findings.errors) == num_errors
+    _parse_augmentation(GaussianFieldConfig, raw, is_reptile, findings)
     train = _parse(TrainConfig, raw, "train", findings) if is_reptile else None
     labeled = dataset.labeled if dataset else True
     defaults: dict[str, dict[str, Any]] = {
@@ -187,26 +192,28 @@ def _parse(
     return parse_section(model, data, (name,), findings)
 
 
-def _parse_sparse_frames(
-    raw: Mapping[str, Any], write_defaults: bool, findings: Findings
-) -> tuple[SparseFramesConfig | None, Key]:
-    """Find and validate the augmentation `sparse_frames`, alone or in a list."""
+def _parse_augmentation(
+    model: type[Section],
+    raw: Mapping[str, Any],
+    write_defaults: bool,
+    findings: Findings,
+) -> tuple[Any, Key]:
+    """Find and validate one of our augmentations, alone or in a list."""
+    name = model.model_fields["name"].default
     entries = lookup(raw, _AUGMENTATION)
     keyed = [(entries, _AUGMENTATION)]
     if isinstance(entries, list):
         keyed = [(e, (*_AUGMENTATION, str(i))) for i, e in enumerate(entries)]
-    found = [(e, key) for e, key in keyed if lookup(e, ("name",)) == "sparse_frames"]
+    found = [(e, key) for e, key in keyed if lookup(e, ("name",)) == name]
     if len(found) > 1:
-        findings.error(
-            _AUGMENTATION, f"expected one sparse_frames at most, got {len(found)}."
-        )
+        findings.error(_AUGMENTATION, f"expected one {name} at most, got {len(found)}.")
     if not found:
         return None, _AUGMENTATION
     entry, key = found[0]
-    sparse = parse_section(SparseFramesConfig, entry, key, findings)
-    if sparse and write_defaults:
-        entry.update(sparse.model_dump(mode="json"))
-    return sparse, key
+    section = parse_section(model, entry, key, findings)
+    if section and write_defaults:
+        entry.update(section.model_dump(mode="json"))
+    return section, key
 
 
 def _write_defaults(config: RunConfig) -> None:

@@ -7,7 +7,7 @@ from deepreg_meta.config.files import PathLike
 from deepreg_meta.config.run import ConfigError, RunConfig
 
 # What each format calls the files of one kind of volume within a folder.
-_ENTRY = {"nifti": "{}", "h5": "{}.h5"}
+_ENTRY = {"nifti": "{}", "h5": "{}.h5", "png": "{}"}
 
 
 def check_paths(

@@ -41,9 +41,15 @@ def _as_sides(value: Any) -> Any:
 
 
 _Sides = Annotated[
-    tuple[PositiveFloat, PositiveFloat, PositiveFloat], BeforeValidator(_as_sides)
+    tuple[PositiveFloat, ...],
+    Field(min_length=2, max_length=3),
+    BeforeValidator(_as_sides),
 ]
 _SIDES_RULE = "null, a number or three numbers > 0, in mm"
+SPACING_RULE = (
+    "null, a number, three numbers > 0 (of 2-D images two), or a mapping with moving "
+    "and fixed"
+)
 
 
 def _both(data: Any) -> Any:
@@ -53,7 +59,7 @@ def _both(data: Any) -> Any:
 
 
 class SpacingConfig(Section):
-    """`dataset.spacing_mm`, `dataset.grid.spacing_mm`: voxel sides."""
+    """`dataset.spacing_mm`, `dataset.grid.spacing_mm`: two or three voxel sides."""
 
     moving: _Sides | None = rule(_SIDES_RULE, default=None)
     fixed: _Sides | None = rule(_SIDES_RULE, default=None)
@@ -75,10 +81,7 @@ def _check_orientation(code: str) -> str:
 class GridConfig(Section):
     """`dataset.grid`: the network's voxels, by default the files', stretched."""
 
-    spacing_mm: SpacingConfig | None = rule(
-        "null, a number or three numbers > 0, or a mapping with moving and fixed",
-        default=None,
-    )
+    spacing_mm: SpacingConfig | None = rule(SPACING_RULE, default=None)
     fit: Literal["resize", "pad"] = rule("resize or pad", default="resize")
     orientation: Annotated[str, AfterValidator(_check_orientation)] | None = rule(
         "null or three letters, one each of R and L, A and P, S and I, such as RAS",

@@ -130,6 +130,8 @@ class RunConfig:
             config.pop(key, None)
         for key in OUR_DATASET_KEYS:
             config["dataset"].pop(key, None)
+        for name in SHAPE_KEYS[self.dataset.type]:  # DeepReg wants three sides
+            config["dataset"][name] = list(getattr(self.dataset, name))
         for key in _OUR_TRAIN_KEYS:
             config["train"].pop(key, None)
         if self.is_reptile:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from deepreg_meta.config.preprocessing import (
+    SPACING_RULE,
     GridConfig,
     IntensityConfig,
     SpacingConfig,
@@ -47,8 +48,14 @@ def _as_folders(value: Any) -> Any:
     )
 
 
+def _as_shape(value: Any) -> Any:
+    """Two sides are those of a 2-D image: a volume of one slice."""
+    value = _as_tuple(value)
+    return (*value, 1) if isinstance(value, tuple) and len(value) == 2 else value
+
+
 _Shape = Annotated[
-    tuple[_PositiveInt, _PositiveInt, _PositiveInt], BeforeValidator(_as_tuple)
+    tuple[_PositiveInt, _PositiveInt, _PositiveInt], BeforeValidator(_as_shape)
 ]
 _Folders = Annotated[tuple[str, ...] | None, BeforeValidator(_as_folders)]
 
@@ -64,8 +71,7 @@ def _as_frames(value: Any) -> Any:
 
 _Frames = Annotated[tuple[_PositiveInt, _PositiveInt], BeforeValidator(_as_frames)]
 _FRAMES_RULE = "two integers [F_min, F_max] with 1 <= F_min <= F_max"
-_SHAPE_RULE = "three integers >= 1"
-_SHAPE_FIX = "A 2-D image has a last side of 1, as in [64, 64, 1]."
+_SHAPE_RULE = "three integers >= 1, of 2-D images two"
 
 
 class MetaConfig(Section):
@@ -179,23 +185,20 @@ class DatasetConfig(DeepRegSection):
     type: Literal["paired", "unpaired", "grouped"] = _rule(
         "paired, unpaired or grouped"
     )
-    format: Literal["nifti", "h5"] = _rule("nifti or h5")
+    format: Literal["nifti", "h5", "png"] = _rule("nifti, h5 or png")
     dir: DirConfig = _rule(
         "a mapping with the keys train, valid and test", default=DirConfig()
     )
     labeled: bool = _rule("true or false", default=False)
-    moving_image_shape: _Shape | None = _rule(_SHAPE_RULE, fix=_SHAPE_FIX, default=None)
-    fixed_image_shape: _Shape | None = _rule(_SHAPE_RULE, fix=_SHAPE_FIX, default=None)
-    image_shape: _Shape | None = _rule(_SHAPE_RULE, fix=_SHAPE_FIX, default=None)
+    moving_image_shape: _Shape | None = _rule(_SHAPE_RULE, default=None)
+    fixed_image_shape: _Shape | None = _rule(_SHAPE_RULE, default=None)
+    image_shape: _Shape | None = _rule(_SHAPE_RULE, default=None)
     phantom: PhantomConfig | None = _rule("null or a mapping", default=None)
     labels: dict[str, _PositiveInt] | None = _rule(
         "null or a mapping of label names to the integers >= 1 of the label files",
         default=None, min_length=1,
     )  # fmt: skip
-    spacing_mm: SpacingConfig | None = _rule(
-        "null, a number or three numbers > 0, or a mapping with moving and fixed",
-        default=None,
-    )
+    spacing_mm: SpacingConfig | None = _rule(SPACING_RULE, default=None)
     grid: GridConfig = _rule(
         "a mapping with spacing_mm, fit, orientation", default=GridConfig()
     )

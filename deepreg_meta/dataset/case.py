@@ -29,9 +29,9 @@ class Case:
     :param fixed_affine: (4, 4), the same for the fixed grid.
     :param moving_spacing_mm: (3,), voxel sides of the moving grid.
     :param fixed_spacing_mm: (3,), voxel sides of the fixed grid.
-    :param spacing_is_nominal: whether the lengths do not come from the files, but from
-        `dataset.spacing_mm` (or from nowhere, as in HDF5), so that "mm" is a nominal
-        unit.
+    :param spacing_is_nominal: whether lengths are not known in mm, because
+        `dataset.spacing_mm` overrides those of the files, or the files state none (PNG,
+        HDF5) and the configuration gives none.
     :param moving_source: the files of the moving volume, with their grid.
     :param fixed_source: the files of the fixed volume, with their grid.
     :param moving_mask: (m_dim1, m_dim2, m_dim3) float32, 1 where the moving image
@@ -62,6 +62,12 @@ class Case:
         if self.moving_labels is None or self.fixed_labels is None:
             raise RuntimeError(f"The case {self.name} has no labels.")
         return self.moving_labels, self.fixed_labels
+
+    @property
+    def display(self) -> str | None:
+        """How figures show the fixed image, see `Source.display`."""
+        shown = self.fixed_source.display
+        return None if self.spacing_is_nominal and shown != "picture" else shown
 
     @property
     def moving_grid(self) -> Grid:

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from deepreg_meta.dataset.flat import label_shape
 from deepreg_meta.dataset.source import RawLabel, RawVolume
-from deepreg_meta.dataset.stored import Place, place_of
+from deepreg_meta.dataset.stored import Place, read_place
 from deepreg_meta.dataset.volume_check import DataError
 from deepreg_meta.geometry.volume_file import read_volume
 
@@ -20,11 +20,11 @@ StrPath = str | PathLike[str]
 @dataclass(frozen=True)
 class PairFiles:
     """
-    The files of one side of a pair, of any format that nibabel reads.
+    The files of one side of a pair: PNG, or any format that nibabel reads.
 
     :param image: the volume.
     :param labels: one file with channels or an index map (`dataset.labels`), or several
-        3-D ones, each a structure that its file's stem names.
+        without channels, each a structure that its file's stem names.
     :param landmarks: points; they are not read here.
     :param mask: where the image counts, on its grid; 0 and one positive value.
     """
@@ -61,7 +61,11 @@ def read_files(files: PairFiles) -> tuple[RawVolume, RawLabel | None]:
     if problems:
         raise DataError("Files that cannot be read:", problems)
     mask = RawLabel(*loaded.pop()) if files.mask else None
-    (path, image, place), *labels = loaded
+    (path, image, place), *rest = loaded
+    labels = [
+        (p, voxels.reshape(label_shape(voxels.shape, image.shape)), place_of_label)
+        for p, voxels, place_of_label in rest
+    ]
     if len(labels) > 1:
         named = [RawLabel(*x, name=n) for x, n in zip(labels, stems, strict=True)]
     else:
@@ -80,4 +84,4 @@ def _read(path: StrPath) -> tuple[str, NDArray, Place]:
     voxels = np.asarray(volume.voxels, np.float32)
     while voxels.ndim > 3 and voxels.shape[-1] == 1:
         voxels = voxels[..., 0]
-    return volume.path, voxels, place_of(nib.load(volume.path), volume.path)
+    return volume.path, voxels, read_place(volume.path)

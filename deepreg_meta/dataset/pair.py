@@ -159,8 +159,9 @@ def _spaced_target(
     if target.spacing_mm is None or check_place(raw.place, raw.path):
         return target
     stated = spacing_of(raw.place.affine)
+    used = np.array(raw.image.shape) > 1  # a slice may be of any thickness
     if "file_spacing_mm" not in expected:  # a run of an older version
-        if stated.max() > _SAME_SIDE * stated.min():
+        if stated[used].max() > _SAME_SIDE * stated[used].min():
             logger.warning(
                 "%s: dataset.spacing_mm of the run, %s, replaces voxel sides of %s mm, "
                 "which are not alike. Resample the file unless that is meant.",
@@ -169,10 +170,10 @@ def _spaced_target(
                 np.round(stated, 3).tolist(),
             )
         return target
-    trained = np.asarray(expected["file_spacing_mm"], float)
+    trained = np.asarray(expected["file_spacing_mm"], float)[used]
     if trained.max() > _SAME_SIDE * trained.min():
         return target  # along which of its axes this file's differ cannot be told
-    ratio = stated / trained.mean()
+    ratio = np.where(used, stated / trained.mean(), 1.0)
     if np.maximum(ratio, 1 / ratio).max() <= _SAME_SIDE:
         return target
     sides = np.asarray(target.spacing_mm) * ratio

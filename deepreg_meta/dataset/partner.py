@@ -24,8 +24,10 @@ def check_partners(
     :raises DataError: naming each file that stands alone.
     """
     require_stack()
-    import deepreg.dataset.load  # noqa: F401  registers the file loaders
+    import deepreg.dataset.load  # noqa: F401  registers its file loaders
     from deepreg.registry import FILE_LOADER_CLASS, REGISTRY
+
+    import deepreg_meta.dataset.picture_loader  # noqa: F401  registers ours
 
     file_loader = REGISTRY.get(category=FILE_LOADER_CLASS, key=dataset.format)
     loaders, problems = {}, []

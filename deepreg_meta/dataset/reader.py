@@ -7,6 +7,7 @@ from typing import Any
 import nibabel as nib
 from numpy.typing import NDArray
 
+from deepreg_meta.dataset.flat import label_shape, volume_shape
 from deepreg_meta.dataset.source import RawLabel, RawVolume, Voxels, split_labels
 from deepreg_meta.dataset.stored import Place, file_path, stored_place, stored_shape
 from deepreg_meta.dataset.target import Target
@@ -51,7 +52,8 @@ class VolumeReader:
             return 0
         if self._target.label_indices is not None:
             return len(self._target.label_indices)
-        shape = stored_shape(self._labels, index)
+        image_shape = stored_shape(self._images, index)
+        shape = label_shape(stored_shape(self._labels, index), image_shape)
         return shape[3] if len(shape) == 4 else 1
 
     def read(self, index: int) -> Volume:
@@ -93,21 +95,28 @@ class VolumeReader:
         if problems:
             raise DataError("Files that cannot be read:", problems)
         paths = [file_path(loader, index) for loader in loaders]
-        (image, place), *labels = loaded
+        (image, place), *rest = loaded
+        labels = [
+            RawLabel(
+                paths[1], voxels.reshape(label_shape(voxels.shape, image.shape)), p
+            )
+            for voxels, p in rest
+        ]
         return RawVolume(
-            path=paths[0],
-            image=image,
-            place=place,
-            labels=[RawLabel(paths[1], *label) for label in labels],
-            fixed=fixed,
+            path=paths[0], image=image, place=place, labels=labels, fixed=fixed
         )
 
     def _load(self, loader: Any, index: int) -> tuple[Any, Place]:
+        """Read a file, its shape that of a volume."""
         try:
-            return loader.get_data(index), stored_place(loader, index)
+            voxels = loader.get_data(index)
+            place = stored_place(loader, index)
+            return voxels.reshape(volume_shape(voxels.shape)), place
         except UNREADABLE as err:
-            reason = f"{type(err).__name__}: {err}"
-            problem = f"{file_path(loader, index)}: cannot be read ({reason})."
+            path, problem = file_path(loader, index), str(err)
+            if not problem.startswith(path):
+                reason = f"{type(err).__name__}: {err}"
+                problem = f"{path}: cannot be read ({reason})."
             raise DataError("File that cannot be read:", [problem]) from err
 
     def _read_voxels(self, index: int) -> Voxels:

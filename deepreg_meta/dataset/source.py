@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from deepreg_meta.dataset.stored import Place
 from deepreg_meta.geometry.grid import Grid
+from deepreg_meta.geometry.picture_file import Layout, mask_to_unit
 
 Voxels = tuple[NDArray, NDArray | None]
 
@@ -24,6 +25,7 @@ class Source:
     :param read_voxels: reads the files once more, see `read`.
     :param label_paths: of the labels; empty without labels.
     :param has_orientation: whether the file states where its axes point.
+    :param layout: of the file: a volume, a plane of two axes, or a picture.
     """
 
     path: str
@@ -31,6 +33,14 @@ class Source:
     read_voxels: Callable[[], Voxels] = field(repr=False)
     label_paths: tuple[str, ...] = ()
     has_orientation: bool = True
+    layout: Layout = "volume"
+
+    @property
+    def display(self) -> str | None:
+        """How figures show it: where its axes point, `picture`, or None if unknown."""
+        if self.layout == "picture":
+            return "picture"
+        return self.grid.orientation if self.has_orientation else None
 
     def read(self) -> Voxels:
         """
@@ -59,6 +69,19 @@ class RawLabel:
     voxels: NDArray
     place: Place
     name: str | None = None
+
+    def values(self, indices: Mapping[str, int] | None) -> NDArray:
+        """
+        Return the values that count.
+
+        :param indices: of `dataset.labels`.
+        :return: the voxels; those of a mask of 0 and 255, which pictures hold, as 0 and
+            1 where the file is no index map.
+        """
+        is_map = indices is not None and self.name is None
+        if is_map or self.place.layout != "picture":
+            return self.voxels
+        return mask_to_unit(self.voxels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,10 +122,10 @@ def split_labels(
     if not labels:
         return None, ()
     if labels[0].name is not None:
-        channels = [label.voxels for label in labels]
+        channels = [label.values(indices) for label in labels]
         names = tuple(label.name or "" for label in labels)
         return np.stack(channels).astype(np.float32), names
-    voxels = labels[0].voxels
+    voxels = labels[0].values(indices)
     if indices is not None:
         masks = [voxels == index for index in indices.values()]
         return np.stack(masks).astype(np.float32), tuple(indices)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepreg_meta.geometry.affine import GeometryError
+from deepreg_meta.geometry.picture_file import Layout, is_picture, read_header
 from deepreg_meta.geometry.volume_file import check_unit
 
 
@@ -25,17 +26,32 @@ class Place:
     :param forms: what the file states: NIfTI has up to two forms (sform, qform), which
         rounding may set some tenths of a voxel apart. None where they are unset.
     :param problem: about the unit of length, for the user; empty where it is mm.
+    :param layout: of the file: a volume, a plane of two axes, or a picture.
     """
 
     affine: NDArray
     has_affine: bool
     forms: tuple[NDArray, ...]
     problem: str = ""
+    layout: Layout = "volume"
 
     @property
     def has_orientation(self) -> bool:
         """Whether the file states where its axes point."""
         return bool(self.forms)
+
+
+def read_place(path: str) -> Place:
+    """
+    Read where the voxels of a file lie.
+
+    :param path: of a PNG, or a file that nibabel reads.
+    :return: the place; that of a picture is ITK's, and states a spacing at most.
+    """
+    if not is_picture(path):
+        return place_of(nib.load(path), path)
+    header = read_header(path)
+    return Place(header.affine, header.spacing is not None, (), layout="picture")
 
 
 def place_of(image: Any, path: str) -> Place:
@@ -59,7 +75,17 @@ def place_of(image: Any, path: str) -> Place:
         check_unit(header, path)
     except GeometryError as err:
         problem = str(err)
-    return Place(np.array(image.affine, float), True, tuple(forms), problem)
+    affine = np.array(image.affine, float)
+    return Place(affine, True, tuple(forms), problem, layout_of(image.shape))
+
+
+def layout_of(shape: tuple[int, ...]) -> Layout:
+    """
+    Name the layout of a file that is no picture.
+
+    :param shape: as stored.
+    """
+    return "plane" if len(shape) == 2 else "volume"
 
 
 def file_path(loader: Any, index: int) -> str:
@@ -94,14 +120,22 @@ def stored_place(loader: Any, index: int) -> Place:
     :param index: position in its order.
     :return: the place; HDF5 has one in the attribute `affine` of its data set.
     """
-    path = file_path(loader, index)
-    if not _is_h5(loader):
-        return place_of(nib.load(path), path)
-    affine = _h5_dataset(loader, index).attrs.get("affine")
+    if _is_h5(loader):
+        return h5_place(_h5_dataset(loader, index))
+    return read_place(file_path(loader, index))
+
+
+def h5_place(data: Any) -> Place:
+    """
+    Read where the voxels of a data set of HDF5 lie.
+
+    :param data: h5py's, with an attribute `affine` or none.
+    """
+    affine, layout = data.attrs.get("affine"), layout_of(data.shape)
     if affine is None:
-        return Place(np.eye(4), False, ())
+        return Place(np.eye(4), False, (), layout=layout)
     affine = np.asarray(affine, float)
-    return Place(affine, True, (affine,))
+    return Place(affine, True, (affine,), layout=layout)
 
 
 def stored_shape(loader: Any, index: int) -> tuple[int, ...]:
@@ -114,5 +148,8 @@ def stored_shape(loader: Any, index: int) -> tuple[int, ...]:
     """
     if _is_h5(loader):
         return _h5_dataset(loader, index).shape
-    image: Any = nib.load(file_path(loader, index))
+    path = file_path(loader, index)
+    if is_picture(path):
+        return read_header(path).size
+    image: Any = nib.load(path)
     return image.shape

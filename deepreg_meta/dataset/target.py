@@ -1,6 +1,6 @@
 """What the volumes of a run are brought to."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -56,15 +56,20 @@ def build_targets(config: RunConfig) -> dict[str, Target]:
     return {
         role: Target(
             shape=shapes[role],
-            spacing_mm=getattr(spacing, role),
+            spacing_mm=_three(getattr(spacing, role)),
             label_indices=dataset.labels,
             orientation=grid.orientation,
-            voxel_mm=getattr(voxel, role),
+            voxel_mm=_three(getattr(voxel, role)),
             fit=grid.fit,
             intensity=intensity[role],
         )
         for role in ROLES
     }
+
+
+def _three(sides: Sequence[float] | None) -> Sides | None:
+    """Give the voxels of 2-D images a third side, whose length does not matter."""
+    return None if sides is None else (sides[0], sides[1], (*sides, 1.0)[2])
 
 
 def _build_intensity(config: RunConfig) -> dict[str, Intensity]:

@@ -270,6 +270,8 @@ def load_case_set(
     require_stack()
     from deepreg.dataset.load import get_data_loader
 
+    import deepreg_meta.dataset.picture_loader  # noqa: F401  registers `format: png`
+
     data_config = config.deepreg_config()["dataset"]
     data_config["dir"] = {mode: folders}
     return CaseSet(get_data_loader(data_config, mode), config, mode)

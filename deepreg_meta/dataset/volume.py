@@ -18,6 +18,7 @@ from deepreg_meta.dataset.volume_check import (
     DataError,
     check_channels,
     check_contrast,
+    check_flat,
     check_image,
     check_label,
 )
@@ -47,7 +48,8 @@ class Volume:
     :param affine: (4, 4), voxel indices to the world of the file; an override of the
         spacing leaves it as it is, so that results lie over the file in every viewer.
     :param spacing_mm: (3,), lengths of the voxel's sides.
-    :param spacing_is_nominal: whether the lengths are not those of the file.
+    :param spacing_is_nominal: whether the lengths are not known in mm: those of the
+        file are overridden, or neither it nor the configuration gives any.
     :param source: the files.
     :param intensity_range: of the image's file.
     """
@@ -108,13 +110,14 @@ def prepare(
         label_names=names,
         affine=place.affine @ route.to_file,
         spacing_mm=spacing,
-        spacing_is_nominal=target.spacing_mm is not None or not place.has_affine,
+        spacing_is_nominal=(target.spacing_mm is not None) == place.has_affine,
         source=Source(
             path=raw.path,
             grid=Grid(shape, place.affine),
             read_voxels=read_voxels,
             label_paths=raw.label_paths,
             has_orientation=place.has_orientation,
+            layout=place.layout,
         ),
         intensity_range=(float(raw.image.min()), float(raw.image.max())),
     )
@@ -129,22 +132,27 @@ def _frozen(array: NDArray) -> NDArray:
 
 def _check_raw(raw: RawVolume, target: Target) -> list[str]:
     """Return what is wrong with the files of a volume."""
-    problems = check_image(raw.image, raw.path)
+    problems, flat = check_image(raw.image, raw.path), []
+    if raw.place.layout != "volume":
+        flat = check_flat(raw.image, raw.path, target.shape)
+        problems += flat
+    shape = () if flat else raw.image.shape  # labels of volumes are no faults of theirs
     bad_place = check_place(raw.place, raw.path)
     if not problems and not bad_place:
         grid = Grid(raw.image.shape, raw.place.affine)
         problems += check_route(raw.path, grid, raw.place.has_orientation, target)
     for label in raw.labels:
         indices = target.label_indices if label.name is None else None
-        wrong = check_label(label.voxels, raw.image.shape, indices, label.path)
+        values = label.values(target.label_indices)
+        wrong = check_label(values, shape, indices, label.path)
         if label.name is not None and label.voxels.ndim != 3:
             wrong = [
                 f"{label.path}: expected a 3-D label where several files are given, "
                 f"got shape {label.voxels.shape}."
             ]
         problems += wrong
-        if not wrong and not bad_place and raw.image.ndim == 3:
+        if not wrong and not bad_place and len(shape) == 3:
             problems += check_same_place(
-                label.place, raw.place, raw.image.shape, label.path, raw.path
+                label.place, raw.place, shape, label.path, raw.path
             )
     return problems + bad_place

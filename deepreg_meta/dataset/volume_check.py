@@ -29,16 +29,13 @@ def check_image(image: np.ndarray, path: str) -> list[str]:
     """
     Check the voxels of an image.
 
-    :param image: voxels as stored.
+    :param image: voxels as stored; a file of two axes has got a third one.
     :param path: name of the file, for the messages.
     :return: one line per problem.
     """
     if image.ndim != 3 or not image.size:
-        fix = "Save one volume per file."
-        if image.ndim == 2:
-            fix = "Save a 2-D image with a last side of 1, as in (64, 64, 1)."
         got = f"got {image.ndim}-D of shape {image.shape}"
-        return [f"{path}: expected a 3-D image, {got}. {fix}"]
+        return [f"{path}: expected a 3-D image, {got}. Save one volume per file."]
     num_bad = image.size - np.isfinite(image).sum()
     if num_bad:
         return [
@@ -46,6 +43,24 @@ def check_image(image: np.ndarray, path: str) -> list[str]:
             "NaN or infinite."
         ]
     return check_contrast(image, path)
+
+
+def check_flat(image: np.ndarray, path: str, wanted: tuple[int, ...]) -> list[str]:
+    """
+    Check that a file of two axes is wanted: a network of volumes would stretch it.
+
+    :param image: its voxels, (d1, d2, 1).
+    :param path: name of the file, for the message.
+    :param wanted: shape of the network's grid.
+    :return: one line where it is not.
+    """
+    if 1 in wanted or image.ndim != 3:
+        return []
+    return [
+        f"{path}: expected a 3-D image, got 2-D of shape {image.shape[:2]}, for the "
+        f"network's shape {list(wanted)}. That of 2-D images has two sides, or a last "
+        "side of 1."
+    ]
 
 
 def check_contrast(image: np.ndarray, path: str, when: str = "") -> list[str]:

@@ -68,7 +68,8 @@ def case_figure(
     With an orientation the planes are axial, coronal and sagittal, shown as
     radiologists do: the patient's right at the left of the picture, anterior up in
     axial, superior up in the others, anterior at the left in sagittal. Without one
-    array axes are named, for nothing can be assumed of them.
+    array axes are named, for nothing can be assumed of them. An image of one slice has
+    one plane.
 
     :param path: target, PNG; its folder is made.
     :param fixed_image: any range of intensities; windowed around the gland.
@@ -85,7 +86,8 @@ def case_figure(
     :param title: of the page.
     :param unit: "mm", or "voxels" where the spacing is nominal.
     :param orientation: where the array axes point, such as "RAS"; of oblique axes the
-        nearest one. None where it is not known.
+        nearest one. None where it is not known; "picture" for an image of one slice
+        whose axis 0 runs to the right and axis 1 down.
     :return: the path.
     :raises ValueError: when a volume has another shape than the fixed image, frames
         come without their axis, or the orientation is none.

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from deepreg_meta.evaluate.metric import FOREGROUND
 
+# in place of an orientation: array axis 0 runs to the right, axis 1 down, as in a PNG
+PICTURE = "picture"
 OPPOSITE = dict(zip("RLAPSI", "LRPAIS", strict=True))
 # the letters of one anatomical axis; planes are named after the axis across them
 _PAIRS = ("RL", "AP", "SI")
@@ -39,7 +41,8 @@ class Slice:
     :param index: of the plane along `axis`.
     :param shape: of the volume, (d1, d2, d3).
     :param spacing: voxel sides along the array axes.
-    :param orientation: where the array axes point, such as "RAS"; None if unknown.
+    :param orientation: where the array axes point, such as "RAS"; None if unknown;
+        PICTURE for a plane across axis 2 that is shown as a picture.
     """
 
     axis: int
@@ -49,14 +52,22 @@ class Slice:
     orientation: str | None = None
 
     @property
+    def _codes(self) -> str | None:
+        """Where the axes point in the patient; None if unknown."""
+        return None if self.orientation == PICTURE else self.orientation
+
+    @property
     def _sides(self) -> _Sides:
-        if self.orientation is None:
+        codes = self._codes
+        if self.orientation == PICTURE and self.axis == 2:
+            return _Sides(1, 0)
+        if codes is None:
             return _Sides(0 if self.axis else 2, 1 if self.axis != 1 else 2)
-        across = anatomy_of(self.orientation[self.axis])
+        across = anatomy_of(codes[self.axis])
         found = []
         for wanted in (_DOWN[across], _RIGHT[across]):
-            axis = _axis_along(self.orientation, anatomy_of(wanted))
-            found.append((axis, self.orientation[axis] != wanted))
+            axis = _axis_along(codes, anatomy_of(wanted))
+            found.append((axis, codes[axis] != wanted))
         (row, flips_rows), (column, flips_columns) = found
         return _Sides(row, column, flips_rows, flips_columns)
 
@@ -73,16 +84,18 @@ class Slice:
     @property
     def name(self) -> str:
         """Anatomical name, the nearest one of oblique planes; or that of the axis."""
-        if self.orientation is None:
+        codes = self._codes
+        if codes is None:
             return f"axis {self.axis}"
-        return _NAMES[anatomy_of(self.orientation[self.axis])]
+        return _NAMES[anatomy_of(codes[self.axis])]
 
     @property
     def letters(self) -> dict[Literal["left", "right", "top", "bottom"], str]:
         """Where the sides of the picture lie in the patient; empty if unknown."""
-        if self.orientation is None:
+        codes = self._codes
+        if codes is None:
             return {}
-        across = anatomy_of(self.orientation[self.axis])
+        across = anatomy_of(codes[self.axis])
         down, right = _DOWN[across], _RIGHT[across]
         return {
             "left": OPPOSITE[right],
@@ -141,10 +154,11 @@ def check_orientation(orientation: str | None) -> None:
     """
     Check the letters of an orientation.
 
-    :param orientation: three letters, one of R and L, A and P, S and I each; or None.
+    :param orientation: three letters, one of R and L, A and P, S and I each; or None,
+        or PICTURE.
     :raises ValueError: for others.
     """
-    if orientation is None:
+    if orientation is None or orientation == PICTURE:
         return
     found = sorted(i for i, p in enumerate(_PAIRS) for x in orientation if x in p)
     if len(orientation) != 3 or found != [0, 1, 2]:
@@ -176,7 +190,7 @@ def choose_planes(
     index = np.clip(np.rint(centre), 0, np.array(shape) - 1).astype(int)
     flat = [axis for axis in range(3) if shape[axis] == 1]
     axes = flat[-1:] or [2, 1, 0]
-    if orientation is not None and not flat:
+    if orientation is not None and orientation != PICTURE and not flat:
         axes = [_axis_along(orientation, anatomy) for anatomy in (2, 1, 0)]
     sides = tuple(float(side) for side in spacing)
     return [Slice(axis, int(index[axis]), shape, sides, orientation) for axis in axes]

@@ -47,6 +47,16 @@ class Grid:
         """Where the axes point, such as RAS: to right, to anterior, to superior."""
         return "".join(nib.orientations.aff2axcodes(self.affine))
 
+    @property
+    def is_planar(self) -> bool:
+        """
+        Whether the grid is one slice of the plane z = 0: all that ITK's 2-D has.
+
+        Its readers leave out where else a file of two axes may say that it lies.
+        """
+        out_of_plane = [*self.affine[2, :2], *self.affine[:2, 2], self.affine[2, 3]]
+        return self.shape[2] == 1 and not any(out_of_plane)
+
     def to_world(self, voxels: ArrayLike) -> NDArray[np.float64]:
         """Map voxel coordinates (..., 3) to mm."""
         return apply(self.affine, voxels)

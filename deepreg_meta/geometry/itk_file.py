@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import h5py
 import numpy as np
@@ -12,7 +13,6 @@ from numpy.typing import NDArray
 from deepreg_meta.geometry.affine import (
     FLIP,
     GeometryError,
-    from_parts,
     swap_ras_lps,
 )
 from deepreg_meta.geometry.grid import Grid
@@ -20,17 +20,21 @@ from deepreg_meta.geometry.transform import Affine, Field, Part, Transform
 from deepreg_meta.geometry.whole_file import whole_file
 
 _MIN_PACKED = 1000  # numbers; below it compression gains nothing
+_ROUNDING = 1e-6  # mm across the plane of a map that keeps to it
 
 
-def write_itk(path: str | Path, parts: Sequence[Part]) -> None:
+def write_itk(
+    path: str | Path, parts: Sequence[Part], dimension: Literal[2, 3] = 3
+) -> None:
     """
     Write affine maps and fields as an ITK transform.
 
     :param path: .h5, .tfm or .txt; the last two for affine maps alone.
     :param parts: RAS mm, the first one applied first; fields have no displacement
         outside their grid, whatever `Field.outside` says.
+    :param dimension: 2 for parts of the plane z = 0, see `keeps_to_plane`.
     """
-    transforms = [_to_itk(part) for part in parts]
+    transforms = [_to_itk(part, dimension) for part in parts]
     # the one added last is applied first
     whole = transforms[0]
     if len(transforms) > 1:
@@ -43,14 +47,14 @@ def write_itk(path: str | Path, parts: Sequence[Part]) -> None:
 
 def read_itk(path: str | Path, fixed_grid: Grid | None = None) -> Transform:
     """
-    Read an ITK transform.
+    Read an ITK transform; one of two dimensions leaves z as it is.
 
     :param path: .h5, .tfm, .txt or .mat.
     :param fixed_grid: where to sample what is neither affine nor a field, such as
         B-splines.
     :return: RAS mm.
-    :raises GeometryError: for a transform that is not of three dimensions, singular,
-        not finite, or that needs a grid.
+    :raises GeometryError: for a transform that is singular, not finite, or needs a
+        grid.
     :raises ValueError: when the file is no ITK transform.
     """
     try:
@@ -60,10 +64,6 @@ def read_itk(path: str | Path, fixed_grid: Grid | None = None) -> Transform:
         raise ValueError(
             f"{path}: expected an ITK transform, but ITK cannot read it ({reason})."
         ) from err
-    if itk.GetDimension() != 3:
-        raise GeometryError(
-            f"{path}: expected a transform of 3 dimensions, got {itk.GetDimension()}."
-        )
     try:
         parts = _from_itk(itk, str(path))
     except GeometryError as err:
@@ -76,31 +76,50 @@ def read_itk(path: str | Path, fixed_grid: Grid | None = None) -> Transform:
     return Transform(tuple(parts))
 
 
-def _to_itk(part: Part) -> sitk.Transform:
+def keeps_to_plane(part: Part) -> bool:
+    """
+    Tell whether a map leads the plane z = 0 to itself, as ITK's 2-D transforms do.
+
+    :param part: affine map or field.
+    """
+    if isinstance(part, Field):
+        leaves = part.vectors[..., 2]
+        return part.grid.is_planar and not (np.abs(leaves) > _ROUNDING).any()
+    matrix = part.matrix
+    leaves = np.array([*matrix[2, :2], *matrix[:2, 2], matrix[2, 3]])
+    return not (np.abs(leaves) > _ROUNDING).any()
+
+
+def _to_itk(part: Part, dimension: int) -> sitk.Transform:
+    axes = slice(dimension)
     if isinstance(part, Affine):
         matrix = swap_ras_lps(part.matrix)
-        affine = sitk.AffineTransform(3)
-        affine.SetMatrix(matrix[:3, :3].ravel().tolist())
-        affine.SetTranslation(matrix[:3, 3].tolist())
+        affine = sitk.AffineTransform(dimension)
+        affine.SetMatrix(matrix[axes, axes].ravel().tolist())
+        affine.SetTranslation(matrix[axes, 3].tolist())
         return affine
     vectors = (part.vectors * FLIP).transpose(2, 1, 0, 3)  # ITK's arrays are (z, y, x)
+    vectors = vectors if dimension == 3 else vectors[0, :, :, axes]
     image = sitk.GetImageFromArray(vectors, isVector=True)
-    _, origin, spacing, direction = _itk_grid(part.grid)
+    _, origin, spacing, direction = _itk_grid(part.grid, dimension)
     image.SetOrigin(origin)
     image.SetSpacing(spacing)
     image.SetDirection(direction)
     return sitk.DisplacementFieldTransform(image)
 
 
-def _itk_grid(grid: Grid) -> tuple[list[int], list[float], list[float], list[float]]:
+def _itk_grid(
+    grid: Grid, dimension: int
+) -> tuple[list[int], list[float], list[float], list[float]]:
     """Return size, origin, spacing and direction, as ITK describes a grid (LPS)."""
+    axes = slice(dimension)
     direction = FLIP[:, None] * grid.affine[:3, :3] / grid.spacing_mm
     origin = FLIP * grid.affine[:3, 3]
     return (
-        list(grid.shape),
-        origin.tolist(),
-        grid.spacing_mm.tolist(),
-        direction.ravel().tolist(),
+        [*grid.shape][axes],
+        origin[axes].tolist(),
+        grid.spacing_mm[axes].tolist(),
+        direction[axes, axes].ravel().tolist(),
     )
 
 
@@ -119,22 +138,33 @@ def _from_itk(itk: sitk.Transform, path: str) -> tuple[Part, ...] | None:
         return (_field(itk.GetDisplacementField()),)
     if itk.IsLinear():
         # by what it does: each kind keeps its matrix and its centre in its own way
-        offset = np.array(itk.TransformPoint((0.0, 0.0, 0.0)))
-        columns = [itk.TransformPoint(unit) - offset for unit in np.eye(3)]
-        return (Affine(swap_ras_lps(from_parts(np.stack(columns, 1), offset))),)
+        offset = np.array(itk.TransformPoint([0.0] * itk.GetDimension()))
+        units = np.eye(itk.GetDimension())
+        columns = [itk.TransformPoint(unit) - offset for unit in units]
+        return (Affine(swap_ras_lps(_with_z(np.stack(columns, 1), offset))),)
     return None
+
+
+def _with_z(matrix: NDArray, offset: NDArray) -> NDArray[np.float64]:
+    """Return the map of space, (4, 4), to that of two dimensions z being added."""
+    whole, axes = np.eye(4), slice(len(offset))
+    whole[axes, axes], whole[axes, 3] = matrix, offset
+    return whole
 
 
 def _field(image: sitk.Image) -> Field:
     """Return the field that an image of vectors (LPS, mm) holds."""
-    vectors = sitk.GetArrayFromImage(image).transpose(2, 1, 0, 3) * FLIP
+    dimension, vectors = image.GetDimension(), sitk.GetArrayFromImage(image)
+    if dimension == 2:
+        vectors = np.pad(vectors[None], [(0, 0), (0, 0), (0, 0), (0, 1)])
+    vectors = vectors.transpose(2, 1, 0, 3) * FLIP
     small = vectors.astype(np.float32)
     # most fields were float32 before ITK made them float64
     vectors = small if np.array_equal(small, vectors) else vectors
-    direction = np.reshape(image.GetDirection(), (3, 3))
-    matrix = FLIP[:, None] * direction * image.GetSpacing()
-    affine = from_parts(matrix, FLIP * image.GetOrigin())
-    shape = image.GetSize()
+    direction = np.reshape(image.GetDirection(), (dimension, dimension))
+    to_lps = _with_z(direction * image.GetSpacing(), np.array(image.GetOrigin()))
+    affine = np.diag([*FLIP, 1.0]) @ to_lps
+    shape = (*image.GetSize(), 1)
     return Field(Grid((shape[0], shape[1], shape[2]), affine), vectors)
 
 
@@ -146,7 +176,13 @@ def _sampled(itk: sitk.Transform, path: str, grid: Grid | None) -> Field:
             f"{itk.GetName()} or a composite of it. It can be sampled on the grid of "
             "the fixed image: name that image, and this transform before all others."
         )
-    size, origin, spacing, direction = _itk_grid(grid)
+    dimension = itk.GetDimension()
+    if dimension == 2 and not grid.is_planar:
+        raise GeometryError(
+            f"{path}: a {itk.GetName()} of 2 dimensions can be sampled on an image of "
+            "the plane z = 0 alone, which the fixed image is not."
+        )
+    size, origin, spacing, direction = _itk_grid(grid, dimension)
     return _field(
         sitk.TransformToDisplacementField(
             itk, sitk.sitkVectorFloat64, size, origin, spacing, direction

@@ -132,7 +132,8 @@ def parse_csv(text: str, grid: Grid | None) -> _Named:
     Read a table.
 
     :param text: of the file.
-    :param grid: of the image whose voxels are counted by columns i, j, k.
+    :param grid: of the image whose voxels are counted by columns i, j, k; in 2-D by i
+        and j.
     :return: names and points (n, 3), RAS mm.
     :raises GeometryError: when the columns do not state the coordinate system, or for
         points that cannot be placed.
@@ -145,10 +146,16 @@ def parse_csv(text: str, grid: Grid | None) -> _Named:
         raise GeometryError(
             "the columns i, j, k count voxels: name the image that they belong to."
         )
+    if grid is not None and grid.shape[2] > 1 and len(columns) < 3:
+        raise GeometryError(
+            "the columns i, j count the voxels of a 2-D image, got one of shape "
+            f"{grid.shape}: add a column k."
+        )
     names, points = [], []
     for number, row in enumerate(reader, start=1):
         name = (row.get("name") or row.get("label") or str(number)).strip()
-        point = _coordinates([row[column] for column in columns], name)
+        values = [row[column] for column in columns]
+        point = _coordinates([*values, 0.0][:3], name)
         if system == "voxel" and grid is not None:
             point = grid.to_world(point)
         names.append(name)
@@ -178,12 +185,13 @@ def _system(header: Sequence[str]) -> tuple[str, list[str]]:
         for system in ("RAS", "LPS")
         for unit in ("", "_mm")
     ]
-    known.append(("voxel", ["i", "j", "k"]))
+    known.append(("voxel", ["i", "j", "k"] if "k" in header else ["i", "j"]))
     stated = [found for found in known if set(found[1]) <= set(header)]
     if len(stated) != 1:
         raise GeometryError(
             "expected columns that state one coordinate system, x_ras, y_ras, z_ras or "
-            "x_lps, y_lps, z_lps (mm) or i, j, k (voxels), beside a column name, got "
+            "x_lps, y_lps, z_lps (mm) or i, j, k (voxels; in 2-D i, j), beside a "
+            "column name, got "
             f"{', '.join(header) or 'none'}. Rename the columns: nibabel and "
             "FreeSurfer have RAS, ITK, ANTs and DICOM have LPS."
         )

@@ -27,7 +27,7 @@ from deepreg_meta.geometry.volume_file import read_volume
 from deepreg_meta.geometry.whole_file import suffix_of, whole_file
 
 POINT_SUFFIXES = (".mrk.json", ".fcsv", ".csv")
-_LABEL_SUFFIXES = (".nii", ".nii.gz")
+_LABEL_SUFFIXES = (".nii", ".nii.gz", ".png")
 _THRESHOLD = 0.5  # of soft labels
 
 
@@ -77,7 +77,8 @@ def read_landmarks(path: str | Path, grid: Grid | None = None) -> Landmarks:
 
     :param path: `.mrk.json` and `.fcsv` of 3D Slicer, or `.csv` whose columns state the
         coordinate system: name, x_ras, y_ras, z_ras or x_lps, y_lps, z_lps (mm), or
-        voxel indices i, j, k; or a label (.nii, .nii.gz), see `landmarks_of_label`.
+        voxel indices i, j, k, in 2-D i, j; or a label (.nii, .nii.gz, .png), see
+        `landmarks_of_label`.
     :param grid: of the image whose voxels i, j, k count.
     :return: the landmarks, in the order of the file.
     :raises FileNotFoundError: when there is no such file.
@@ -90,7 +91,7 @@ def read_landmarks(path: str | Path, grid: Grid | None = None) -> Landmarks:
     if suffix not in (*POINT_SUFFIXES, *_LABEL_SUFFIXES):
         raise ValueError(
             f"{path}: expected a file of landmarks that ends in .mrk.json, .fcsv or "
-            f".csv, or a label that ends in .nii or .nii.gz, got {suffix!r}."
+            f".csv, or a label that ends in .nii, .nii.gz or .png, got {suffix!r}."
         )
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a file of landmarks, found none.")

@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import nibabel as nib
 import numpy as np
@@ -19,15 +19,17 @@ logger = logging.getLogger(__name__)
 _NO_INTENT, _DISPLACEMENT, _VECTOR = 0, 1006, 1007
 
 
-def write_field(path: str | Path, field: Field) -> None:
+def write_field(path: str | Path, field: Field, dimension: Literal[2, 3] = 3) -> None:
     """
     Write a field that ITK, ANTs and 3D Slicer apply as a transform.
 
     :param path: ends in .nii or .nii.gz.
     :param field: stored as (d1, d2, d3, 1, 3), mm, axes L, P, S, intent 1007: readers
         flip x and y of a field with intent 1006.
+    :param dimension: 2 leaves the third component of a single slice out, (d1, d2, 1,
+        1, 2), and ITK reads a field of two dimensions.
     """
-    vectors = (field.vectors * FLIP).astype(np.float32)
+    vectors = (field.vectors * FLIP).astype(np.float32)[..., :dimension]
     image = nib.Nifti1Image(vectors[:, :, :, None, :], field.grid.affine)
     image.header.set_intent(_VECTOR)
     _write(path, image, field.grid)
@@ -82,15 +84,20 @@ def read_field(
             "so its meaning is open: write it anew with 1007, in mm, LPS."
         )
     kind = bytes(header["intent_name"]).decode("latin-1")
-    if intent == _VECTOR and shape[3:] == (1, 3) and not kind.startswith("NREG"):
-        field = Field(volume.grid, _floats(volume.voxels[:, :, :, 0] * FLIP))
+    is_flat = shape[2:] == (1, 1, 2)  # of two dimensions
+    is_field = intent == _VECTOR and (shape[3:] == (1, 3) or is_flat)
+    if is_field and not kind.startswith("NREG"):
+        missing = [(0, 0)] * 3 + [(0, 3 - shape[4])]
+        vectors = np.pad(volume.voxels[:, :, :, 0], missing) * FLIP
+        field = Field(volume.grid, _floats(vectors))
         field.check_finite(str(path))
         return Transform((field,))
     if intent == _NO_INTENT and shape[3:] == (3,):
         return _from_voxels(volume, header, fixed_grid, moving_grid)
     raise GeometryError(
-        f"{path}: expected a displacement field, either of shape (d1, d2, d3, 1, 3) "
-        "with intent code 1007 (mm, LPS) or of shape (d1, d2, d3, 3) with intent code "
+        f"{path}: expected a displacement field, either of shape (d1, d2, d3, 1, 3), "
+        "in two dimensions (d1, d2, 1, 1, 2), with intent code 1007 (mm, LPS), or of "
+        "shape (d1, d2, d3, 3) with intent code "
         f"0 (DeepReg's, voxels), got shape {shape}, intent code {intent} and intent "
         f"name {kind!r}."
     )

@@ -10,13 +10,14 @@ Example::
 import logging
 import re
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepreg_meta.geometry.affine import GeometryError
 from deepreg_meta.geometry.grid import Grid
-from deepreg_meta.geometry.itk_file import read_itk, write_itk
+from deepreg_meta.geometry.itk_file import keeps_to_plane, read_itk, write_itk
 from deepreg_meta.geometry.nifti_field import read_field, save_deepreg_ddf, write_field
 from deepreg_meta.geometry.transform import Affine, Field, Part, Transform
 from deepreg_meta.geometry.whole_file import suffix_of
@@ -29,18 +30,23 @@ _ITK_HEAD = b"#Insight Transform File"
 
 
 def save_transform(
-    path: str | Path, transform: Transform, fixed_grid: Grid | None
+    path: str | Path,
+    transform: Transform,
+    fixed_grid: Grid | None,
+    is_planar: bool = False,
 ) -> None:
     """
     Write a transform so that other programs do the same to every fixed voxel.
 
     :param path: `.h5` is an ITK transform (a field and the affine map after it as a
         composite); `.nii.gz` or `.nii` the whole as one displacement field (that of a
-        single slice is taken for two-dimensional by SimpleITK: use .h5); `.tfm` or
-        `.txt` an ITK transform of affine maps alone.
+        single slice is taken for two-dimensional by SimpleITK, with three components:
+        use .h5); `.tfm` or `.txt` an ITK transform of affine maps alone.
     :param transform: fixed space to moving space.
     :param fixed_grid: of the fixed image; fields are written on it, since ITK knows no
         displacement outside a field. None will do for affine maps in an ITK file.
+    :param is_planar: write a transform of two dimensions, which ITK applies to images
+        of two axes, where the transform keeps to the plane z = 0.
     :raises GeometryError: for a field that is not finite, or in a text file.
     :raises ValueError: for another suffix, or a grid that is missing.
     """
@@ -56,14 +62,21 @@ def save_transform(
             "Write it to .h5 or .nii.gz."
         )
     if matrix is not None and not suffix.startswith(".nii"):
-        write_itk(path, (Affine(matrix),))
+        whole = Affine(matrix)
+        write_itk(path, (whole,), _dimension((whole,), is_planar))
         return
     if fixed_grid is None:
         raise ValueError(f"{path}: a displacement field needs the fixed image's grid.")
     if suffix == ".h5":
-        write_itk(path, _itk_parts(transform, fixed_grid, str(path)))
+        parts = _itk_parts(transform, fixed_grid, str(path))
+        write_itk(path, parts, _dimension(parts, is_planar))
     else:
-        write_field(path, _finite_field(transform, fixed_grid, str(path)))
+        field = _finite_field(transform, fixed_grid, str(path))
+        write_field(path, field, _dimension((field,), is_planar))
+
+
+def _dimension(parts: tuple[Part, ...], is_planar: bool) -> Literal[2, 3]:
+    return 2 if is_planar and all(map(keeps_to_plane, parts)) else 3
 
 
 def _itk_parts(transform: Transform, fixed_grid: Grid, path: str) -> tuple[Part, ...]:

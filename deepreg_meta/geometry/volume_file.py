@@ -11,6 +11,12 @@ from numpy.typing import NDArray
 
 from deepreg_meta.geometry.affine import GeometryError
 from deepreg_meta.geometry.grid import Grid
+from deepreg_meta.geometry.picture_file import (
+    Layout,
+    is_picture,
+    read_header,
+    read_picture,
+)
 from deepreg_meta.geometry.whole_file import whole_file
 
 logger = logging.getLogger(__name__)
@@ -25,11 +31,13 @@ class VolumeFile:
     :param voxels: (d1, d2, d3) or (d1, d2, d3, channels), as stored, rescaled by slope
         and intercept; a 2-D image has a last side of 1.
     :param grid: of the first three axes.
+    :param layout: of the file: a volume, a plane of two axes, or a picture.
     """
 
     path: str
     voxels: NDArray
     grid: Grid
+    layout: Layout = "volume"
 
 
 def check_unit(header: Any, path: str | Path) -> None:
@@ -58,7 +66,7 @@ def read_volume(path: str | Path) -> VolumeFile:
     """
     Read a volume with its geometry.
 
-    :param path: a file that nibabel reads (.nii, .nii.gz, .mgz, ...).
+    :param path: a file that nibabel reads (.nii, .nii.gz, .mgz, ...), or a PNG.
     :return: voxels and grid.
     :raises FileNotFoundError: when there is no such file.
     :raises GeometryError: for a unit that is not mm, or an affine that cannot be.
@@ -67,6 +75,11 @@ def read_volume(path: str | Path) -> VolumeFile:
     path = str(Path(path).expanduser())
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: expected a file, found none.")
+    if is_picture(path):
+        pixels = read_picture(path)
+        shape = (pixels.shape[0], pixels.shape[1], 1)
+        grid = Grid(shape, read_header(path).affine)
+        return VolumeFile(path, pixels, grid, "picture")
     try:
         image: Any = nib.load(path)
         check_unit(image.header, path)
@@ -80,7 +93,8 @@ def read_volume(path: str | Path) -> VolumeFile:
             f"{path}: expected one real number per voxel, got {voxels.dtype}, as in "
             "colour or complex images. Save one channel as a volume of its own."
         )
-    if voxels.ndim == 2:
+    layout: Layout = "plane" if voxels.ndim == 2 else "volume"
+    if layout == "plane":
         voxels = voxels[..., None]
     if voxels.ndim not in (3, 4, 5) or not voxels.size:
         raise ValueError(
@@ -91,10 +105,12 @@ def read_volume(path: str | Path) -> VolumeFile:
         grid = Grid((voxels.shape[0], voxels.shape[1], voxels.shape[2]), image.affine)
     except GeometryError as err:
         raise GeometryError(f"{path}: {err}") from err
-    return VolumeFile(path, voxels, grid)
+    return VolumeFile(path, voxels, grid, layout)
 
 
-def save_volume(path: str | Path, volume: NDArray, affine: NDArray) -> None:
+def save_volume(
+    path: str | Path, volume: NDArray, affine: NDArray, is_planar: bool = False
+) -> None:
     """
     Write an image or a label with its place in space.
 
@@ -102,7 +118,10 @@ def save_volume(path: str | Path, volume: NDArray, affine: NDArray) -> None:
     :param volume: (d1, d2, d3) or with channels; boolean volumes are written as 8-bit
         labels, whole numbers of 64 bits as 32 bits, which every reader knows.
     :param affine: (4, 4), voxel to world (RAS, mm).
+    :param is_planar: write a single slice as an image of two axes.
     """
+    if is_planar:
+        volume = volume[:, :, 0]
     if volume.dtype == bool:
         volume = volume.astype(np.uint8)
     if volume.dtype in (np.int64, np.uint64):

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from deepreg_meta.dataset.flat import volume_shape
 from deepreg_meta.inspection.files import FileRecord
 from deepreg_meta.inspection.finding import Finding, problems, warnings
 
@@ -46,7 +47,7 @@ def _by_kind(records: Iterable[FileRecord]) -> dict[str, list[FileRecord]]:
 
 
 def _shape(record: FileRecord) -> tuple[int, ...]:
-    return record.header.shape[:3] if record.header else ()
+    return volume_shape(record.header.shape)[:3] if record.header else ()
 
 
 def _spacing(record: FileRecord) -> tuple[float, ...]:

@@ -120,12 +120,15 @@ def _open(
 
 
 def _read(split: Split, config: RunConfig, fast: bool) -> Iterator[FileRecord]:
-    names = case_names(split.cases)
+    names, dataset = case_names(split.cases), config.dataset
+    shapes = {"moving_images": dataset.moving_shape}
+    shapes |= dict.fromkeys(("fixed_images", "images"), dataset.fixed_shape)
     for case, entries in split.cases.items():
         records = split.records.setdefault(case, [])
-        indices = config.dataset.labels
         files = entries.values()
-        for record in check_case(split.mode, names[case], files, indices, fast):
+        for record in check_case(
+            split.mode, names[case], files, dataset.labels, fast, shapes=shapes
+        ):
             records.append(record)
             yield record
 

@@ -12,7 +12,7 @@ import h5py
 from deepreg_meta.config.schema import DatasetConfig
 from deepreg_meta.inspection.finding import Finding, problems
 
-_SUFFIXES = (".nii.gz", ".nii")
+_SUFFIXES = {"nifti": (".nii.gz", ".nii"), "png": (".png", ".PNG")}
 CaseId = tuple[str, str]  # folder of the split, name of the case within it
 
 
@@ -104,9 +104,9 @@ def _list_entries(
         return [((folder, key), Entry(kind, str(path), key)) for key in keys]
     base = Path(folder) / kind
     found = []
-    for path in sorted(base.rglob("*.nii*")):
+    for path in sorted(base.rglob("*")):
         name = str(path.relative_to(base))
-        suffix = next((s for s in _SUFFIXES if name.endswith(s)), None)
+        suffix = next((s for s in _SUFFIXES[data_format] if name.endswith(s)), None)
         is_hidden = any(part.startswith(".") for part in path.relative_to(base).parts)
         if suffix and not is_hidden:  # DeepReg's glob passes hidden files over
             case = (folder, name.removesuffix(suffix))

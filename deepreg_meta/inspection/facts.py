@@ -10,6 +10,8 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from deepreg_meta.dataset.flat import label_shape, volume_shape
+from deepreg_meta.geometry.picture_file import is_picture, mask_to_unit, read_picture
 from deepreg_meta.inspection.entries import Entry
 from deepreg_meta.inspection.finding import Finding
 from deepreg_meta.inspection.header import UNREADABLE, unreadable
@@ -51,20 +53,20 @@ class LabelFacts:
     num_voxels: Mapping[str, int]
 
 
-def read_voxels(
-    entry: Entry, adds_axis: bool = False
-) -> tuple[NDArray | None, list[Finding]]:
+def read_voxels(entry: Entry) -> tuple[NDArray | None, list[Finding]]:
     """
     Read the voxels of a file, rescaled by slope and intercept.
 
     :param entry: the file.
-    :param adds_axis: give a 2-D image a last side of 1.
-    :return: as stored, a single channel without its axis; None when it cannot be read.
+    :return: as stored, a single channel without its axis, a 2-D image with a last side
+        of 1; None when it cannot be read.
     """
     try:
         if entry.key is not None:
             with h5py.File(entry.path, "r") as file:
                 voxels = np.asarray(file[entry.key])
+        elif is_picture(entry.path):
+            voxels = read_picture(entry.path)
         else:
             image: Any = nib.load(entry.path)
             voxels = np.asarray(image.dataobj)
@@ -72,7 +74,28 @@ def read_voxels(
         return None, [unreadable(entry, err)]
     while voxels.ndim > 3 and voxels.shape[-1] == 1:
         voxels = voxels[..., 0]
-    return (voxels[..., None] if adds_axis and voxels.ndim == 2 else voxels), []
+    return voxels.reshape(volume_shape(voxels.shape)), []
+
+
+def read_label(
+    entry: Entry, image_shape: tuple[int, ...] | None, is_map: bool
+) -> tuple[NDArray | None, list[Finding]]:
+    """
+    Read the voxels of a label file as training does.
+
+    :param entry: the file.
+    :param image_shape: of its image, as stored; None where that is not known.
+    :param is_map: whether its integers are declared: else a mask of 0 and 255, which
+        PNG files hold, is one of 0 and 1.
+    :return: as `read_voxels`, channels of a 2-D label in the last of four axes.
+    """
+    voxels, found = read_voxels(entry)
+    if voxels is None:
+        return None, found
+    if image_shape is not None:
+        voxels = voxels.reshape(label_shape(voxels.shape, image_shape))
+    is_mask = entry.key is None and is_picture(entry.path) and not is_map
+    return mask_to_unit(voxels) if is_mask else voxels, found
 
 
 def intensities(voxels: NDArray) -> Intensities:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from numpy.typing import NDArray
 
+from deepreg_meta.dataset.flat import label_shape, volume_shape
 from deepreg_meta.dataset.place_check import check_same_place
-from deepreg_meta.dataset.volume_check import check_image, check_label
+from deepreg_meta.dataset.volume_check import check_flat, check_image, check_label
 from deepreg_meta.geometry.grid import Grid
 from deepreg_meta.inspection.entries import Entry
 from deepreg_meta.inspection.facts import (
@@ -16,6 +17,7 @@ from deepreg_meta.inspection.facts import (
     infer_indices,
     intensities,
     label_facts,
+    read_label,
     read_voxels,
 )
 from deepreg_meta.inspection.finding import Finding, problems, warnings
@@ -60,6 +62,7 @@ def check_case(
     indices: Mapping[str, int] | None,
     fast: bool,
     loose: bool = False,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
 ) -> Iterator[FileRecord]:
     """
     Check each file of a case.
@@ -70,8 +73,8 @@ def check_case(
         of its image with another word.
     :param indices: names and integers of index maps; None for channels in [0, 1].
     :param fast: read the headers alone.
-    :param loose: take files as `deepreg_register` does: 2-D images as they are, and
-        whole numbers beyond 1 as an index map.
+    :param loose: take whole numbers beyond 1 as an index map.
+    :param shapes: of the network's grids, by kind of image.
     :return: a record for each file.
     """
     images: dict[str, Header] = {}
@@ -85,15 +88,19 @@ def check_case(
         of_image = images.get(entry.kind.replace("label", "image"))
         found += _check_place(header, of_image, is_label)
         image = label = voxels = None
-        if not fast:
-            voxels, unread = read_voxels(entry, loose)
+        if is_label and not fast:
+            shape = None if of_image is None else of_image.shape
+            voxels, unread = read_label(entry, shape, is_map=indices is not None)
+            found += unread
+        elif not fast:
+            voxels, unread = read_voxels(entry)
             found += unread
         if voxels is not None and is_label:
             chosen = infer_indices(voxels) if loose else indices
             label, wrong = _check_label(voxels, entry.place, chosen)
             found += wrong
         elif voxels is not None:
-            image, wrong = _check_image(voxels, entry.place)
+            image, wrong = _check_image(voxels, header, (shapes or {}).get(entry.kind))
             found += wrong
         yield FileRecord(split, case, entry, header, image, label, tuple(found))
 
@@ -102,21 +109,23 @@ def _check_place(
     header: Header, of_image: Header | None, is_label: bool
 ) -> list[Finding]:
     """Check the size of an image, or a label's grid against that of its image."""
-    place, grid = header.entry.place, header.grid
+    place, grid = header.entry.place, header.known_grid
     if not is_label:
         return [] if grid is None else _check_size(place, grid)
     if of_image is None:
         return []  # its absence has been named
-    if header.shape[:3] != of_image.shape[:3]:
+    shape = label_shape(header.shape, of_image.shape)[:3]
+    if shape != volume_shape(of_image.shape)[:3]:
         text = (
             f"{place}: expected the grid of its image, {of_image.shape[:3]}, got "
             f"{header.shape[:3]}."
         )
         return problems("labels on another grid than their image", [text])
-    if grid is None or of_image.grid is None:
+    if header.grid is None or of_image.grid is None:
         return []
     texts = check_same_place(
-        *(header.place, of_image.place, grid.shape, place, of_image.entry.place)
+        *(header.place, of_image.place, of_image.grid.shape),
+        *(place, of_image.entry.place),
     )
     return problems("labels that lie elsewhere than their image", texts)
 
@@ -131,9 +140,12 @@ def _check_size(place: str, grid: Grid) -> list[Finding]:
 
 
 def _check_image(
-    voxels: NDArray, place: str
+    voxels: NDArray, header: Header, wanted: tuple[int, ...] | None
 ) -> tuple[Intensities | None, list[Finding]]:
+    place = header.entry.place
     texts = check_image(voxels, place)
+    if wanted is not None and header.place.layout != "volume":
+        texts += check_flat(voxels, place, wanted)
     facts = intensities(voxels) if voxels.size else None
     return facts, problems("images that cannot be used", texts)
 

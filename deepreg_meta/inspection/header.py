@@ -9,8 +9,10 @@ import nibabel as nib
 import numpy as np
 
 from deepreg_meta.dataset.place_check import check_place
-from deepreg_meta.dataset.stored import Place, place_of
+from deepreg_meta.dataset.stored import Place, h5_place, place_of, read_place
 from deepreg_meta.geometry.grid import Grid
+from deepreg_meta.geometry.picture_file import is_picture
+from deepreg_meta.geometry.picture_file import read_header as read_picture_header
 from deepreg_meta.inspection.entries import Entry
 from deepreg_meta.inspection.finding import Finding, problems, warnings
 
@@ -42,7 +44,7 @@ class Header:
 
     @property
     def known_grid(self) -> Grid | None:
-        """The grid where the file states an affine; HDF5 files may have none."""
+        """The grid where the file states an affine, as HDF5 may and PNG does not."""
         return self.grid if self.place.has_affine else None
 
 
@@ -58,6 +60,9 @@ def read_header(entry: Entry) -> tuple[Header | None, list[Finding]]:
         if entry.key is not None:
             shape, dtype, place = _read_h5(entry)
             unit = "-"
+        elif is_picture(entry.path):
+            shape, dtype, _ = read_picture_header(entry.path)
+            place, unit = read_place(entry.path), "-"
         else:
             image: Any = nib.load(entry.path)
             shape, dtype = tuple(image.shape), str(image.get_data_dtype())
@@ -77,11 +82,7 @@ def read_header(entry: Entry) -> tuple[Header | None, list[Finding]]:
 def _read_h5(entry: Entry) -> tuple[tuple[int, ...], str, Place]:
     with h5py.File(entry.path, "r") as file:
         data = file[entry.key]
-        shape, dtype, affine = data.shape, str(data.dtype), data.attrs.get("affine")
-    if affine is None:
-        return shape, dtype, Place(np.eye(4), False, ())
-    affine = np.asarray(affine, float)
-    return shape, dtype, Place(affine, True, (affine,))
+        return data.shape, str(data.dtype), h5_place(data)
 
 
 def _unit(header: Any) -> str:
@@ -124,8 +125,9 @@ def unreadable(entry: Entry, err: BaseException) -> Finding:
     :param entry: the file.
     :param err: one of `UNREADABLE`.
     """
-    reason = f"{type(err).__name__}: {err}"
-    [finding] = problems(
-        "files that cannot be read", [f"{entry.place}: cannot be read ({reason})."]
-    )
+    text = str(err)
+    if not text.startswith(entry.place):
+        reason = f"{type(err).__name__}: {err}"
+        text = f"{entry.place}: cannot be read ({reason})."
+    [finding] = problems("files that cannot be read", [text])
     return finding

@@ -9,12 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepreg_meta.evaluate import metric
+from deepreg_meta.evaluate.plane import PICTURE
 from deepreg_meta.geometry.grid import Grid
 from deepreg_meta.geometry.resample import resample
 from deepreg_meta.inspection.across import check_pair, find_duplicates, find_unstated
 from deepreg_meta.inspection.cases import num_problems
 from deepreg_meta.inspection.entries import Entry
-from deepreg_meta.inspection.facts import infer_indices, read_voxels, split_label
+from deepreg_meta.inspection.facts import (
+    infer_indices,
+    read_label,
+    read_voxels,
+    split_label,
+)
 from deepreg_meta.inspection.files import FileRecord, check_case
 from deepreg_meta.inspection.finding import Finding, Section, problems
 from deepreg_meta.inspection.overview import Tile, make_tile
@@ -78,7 +84,7 @@ def check_files(
     report = PairReport(records, row, findings, sections)
     grids = _grids(records)
     if grids is not None:
-        sections.append(_place_section(*grids))
+        sections.append(_place_section(*grids, records))
         if not fast and not row["num_problems"]:
             _compare(report, *grids)
     return report
@@ -91,14 +97,29 @@ def _grids(records: Sequence[FileRecord]) -> tuple[Grid, Grid] | None:
     return fixed.grid, moving.grid
 
 
-def _place_section(fixed: Grid, moving: Grid) -> Section:
+def _unit(records: Sequence[FileRecord]) -> str:
+    """Return what lengths are counted in: pixels where an image states no mm."""
+    headers = [record.header for record in records[:2]]
+    return "mm" if all(h and h.place.has_affine for h in headers) else "pixels"
+
+
+def _is_picture(record: FileRecord) -> bool:
+    return record.header is not None and record.header.place.layout == "picture"
+
+
+def _place_section(fixed: Grid, moving: Grid, records: Sequence[FileRecord]) -> Section:
     """Tell how the grids lie by the headers, and with their centres aligned."""
+    unit = _unit(records)
+    axes = (
+        "-" if _is_picture(record) else grid.orientation
+        for record, grid in zip(records, (fixed, moving), strict=False)
+    )
     shifted = moving.affine.copy()
     shifted[:3, 3] += fixed.centre - moving.centre
     centred = Grid(moving.shape, shifted)
     apart = np.linalg.norm(fixed.centre - moving.centre)
     rows = [
-        ("centres apart", f"{apart:.1f} mm", "0 mm"),
+        ("centres apart", f"{apart:.1f} {unit}", f"0 {unit}"),
         *(
             (
                 f"share of the {names[0]} image in the {names[1]} one",
@@ -109,14 +130,14 @@ def _place_section(fixed: Grid, moving: Grid) -> Section:
                 (_SIDES[::-1], ((moving, fixed), (centred, fixed))),
             )
         ),
-        ("axes, fixed / moving", f"{fixed.orientation} / {moving.orientation}", ""),
+        ("axes, fixed / moving", " / ".join(axes), ""),
     ]
     return Section("Place in space", ("", "by the headers", "centres aligned"), rows)
 
 
 def _compare(report: PairReport, fixed_grid: Grid, moving_grid: Grid) -> None:
     """Compare intensities and labels as they lie by the headers."""
-    images = [read_voxels(record.entry, True)[0] for record in report.records[:2]]
+    images = [read_voxels(record.entry)[0] for record in report.records[:2]]
     if images[0] is None or images[1] is None:
         return
     aligned = resample(images[1], moving_grid, fixed_grid)
@@ -144,7 +165,7 @@ def _compare(report: PairReport, fixed_grid: Grid, moving_grid: Grid) -> None:
             (images[0], aligned),
             first,
             fixed_grid.spacing_mm,
-            fixed_grid.orientation,
+            PICTURE if _is_picture(report.records[0]) else fixed_grid.orientation,
             f"NCC {ncc:.3f}",
         )
     )
@@ -155,9 +176,11 @@ def _structures(
 ) -> dict[str, NDArray[np.bool_]]:
     """Read the structures of a side; of several files each is one, named by file."""
     files = [record for record in records if record.entry.kind == f"{side} label"]
+    image = next(r.header for r in records if r.entry.kind == f"{side} image")
+    shape = None if image is None else image.shape
     found: dict[str, NDArray[np.bool_]] = {}
     for record in files:
-        voxels, _ = read_voxels(record.entry, True)
+        voxels, _ = read_label(record.entry, shape, is_map=False)
         if voxels is None:
             continue
         structures = split_label(voxels, infer_indices(voxels))
@@ -179,7 +202,8 @@ def _compare_labels(
     grids: tuple[Grid, Grid],
 ) -> None:
     """Score each structure where the headers place it."""
-    volumes = [float(grid.spacing_mm.prod()) / 1000 for grid in grids]
+    unit = _unit(report.records)
+    measure, volumes = _volumes(grids, unit)
     rows, scores = [], []
     for (name, fixed), (other, moving), aligned in zip(
         labels["fixed"].items(), labels["moving"].items(), warped, strict=True
@@ -197,6 +221,15 @@ def _compare_labels(
         )
         shown = name if name == other else f"{name} / {other}"
         rows.append((shown, *sizes, f"{dsc:.3f}", apart))
-    header = ("label", "fixed (ml)", "moving (ml)", "Dice", "centroids apart (mm)")
+    sizes_of = (f"{side} ({measure})" for side in _SIDES)
+    header = ("label", *sizes_of, "Dice", f"centroids apart ({unit})")
     report.sections.append(Section("Labels by the headers", header, rows))
     report.row |= {"dsc_before": scores[0], "num_landmarks": len(scores) - 1}
+
+
+def _volumes(grids: tuple[Grid, Grid], unit: str) -> tuple[str, list[float]]:
+    """Return the measure of a voxel of either image: ml, of slices an area."""
+    if any(grid.shape[2] > 1 for grid in grids):
+        return "ml", [float(grid.spacing_mm.prod()) / 1000 for grid in grids]
+    areas = [float(grid.spacing_mm[:2].prod()) for grid in grids]
+    return "mm2" if unit == "mm" else unit, areas

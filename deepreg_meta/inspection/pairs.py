@@ -117,13 +117,12 @@ def _row(report: DataReport, config: RunConfig, job: _Job) -> dict[str, Any]:
 
 def _tile(title: str, case: Case, baseline: Baseline) -> Tile:
     dsc = baseline.scores.get("dsc_before")
-    knows_axes = case.fixed_source.has_orientation and not case.spacing_is_nominal
     return make_tile(
         title,
         (baseline.fixed_image, baseline.moving_image),
         (baseline.fixed_label, baseline.moving_label),
         baseline.spacing_mm,
-        baseline.grid.orientation if knows_axes else None,
+        case.display,
         "" if dsc is None else f"Dice {dsc:.3f}",
     )
 

@@ -43,7 +43,10 @@ def config_section(config: RunConfig) -> Section:
     if dataset.spacing_mm is not None:
         given = dataset.spacing_mm.model_dump()
         sides = (f"{role} {show(side)}" for role, side in given.items() if side)
-        rows.append(("spacing, overridden", f"{', '.join(sides)}: lengths are voxels"))
+        what, unit = "spacing, overridden", "voxels"
+        if dataset.format == "png":
+            what, unit = "spacing", "mm"
+        rows.append((what, f"{', '.join(sides)}: lengths are {unit}"))
     return Section("Configuration", ("key", "value"), rows)
 
 

@@ -81,11 +81,11 @@ def filter_along_axes(volume: tf.Tensor, matrices: list[tf.Tensor]) -> tf.Tensor
     Apply one matrix along each spatial axis; a singleton axis is left alone.
 
     :param volume: shape = (batch, d1, d2, d3), static but for the batch.
-    :param matrices: shapes (d1, d1), (d2, d2), (d3, d3), of the volume's type.
-    :return: shape = (batch, d1, d2, d3).
+    :param matrices: shapes (m1, d1), (m2, d2), (m3, d3), of the volume's type.
+    :return: shape = (batch, m1, m2, m3).
     """
-    shape = tf.shape(volume)
     d1, d2, d3 = volume.shape[1:4]
+    m1, m2, m3 = (matrix.shape[0] for matrix in matrices)
     # few large products where the layout allows: along d3 and d1 the rest is flat
     if d2 > 1:
         volume = tf.matmul(matrices[1], volume)
@@ -93,6 +93,6 @@ def filter_along_axes(volume: tf.Tensor, matrices: list[tf.Tensor]) -> tf.Tensor
         rows = tf.reshape(volume, [-1, d3])
         volume = tf.matmul(rows, matrices[2], transpose_b=True)
     if d1 > 1:
-        planes = tf.reshape(volume, [-1, d1, d2 * d3])
+        planes = tf.reshape(volume, [-1, d1, m2 * m3])
         volume = tf.matmul(matrices[0], planes)
-    return tf.reshape(volume, shape)
+    return tf.reshape(volume, [-1, m1, m2, m3])

@@ -6,9 +6,11 @@ from dataclasses import replace
 import tensorflow as tf
 from deepreg.registry import REGISTRY
 
+from deepreg_meta.dataset.random_field import read_options
 from deepreg_meta.model.adaptation import AdaptPlan
 from deepreg_meta.model.episode import BatchDrawer, DrawOptions
 from deepreg_meta.model.field_network import FieldNetwork
+from deepreg_meta.model.inner_loop import KERNEL, SIDES
 from deepreg_meta.model.partial import ALL, select_part
 from deepreg_meta.model.precision import advise
 from deepreg_meta.model.registration import RegistrationLoss
@@ -53,6 +55,8 @@ def draw_options(config: dict, batch_size: int) -> DrawOptions:
     """
     augmentations = _augmentations(config)
     sparse = augmentations.get("sparse_frames")
+    deformed = augmentations.get("gaussian_field")
+    fields = read_options(deformed) if deformed else {}
     align = config.get("align") or {}
     return DrawOptions(
         align=align.get("mode", "center"),
@@ -61,6 +65,8 @@ def draw_options(config: dict, batch_size: int) -> DrawOptions:
         frame_axis=sparse["axis"] if sparse else 0,
         reverse=sparse.get("reverse", False) if sparse else False,
         affine_scale=augmentations.get("affine", {"scale": 0.0}).get("scale", 0.1),
+        moving_field=fields.get("moving"),
+        fixed_field=fields.get("fixed"),
         batch_size=batch_size,
         # unlabeled data has one placeholder channel, which no loss looks at
         adapt_labels=tuple(config.get("adapt", {}).get("labels") or [0]),
@@ -95,7 +101,6 @@ def build_reptile(
     """
     del index_size, num_devices
     meta, adapt = config.get("meta", {}), config.get("adapt", {})
-    loss = RegistrationLoss(config["loss"], labeled)
     options = draw_options(config, batch_size)
     frames = adapt.get("frames") or options.frames
     if adapt.get("schedule", "sweep") == "all" and frames is not None:
@@ -116,6 +121,9 @@ def build_reptile(
         )
 
     network = new_network()
+    others = [SIDES] if network.side_weights else []
+    others += [] if network.penalty() is None else [KERNEL]
+    loss = RegistrationLoss(config["loss"], labeled, others)
     return ReptileModel(
         network=network,
         new_network=new_network,

@@ -14,7 +14,15 @@ from deepreg.model.layer_util import resize3d
 
 from deepreg_meta.dataset import frame_mask
 from deepreg_meta.dataset.augmentation import compose_affine, random_affine
-from deepreg_meta.layer.warp import apply_affine, reference_grid, sample
+from deepreg_meta.dataset.gaussian_field import FieldOptions
+from deepreg_meta.dataset.random_field import draw_fields
+from deepreg_meta.layer.warp import (
+    apply_affine,
+    displaced_grid,
+    reference_grid,
+    sample,
+    warp,
+)
 from deepreg_meta.model.alignment import (
     Grids,
     SectionProfile,
@@ -26,6 +34,9 @@ from deepreg_meta.model.alignment import (
     soft_centroid,
 )
 from deepreg_meta.model.registration import Batch, MovingMask, RegistrationLoss
+
+# Folded into the seed of a draw; what is split off it does not depend on fields.
+_MOVING_FIELD, _FIXED_FIELD = 0, 1
 
 
 class Task(NamedTuple):
@@ -55,6 +66,14 @@ class Constants(NamedTuple):
     extent: tf.Tensor  # (1, 2), slices of the fixed gland
 
 
+class _Moving(NamedTuple):
+    """The moving side of a training mini-batch, each sample with its own."""
+
+    image: tf.Tensor  # (batch, m_dim1, m_dim2, m_dim3)
+    label: tf.Tensor  # same shape, the channel that was chosen
+    gland: tf.Tensor  # same shape, the channel that aligns
+
+
 @dataclass(frozen=True)
 class DrawOptions:
     """How mini-batches are drawn."""
@@ -65,6 +84,8 @@ class DrawOptions:
     frame_axis: int = 0
     reverse: bool = False  # direction of the sweep
     affine_scale: float = 0.0  # strength of the random affine maps; 0 is none
+    moving_field: FieldOptions | None = None  # random deformation in training
+    fixed_field: FieldOptions | None = None
     batch_size: int = 1  # mini-batch of one inner step
     adapt_labels: tuple[int, ...] = (0,)  # channels that adaptation may see
     stretch: bool = False  # network input as DeepReg's: resized, not aligned
@@ -221,9 +242,8 @@ class BatchDrawer:
             )
             volumes += [tf.gather(task.fixed_labels, choice), gland]
         stacked = tf.stack(volumes, axis=-1)  # (batch, f1, f2, f3, 1 or 3)
-        if options.affine_scale > 0.0:
-            grid = reference_grid(self.fixed_size)[None]
-            stacked = sample(stacked, apply_affine(grid, *fixed_map))
+        stacked = self._move_fixed(stacked, fixed_map, seed)
+        moving = self._deform_moving(task, choice, labeled, seed)
         slices = tf.ones([size, self.fixed_size[options.frame_axis]])
         if options.frames is not None:
             extent = tf.repeat(constants.extent, size, axis=0)
@@ -233,8 +253,42 @@ class BatchDrawer:
                 seeds[3], options.frames, extent, self.fixed_size[options.frame_axis]
             )
         return self._training_batch(
-            task, constants, stacked, slices, moving_map, choice, labeled
+            task, constants, stacked, slices, moving_map, moving, labeled
         )
+
+    def _move_fixed(
+        self,
+        volumes: tf.Tensor,
+        fixed_map: tuple[tf.Tensor, tf.Tensor],
+        seed: tf.Tensor,
+    ) -> tf.Tensor:
+        """Resample the fixed side once: mapped by its affine map, then deformed."""
+        options, grid = self.options, reference_grid(self.fixed_size)[None]
+        if options.fixed_field is not None:
+            own = tf.random.experimental.stateless_fold_in(seed, _FIXED_FIELD)
+            size = options.batch_size, self.fixed_size
+            grid = displaced_grid(draw_fields(own, *size, options.fixed_field))
+        elif options.affine_scale == 0.0:
+            return volumes
+        return sample(volumes, apply_affine(grid, *fixed_map))
+
+    def _deform_moving(
+        self, task: Task, choice: tf.Tensor, labeled: bool, seed: tf.Tensor
+    ) -> _Moving:
+        """Deform the moving side; its affine map takes part in the alignment."""
+        options, size = self.options, self.options.batch_size
+        moving = _Moving(
+            tf.repeat(task.moving_image[None], size, axis=0),
+            tf.gather(task.moving_labels, choice),
+            tf.repeat(task.moving_labels[options.align_label][None], size, axis=0),
+        )
+        if options.moving_field is None:
+            return moving
+        own = tf.random.experimental.stateless_fold_in(seed, _MOVING_FIELD)
+        ddf = draw_fields(own, size, self.moving_size, options.moving_field)
+        if not labeled:  # whose labels are placeholders
+            return moving._replace(image=warp(moving.image, ddf))
+        return _Moving(*tf.unstack(warp(tf.stack(moving, axis=-1), ddf), axis=-1))
 
     def _training_batch(
         self,
@@ -243,7 +297,7 @@ class BatchDrawer:
         stacked: tf.Tensor,
         slices: tf.Tensor,
         moving_map: tuple[tf.Tensor, tf.Tensor],
-        choice: tf.Tensor,
+        moving: _Moving,
         labeled: bool,
     ) -> Batch:
         """Put a training mini-batch together from what was drawn."""
@@ -251,28 +305,28 @@ class BatchDrawer:
         ones = tf.ones([size, *self.fixed_size])
         shown = ones if self.options.frames is None else self._mask(slices)
         seen_label = stacked[..., 2] * shown if labeled else ones
+        point = tf.repeat(constants.moving_centroid, size, axis=0)
+        if self.options.moving_field is not None and self.options.align == "centroid":
+            point = soft_centroid(moving.gland, grid_centre(self.moving_size))
         # the augmented moving label: its centroid is the own one, mapped back
-        point = tf.repeat(constants.moving_centroid, size, axis=0) - moving_map[1]
-        point = tf.linalg.solve(moving_map[0], point[..., None])[..., 0]
+        point = tf.linalg.solve(moving_map[0], (point - moving_map[1])[..., None])
         base = compose_affine(
             moving_map, (constants.matrix[None], constants.offset[None])
         )
-        label = task.moving_labels[self.options.align_label]
-        profile = self._profile(tf.repeat(label[None], size, axis=0), base)
-        aligned = self._align(constants, seen_label, slices, point, profile)
+        profile = self._profile(moving.gland, base)
+        aligned = self._align(constants, seen_label, slices, point[..., 0], profile)
         matrix, offset = compose_affine(moving_map, aligned)
-        moving_image = tf.repeat(task.moving_image[None], size, axis=0)
         fixed_label = stacked[..., 1] if labeled else ones
         target = fixed_label
         if self.loss.uses_label:
             target = self.loss.prepare_label(fixed_label, None, task.fixed_spacing)
         return Batch(
-            moving_input=self._moving_input(moving_image, matrix, offset),
+            moving_input=self._moving_input(moving.image, matrix, offset),
             fixed_input=stacked[..., 0] * shown,
             matrix=matrix,
             offset=offset,
-            moving_image=moving_image,
-            moving_label=tf.gather(task.moving_labels, choice),
+            moving_image=moving.image,
+            moving_label=moving.label,
             # the whole label counts in meta-training, the image only where it is shown
             loss_mask=ones if self.loss.uses_label else shown,
             label_target=target,

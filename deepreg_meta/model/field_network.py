@@ -6,7 +6,7 @@ from deepreg.model.backbone.interface import Backbone
 from deepreg.registry import BACKBONE_CLASS, REGISTRY
 
 from deepreg_meta import compat
-from deepreg_meta.backbone.blocks import fast_blocks
+from deepreg_meta.backbone.blocks import fast_blocks, singleton_axes
 from deepreg_meta.layer.warp import integrate
 
 
@@ -15,7 +15,8 @@ class FieldNetwork(tf.keras.layers.Layer):
     Predict a displacement field with the backbone of a registered DeepReg model.
 
     The DeepReg model is built on the fixed grid and asked what its backbone predicts: a
-    displacement field (`ddf`) or a velocity field to be integrated (`dvf`).
+    displacement field (`ddf`) or a velocity field to be integrated (`dvf`). Along a
+    singleton axis, as images have one, it displaces nothing.
     """
 
     def __init__(
@@ -47,7 +48,10 @@ class FieldNetwork(tf.keras.layers.Layer):
                 f"{backbone['name']}, which predicts an affine map of coordinates, got "
                 f"{precision!r}."
             )
-        with compat.quiet_losses(), fast_blocks(precision, recompute):
+        flat = singleton_axes(self.fixed_image_size)
+        # the component of a field along each axis, to be kept or not
+        self._kept = [float(axis not in flat) for axis in range(3)] if flat else None
+        with compat.quiet_losses(), fast_blocks(precision, recompute, flat):
             model = REGISTRY.build_model(
                 config=dict(
                     name=base,
@@ -89,7 +93,43 @@ class FieldNetwork(tf.keras.layers.Layer):
         """
         images = tf.stack([moving_input, fixed_input], axis=-1)
         field = self.backbone(images, training=training)
-        if self._has_theta:
-            field = field[0]
+        return self._finish(field[0] if self._has_theta else field)
+
+    def _finish(self, field: tf.Tensor) -> tf.Tensor:
+        """Make the displacement field of what the backbone predicts."""
         field = tf.cast(field, tf.float32)
+        if self._kept is not None:
+            field *= self._kept
         return integrate(field) if self._is_velocity else field
+
+    @property
+    def side_weights(self) -> tuple[float, ...]:
+        """Weights of the losses of coarser fields; a backbone without them has none."""
+        return tuple(getattr(self.backbone, "side_weights", ()))
+
+    def fields(
+        self, moving_input: tf.Tensor, fixed_input: tf.Tensor
+    ) -> list[tf.Tensor]:
+        """
+        Predict the field of a batch in training, and those of coarser grids.
+
+        :param moving_input: as in `call`.
+        :param fixed_input: as in `call`.
+        :return: what `call` gives, then one field for each of `side_weights`, shape =
+            (batch, ceil(f1 / 2^i), ceil(f2 / 2^i), ceil(f3 / 2^i), 3), in voxels of its
+            own grid.
+        """
+        if not self.side_weights:
+            return [self(moving_input, fixed_input, training=True)]
+        images = tf.stack([moving_input, fixed_input], axis=-1)
+        found = self.backbone.fields(images, training=True)
+        return [self._finish(field) for field in found]
+
+    def penalty(self) -> tf.Tensor | None:
+        """
+        Return what the backbone adds to the loss on account of its weights alone.
+
+        :return: scalar; None where it has no method `penalty`, or nothing to add.
+        """
+        own = getattr(self.backbone, "penalty", None)
+        return None if own is None else own()

@@ -14,6 +14,7 @@ from deepreg_meta import weights
 from deepreg_meta.model.field_network import FieldNetwork
 from deepreg_meta.model.partial import ALL, Part, select_part
 from deepreg_meta.model.registration import Batch, RegistrationLoss
+from deepreg_meta.model.side_loss import SideLoss
 
 MAX_STEPS = 100_000  # of a loop that only time ends
 
@@ -21,13 +22,21 @@ MAX_STEPS = 100_000  # of a loop that only time ends
 # mini-batch and the field before it. It is compiled with the losses.
 Record = Callable[[tf.Tensor, Batch, tf.Tensor], tf.Tensor]
 
+KERNEL = "kernel"  # the part of the loss that is the network's own penalty
+SIDES = "sides"  # the part of the loss that its coarser fields have
+
 
 class Sight(NamedTuple):
     """What the losses make of a field."""
 
     parts: dict[str, tf.Tensor]  # scalars, by name
-    gradient: tf.Tensor  # of the total to the field, its shape
+    gradients: list[tf.Tensor]  # of the total to the fields, of their shapes
     row: tf.Tensor  # the losses in order, the total, and what was recorded
+
+
+# Gives that of a field and those of coarser grids, of the mini-batch, the index of the
+# step, and the penalty of the network, which is None where it has none.
+Look = Callable[[list[tf.Tensor], Batch, tf.Tensor, tf.Tensor | None], Sight]
 
 
 class Best(NamedTuple):
@@ -41,6 +50,10 @@ class Best(NamedTuple):
 class InnerLoop:
     """
     Optimise the weights of a field network on mini-batches, step after step.
+
+    A network with a penalty of its own (`FieldNetwork.penalty`) has it added to the
+    total of each step, as the part `kernel`; one with coarser fields, which the images
+    supervise, has their losses added, as the part `sides`.
 
     The optimiser is a black box: it is built once, and resetting it assigns the values
     that its variables had when it was new.
@@ -63,6 +76,8 @@ class InnerLoop:
         self.part = part or select_part(network, ALL)
         optimizer.build(self.part.variables)
         self._new_state = [_compact(variable) for variable in optimizer.variables]
+        weights_of_sides = network.side_weights
+        self._side_loss = SideLoss(loss, weights_of_sides) if weights_of_sides else None
         self._look = self._looking(None)
 
     def reset_optimizer(self) -> None:
@@ -86,7 +101,7 @@ class InnerLoop:
         self,
         batch: Batch,
         index: tf.Tensor,
-        look: Callable[[tf.Tensor, Batch, tf.Tensor], Sight],
+        look: Look,
     ) -> tuple[Sight, tf.Tensor]:
         """
         Take one gradient step.
@@ -101,48 +116,67 @@ class InnerLoop:
             # what nothing watched leads to is not recorded: no gradient passes through
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(variables)
-                ddf = self.network(batch.moving_input, batch.fixed_input, training=True)
-            sight = look(ddf, batch, index)
-            gradients = self._backpropagate(tape, ddf, sight.gradient)
+                fields = self.network.fields(batch.moving_input, batch.fixed_input)
+                penalty = self.network.penalty()
+            sight = look(fields, batch, index, penalty)
+            gradients = self._backpropagate(tape, fields, sight.gradients, penalty)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        return sight, ddf
+        return sight, fields[0]
 
     def _backpropagate(
-        self, tape: tf.GradientTape, ddf: tf.Tensor, gradient: tf.Tensor
+        self,
+        tape: tf.GradientTape,
+        fields: list[tf.Tensor],
+        upstream: list[tf.Tensor],
+        penalty: tf.Tensor | None,
     ) -> list[tf.Tensor]:
         """
-        Return the gradients of the weights from that of the field.
+        Return the gradients of the weights from those of fields and penalty.
 
         In float16 small ones would vanish on their way: they take it multiplied by the
         scale that the optimiser keeps.
         """
         variables, optimizer = self.part.variables, self.optimizer
+        targets = list(fields)
+        if penalty is not None:
+            targets.append(penalty)
+            upstream = [*upstream, tf.ones_like(penalty)]
         if not isinstance(optimizer, tf.keras.mixed_precision.LossScaleOptimizer):
-            return tape.gradient(ddf, variables, output_gradients=gradient)
-        scaled = optimizer.get_scaled_loss(gradient)
-        gradients = tape.gradient(ddf, variables, output_gradients=scaled)
+            return tape.gradient(targets, variables, output_gradients=upstream)
+        scaled = [optimizer.get_scaled_loss(value) for value in upstream]
+        gradients = tape.gradient(targets, variables, output_gradients=scaled)
         return optimizer.get_unscaled_gradients(gradients)
 
-    def _looking(
-        self, record: Record | None
-    ) -> Callable[[tf.Tensor, Batch, tf.Tensor], Sight]:
+    def _looking(self, record: Record | None) -> Look:
         """
         Return what looks at a field.
 
         Where XLA compiles the losses, it is one kernel: losses and gradient apart would
         be two to compile, which takes twice as long, and hand over all that the first
-        one met on its way.
+        one met on its way. The penalty of the network comes in as a number.
         """
 
-        def look(ddf: tf.Tensor, batch: Batch, index: tf.Tensor) -> Sight:
+        def look(
+            fields: list[tf.Tensor],
+            batch: Batch,
+            index: tf.Tensor,
+            penalty: tf.Tensor | None,
+        ) -> Sight:
+            ddf, *coarser = fields
             with tf.GradientTape() as tape:
-                tape.watch(ddf)
+                tape.watch(fields)
                 parts = self.loss.compute(ddf, batch)
-            gradient = tape.gradient(parts["total"], ddf)
+                if self._side_loss is not None:
+                    parts[SIDES] = self._side_loss(coarser, batch)
+                    parts["total"] += parts[SIDES]
+            gradients = tape.gradient(parts["total"], fields)
+            if penalty is not None:
+                parts[KERNEL] = penalty
+                parts["total"] += penalty
             row = tf.stack([parts[name] for name in [*self.loss.names, "total"]])
             if record is not None:
                 row = tf.concat([row, record(index, batch, ddf)], axis=0)
-            return Sight(parts, gradient, row)
+            return Sight(parts, gradients, row)
 
         return self.loss.compiled(look)
 
@@ -202,15 +236,16 @@ class InnerLoop:
         Take several steps and leave the network with the best weights met on the way.
 
         :param draw: gives the mini-batch of a step, from its index (int32 scalar).
-        :param judge: gives the loss of the present weights, scalar; the least wins, the
-            earlier one of equals, and one that is not a number never does.
+        :param judge: gives the loss of the field of the present weights, scalar; the
+            least wins, the earlier one of equals, and one that is not a number never
+            does. A penalty of the network is no part of it: what predicts is the field.
         :param num_steps: how many at most, >= 1.
         :param seconds: stop before the step that would end later, judged by the mean
             of those taken; the first one is always taken. None sets no limit.
         :param record: as in `run`.
         :param start_loss: what `judge` gives before the first step, where it is known.
-        :param is_own_judge: every step's own loss, before the update, is what `judge`
-            would give, which then looks at the last weights only.
+        :param is_own_judge: every step's own loss of its field, before the update, is
+            what `judge` would give, which then looks at the last weights only.
         :return: the rows of `run`, and how many updates led to the weights, int32.
         """
         variables = self.part.weights
@@ -239,7 +274,7 @@ class InnerLoop:
             before = weights.snapshot(variables) if is_own_judge else []
             sight, _ = self._update(draw(index), index, look)
             if is_own_judge:
-                best = _better(best, sight.parts["total"], index, before)
+                best = _better(best, _field_loss(sight.parts), index, before)
             else:
                 best = _better(best, judge(), index + 1, weights.snapshot(variables))
             return index + 1, rows.write(index, sight.row), best
@@ -251,6 +286,14 @@ class InnerLoop:
             best = _better(best, judge(), count, weights.snapshot(variables))
         weights.restore(variables, best.weights)
         return rows.stack(), best.step
+
+
+def _field_loss(parts: dict[str, tf.Tensor]) -> tf.Tensor:
+    """Return the total without what the network adds to the loss of its field."""
+    total = parts["total"]
+    for name in (KERNEL, SIDES):
+        total = total - parts[name] if name in parts else total
+    return total
 
 
 def _better(

@@ -63,7 +63,9 @@ def adaptable_layers(backbone: Backbone, part: str) -> list[tf.keras.layers.Laye
     Return the layers of a part of a backbone.
 
     A backbone of one's own says it by a method of this name, with the part as argument;
-    DeepReg's own, and those that inherit from them, are known.
+    DeepReg's own, and those that inherit from them, are known. One that wraps another
+    (`wrapped`) has the parts of that one: what it adds stands still, as the kernel of
+    `meta_regularized` does, which is there to be learned from many pairs.
 
     :param backbone: of a network.
     :param part: decoder, the up-sampling blocks and the heads, or heads, the output
@@ -71,6 +73,8 @@ def adaptable_layers(backbone: Backbone, part: str) -> list[tf.keras.layers.Laye
     :return: layers of the backbone.
     :raises ValueError: when the backbone has no such part, or does not say.
     """
+    while isinstance(getattr(backbone, "wrapped", None), Backbone):
+        backbone = backbone.wrapped
     own = getattr(backbone, "adaptable_layers", None)
     if own is not None:
         return list(own(part))

@@ -1,7 +1,7 @@
 """The losses of the fields of one batch of pairs."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -89,12 +89,15 @@ class _Warped(NamedTuple):
 class RegistrationLoss:
     """Image, label and regularisation losses of a DeepReg `train.loss` section."""
 
-    def __init__(self, config: dict, labeled: bool) -> None:
+    def __init__(self, config: dict, labeled: bool, others: Sequence[str] = ()) -> None:
         """
         :param config: {image: {name, weight, ...}, label: ..., regularization: ...};
             losses with weight 0 and label losses of unlabeled data are left out.
         :param labeled: whether the data has labels.
+        :param others: parts that are not of the field; the inner loop adds them.
         """
+        self._others = tuple(others)
+        self._config = config
         self.weights: dict[str, float] = {}
         self._losses: dict[str, Any] = {}
         compilable = True
@@ -128,6 +131,10 @@ class RegistrationLoss:
             return function
         return self._compile(function, jit_compile=True)
 
+    def without_label(self) -> "RegistrationLoss":
+        """Return the same losses but for that of the labels."""
+        return RegistrationLoss(self._config, labeled=False)
+
     @property
     def uses_label(self) -> bool:
         """Whether a label loss takes part."""
@@ -140,8 +147,8 @@ class RegistrationLoss:
 
     @property
     def names(self) -> list[str]:
-        """The parts of the loss, in the order of `parts`, before `total`."""
-        return list(self._losses)
+        """The parts of the loss in order, those of the field first, before `total`."""
+        return [*self._losses, *self._others]
 
     def prepare_label(
         self, fixed_label: tf.Tensor, mask: tf.Tensor | None, spacing_mm: tf.Tensor

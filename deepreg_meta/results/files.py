@@ -14,6 +14,7 @@ from deepreg_meta.evaluate.learn2reg import (
 )
 from deepreg_meta.geometry.affine import GeometryError
 from deepreg_meta.geometry.inverse import Residual, invert
+from deepreg_meta.geometry.picture_file import save_picture
 from deepreg_meta.geometry.transform_file import save_deepreg_ddf, save_transform
 from deepreg_meta.geometry.volume_file import save_volume
 from deepreg_meta.geometry.whole_file import suffix_of
@@ -65,13 +66,17 @@ def write_files(own: Path, scene: Scene, outputs: Outputs, folder: Path) -> None
 
 
 def _write_volumes(own: Path, scene: Scene) -> None:
-    affine, warped = scene.fixed_grid.affine, scene.warped("adapted")
-    save_volume(own / "fixed_image.nii.gz", scene.fixed_image, affine)
-    save_volume(own / "warped_image.nii.gz", warped.image, affine)
-    names = scene.result.case.label_names
+    case, warped = scene.result.case, scene.warped("adapted")
+    volumes = {"fixed_image": scene.fixed_image, "warped_image": warped.image}
     labels = [] if warped.labels is None else list(warped.labels)
-    for name, label in zip(names, labels, strict=True):
-        save_volume(own / f"warped_label_{name}.nii.gz", label >= 0.5, affine)
+    for name, label in zip(case.label_names, labels, strict=True):
+        volumes[f"warped_label_{name}"] = label >= 0.5
+    for name, volume in volumes.items():
+        path = own / f"{name}.nii.gz"
+        save_volume(path, volume, scene.fixed_grid.affine, scene.is_planar)
+    if case.moving_source.layout == "picture" and scene.is_planar:
+        sides = scene.fixed_grid.spacing_mm[:2]
+        save_picture(own / "warped_image.png", warped.image, spacing=sides)
 
 
 def _write_transforms(own: Path, scene: Scene, outputs: Outputs) -> None:
@@ -79,18 +84,19 @@ def _write_transforms(own: Path, scene: Scene, outputs: Outputs) -> None:
     fixed, moving = scene.fixed_grid, scene.moving_grid
     transform = scene.transform("adapted")
     scene.result.field("adapted").check_finite(scene.result.case.name)
+    flat = scene.is_planar
     if "h5" in outputs.formats:
-        save_transform(own / "transform.h5", transform, fixed)
+        save_transform(own / "transform.h5", transform, fixed, flat)
     if "nifti" in outputs.formats:
-        save_transform(own / "ddf.nii.gz", transform, fixed)
+        save_transform(own / "ddf.nii.gz", transform, fixed, flat)
     if "deepreg" in outputs.formats:
         save_deepreg_ddf(own / "ddf_deepreg.nii.gz", transform, fixed, moving)
     if outputs.inverse:
         inverse, residual = invert(transform, fixed)
         if set(outputs.formats) != {"nifti"}:
-            save_transform(own / "transform_inverse.h5", inverse, moving)
+            save_transform(own / "transform_inverse.h5", inverse, moving, flat)
         if "nifti" in outputs.formats:
-            save_transform(own / "ddf_inverse.nii.gz", inverse, moving)
+            save_transform(own / "ddf_inverse.nii.gz", inverse, moving, flat)
         scene.result.case_row |= _residual_columns(scene, residual)
 
 
@@ -168,6 +174,6 @@ def _draw(path: Path, scene: Scene) -> None:
         frame_axis=scene.frame_axis if result.is_sparse else None,
         title=title,
         unit=result.unit,
-        orientation=None if case.spacing_is_nominal else scene.fixed_grid.orientation,
+        orientation=case.display,
         **labels,
     )

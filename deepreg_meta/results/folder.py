@@ -16,7 +16,8 @@ _OF_ALL = (
 )
 _OF_CASE = (
     *("transform*.h5", "ddf*.nii.gz", "fixed_image.nii.gz", "warped_image.nii.gz"),
-    *("warped_label_*.nii.gz", "figure.png", "*_landmarks_on_*.mrk.json"),
+    *("warped_image.png", "warped_label_*.nii.gz", "figure.png"),
+    "*_landmarks_on_*.mrk.json",
 )
 _FIELDS, _REPORT = "learn2reg", "report"
 

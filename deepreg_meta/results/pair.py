@@ -50,7 +50,9 @@ class RegisteredPair:
         self._scene = Scene(self.result)
         score(self._scene)
         grid = self._scene.fixed_grid
+        # of a single slice, the thickness is no side of the image
         size_mm = np.array(grid.shape) * self._scene.fixed_spacing_mm
+        size_mm = np.where(np.array(grid.shape) > 1, size_mm, 0.0)
         row, unit = self.result.case_row, self.result.unit
         self.warnings = self.limits.warnings(row, size_mm, unit)
         row["warning"] = "; ".join(self.warnings)

@@ -47,6 +47,12 @@ class Scene:
         self._ddf: dict[str, NDArray] = {}
 
     @property
+    def is_planar(self) -> bool:
+        """Whether both images are of two axes for other programs too."""
+        sources = self.result.case.fixed_source, self.result.case.moving_source
+        return all(own.layout != "volume" and own.grid.is_planar for own in sources)
+
+    @property
     def stages(self) -> tuple[str, ...]:
         """The stages that can be told apart, the baseline among them with labels."""
         return STAGES if self.fixed_labels is None else (*STAGES, BASELINE)

@@ -85,7 +85,7 @@ def change(config: dict, key: str, value: object) -> dict:
             "train.preprocess.data_augmentation.1.frames", [2, 17],
             ["frames", "16", "17"],
         ),
-        ("dataset.moving_image_shape", [16, 18], ["moving_image_shape", "[16, 18]"]),
+        ("dataset.moving_image_shape", [16], ["moving_image_shape", "[16]"]),
         ("dataset.moving_image_shape", [16, 18, 14, 2], ["three integers", "14, 2]"]),
     ],
 )  # fmt: skip
@@ -186,6 +186,13 @@ def test_files_that_cannot_be_used(tmp_path, data, fails, name, spoil, words):
     where = [] if spoil is remove else [str(data / name)]
     for word in [*words, *where, "dataset.dir.train"]:
         assert word in message, message
+
+
+def test_there_is_no_phantom_of_2d_images(tmp_path, fails):
+    config = change(run_config(), "dataset.moving_image_shape", [16, 18])
+    path = write_yaml(tmp_path / "mine.yaml", config)
+    message = fails(train.main, "--config", path)
+    assert "got (16, 18, 1). There is none of 2-D images: name folders" in message
 
 
 def test_a_grid_side_of_one_voxel_is_a_2d_image_not_an_error(tmp_path):

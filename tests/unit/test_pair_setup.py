@@ -4,8 +4,14 @@ import pytest
 
 from deepreg_meta.callback.fine_tune import FineTune
 from deepreg_meta.config import load_config
-from deepreg_meta.pair_setup import check_can_adapt, pair_config, reading_config
+from deepreg_meta.pair_setup import (
+    check_can_adapt,
+    pair_config,
+    reading_config,
+    warn_of_places,
+)
 from tests.helpers import run_config, write_yaml
+from tests.unit.results.examples import flat_case
 
 
 @pytest.fixture
@@ -55,3 +61,10 @@ def test_a_pair_without_labels_loses_their_loss_and_cannot_adapt_by_them(config)
 def test_alignment_by_labels_without_labels_is_refused(config):
     with pytest.raises(ValueError, match="aligns by 'centroid', which needs labels"):
         pair_config(config, "config", labeled=False)
+
+
+@pytest.mark.parametrize("layout", ["volume", "plane", "picture"])
+def test_files_without_a_place_are_told_but_pictures_have_itks(layout, caplog):
+    warn_of_places(flat_case(layout))
+    is_told = "its header states no place in space" in caplog.text
+    assert is_told is (layout != "picture")

@@ -14,6 +14,7 @@ from deepreg_meta.geometry.affine import from_parts
 from deepreg_meta.geometry.grid import Grid
 from deepreg_meta.geometry.inverse import invert
 from deepreg_meta.geometry.landmarks import Landmarks, read_landmarks, save_landmarks
+from deepreg_meta.geometry.picture_file import read_picture, save_picture
 from deepreg_meta.geometry.resample import resample
 from deepreg_meta.geometry.soft_label import resample_soft
 from deepreg_meta.geometry.transform import Affine, Field, Transform
@@ -28,6 +29,7 @@ from tests.unit.geometry.places import (
     FIXED,
     MOVING,
     PAIRS,
+    PLANES,
     affine,
     alignment,
     map_by_itk,
@@ -511,3 +513,52 @@ def test_a_grid_of_one_slice_is_warped(files):
     warped, _ = files.read("w.nii.gz")
     np.testing.assert_allclose(warped[:4], image[1:], atol=1e-4)
     assert (warped[4] == 0).all()
+
+
+@pytest.fixture
+def pictures(tmp_path, rng, monkeypatch):
+    """:return: a moving picture of 16 bits, a label of 8, and a shift in a file."""
+    monkeypatch.chdir(tmp_path)
+    grid = PLANES["pictures"][0]
+    image = rng.integers(300, 65000, (9, 7, 1)).astype(np.uint16)
+    label = rng.integers(0, 4, (9, 7, 1)).astype(np.uint8)
+    save_picture(tmp_path / "moving.png", image)
+    save_picture(tmp_path / "label.png", label)
+    save_picture(tmp_path / "fixed.png", np.zeros((9, 7, 1)))
+    vectors = np.zeros((9, 7, 1, 3), np.float32)
+    vectors[..., :2] = -0.25, -2  # a quarter of a column to the right, two rows down
+    transform = Transform((Field(grid, vectors),))
+    save_transform(tmp_path / "t.h5", transform, grid, is_planar=True)
+    return image, label
+
+
+def test_a_picture_becomes_one_of_its_own_bits_as_in_simpleitk(pictures, tmp_path):
+    image, label = pictures
+    line = "-i moving.png -t t.h5 -o w.png --reference fixed.png"
+    assert main(line.split()) == 0
+    warped = read_picture(tmp_path / "w.png")
+    expected = 0.75 * image[:8, 2:] + 0.25 * image[1:, 2:]
+    assert warped.dtype == np.uint16
+    np.testing.assert_array_equal(warped[:8, :5], np.rint(expected))
+    assert not warped[:, 5:].any()
+    assert main(["-i", "label.png", "-t", "t.h5", "-o", "l.png", "--label"]) == 0
+    itk = sitk.ReadTransform(str(tmp_path / "t.h5"))
+    label_image = sitk.ReadImage(str(tmp_path / "label.png"))
+    found = sitk.Resample(label_image, label_image, itk, sitk.sitkNearestNeighbor)
+    moved = read_picture(tmp_path / "l.png")
+    assert moved.dtype == np.uint8
+    np.testing.assert_array_equal(moved[..., 0], sitk.GetArrayFromImage(found).T)
+
+
+def test_as_nifti_a_picture_has_two_axes_and_so_has_its_transform(pictures, tmp_path):
+    line = "-i moving.png -t t.h5 -o w.nii.gz --save-transform s.h5 --to moving"
+    assert main([*line.split(), "--reference", "fixed.png"]) == 0
+    assert nib.load(tmp_path / "w.nii.gz").shape == (9, 7)
+    itk = sitk.ReadTransform(str(tmp_path / "s.h5"))
+    assert itk.GetDimension() == 2
+    assert itk.TransformPoint((4.25, 5.0)) == pytest.approx((4, 3), abs=1e-3)
+
+
+def test_a_volume_is_no_picture(files, caplog):
+    assert files.run("-i moving.nii.gz -t t.h5 -o w.png") == 2
+    assert f"two axes, (columns, rows, 1), for a PNG, got shape {FIXED}" in caplog.text

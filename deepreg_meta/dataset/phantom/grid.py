@@ -37,6 +37,6 @@ def check_shape(name: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
     if len(sides) != 3 or min(sides) < _MIN_SIDE:
         raise ValueError(
             f"phantom {name}: expected three sides of at least {_MIN_SIDE} voxels, "
-            f"got {shape}."
+            f"got {shape}. There is none of 2-D images: name folders in dataset.dir."
         )
     return sides

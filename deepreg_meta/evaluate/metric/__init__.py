@@ -9,6 +9,7 @@ lengths are then voxels, and whoever prints them has to say so (`unit="voxels"` 
 """
 
 from deepreg_meta.evaluate.metric.checks import FOREGROUND
+from deepreg_meta.evaluate.metric.endpoint import endpoint_errors, endpoint_statistics
 from deepreg_meta.evaluate.metric.jacobian import (
     determinant_statistics,
     fold_statistics,
@@ -31,6 +32,8 @@ __all__ = [
     "determinant_statistics",
     "dsc",
     "dsc_masked",
+    "endpoint_errors",
+    "endpoint_statistics",
     "fold_statistics",
     "hd95",
     "jacobian_determinant",

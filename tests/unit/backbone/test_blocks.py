@@ -7,7 +7,7 @@ from deepreg.model import layer
 from deepreg.model.backbone.local_net import LocalNet
 from deepreg.model.backbone.u_net import UNet
 
-from deepreg_meta.backbone.blocks import fast_blocks
+from deepreg_meta.backbone.blocks import fast_blocks, singleton_axes
 
 SIZE = (12, 10, 14)
 COMMON = dict(
@@ -141,3 +141,55 @@ def test_deepregs_blocks_and_the_policy_are_as_before(options):
         raise RuntimeError
     after = dict(vars(layer)), tf.keras.mixed_precision.global_policy().name
     assert after == before
+
+
+# ---- images: a singleton axis, along which there is nothing to see ----
+
+PLANES = {
+    "local": lambda size: LocalNet(
+        **{**COMMON, "image_size": size}, extract_levels=[0, 1, 2]
+    ),
+    "unet": lambda size: UNet(**{**COMMON, "image_size": size}, depth=2),
+    "unet that strides": lambda size: UNet(
+        **{**COMMON, "image_size": size}, depth=2, pooling=False, concat_skip=True
+    ),
+}
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("name", PLANES)
+def test_an_image_has_the_field_of_deepregs_kernels_middle_slices(rng, name, axis):
+    """The other slices of DeepReg's kernels meet zeros alone."""
+    size = tuple(1 if i == axis else n for i, n in enumerate(SIZE))
+    inputs = tf.constant(rng.normal(1.0, 2.0, (2, *size, 2)), tf.float32)
+    reference = PLANES[name](size)
+    reference(inputs)
+    with fast_blocks(flat=(axis,)):
+        ours = PLANES[name](size)
+        ours(inputs)
+    for weight, full in zip(ours.weights, reference.weights, strict=True):
+        values = full.numpy()
+        if values.ndim == 5:
+            assert weight.shape[axis] == 1
+            values = values.take([values.shape[axis] // 2], axis)
+        weight.assign(values)
+    expected = reference(inputs, training=False)
+    assert np.abs(expected).max() > 0.01
+    np.testing.assert_allclose(ours(inputs, training=False), expected, atol=1e-4)
+
+
+def test_control_points_are_refused_for_images():
+    with (
+        pytest.raises(ValueError, match="control_points: expected none for images"),
+        fast_blocks(flat=(2,)),
+    ):
+        size = (12, 10, 1)
+        options = dict(COMMON, image_size=size, control_points=(2, 2, 2))
+        LocalNet(**options, extract_levels=[0, 1])
+
+
+@pytest.mark.parametrize(
+    ("size", "axes"), [((4, 5, 1), (2,)), ((1, 5, 1), (0, 2)), ((4, 5, 6), ())]
+)
+def test_singleton_axes_are_those_of_one_voxel(size, axes):
+    assert singleton_axes(size) == axes

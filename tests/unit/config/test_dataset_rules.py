@@ -53,3 +53,45 @@ def test_deepregs_own_training_is_said_to_pass_over_the_keys(write, caplog):
         caplog.clear()
         load(write, f"dataset.{key}", value)
         assert not caplog.records
+
+
+@pytest.fixture
+def flat():
+    """:return: a configuration of 2-D images."""
+    base = with_key("dataset.moving_image_shape", [8, 9])
+    base["dataset"]["fixed_image_shape"] = [5, 6]
+    return base
+
+
+@pytest.mark.parametrize("key", ["dataset.spacing_mm", "dataset.grid.spacing_mm"])
+def test_two_voxel_sides_are_for_2d_images(write, flat, key):
+    load(write, key, [1, 2], flat)
+    message = rf"{key} in meta.yaml: expected a number or three .*, got \[1.0, 2.0\]"
+    with pytest.raises(ConfigError, match=message) as caught:
+        load(write, key, [1, 2])
+    assert len(caught.value.problems) == 1
+    flat["dataset"]["moving_image_shape"] = [8, 9, 10]
+    load(write, key, {"fixed": [1, 2]}, flat)
+    with pytest.raises(ConfigError, match=message):
+        load(write, key, {"moving": [1, 2]}, flat)
+
+
+def test_png_files_are_2d_state_no_orientation_and_are_not_generated(write, flat):
+    flat["dataset"] |= {"format": "png", "dir": {"train": "data"}}
+    assert load(write, base=flat).dataset.moving_shape == (8, 9, 1)
+    for key, value, message in (
+        (
+            "fixed_image_shape",
+            [5, 6, 7],
+            r"expected two integers .* png, got \[5, 6, 7\]",
+        ),
+        ("grid.orientation", "RAS", "expected null with dataset.format png.* 'RAS'"),
+        ("dir", {"train": None}, "expected a folder .* png, got none. The generated"),
+    ):
+        with pytest.raises(ConfigError, match=f"dataset.{key} in meta.yaml: {message}"):
+            load(write, f"dataset.{key}", value, flat)
+    base = with_key("train.method", "ddf", flat)
+    base["dataset"]["dir"] = {"train": None}
+    with pytest.raises(ConfigError) as caught:
+        load(write, base=base)
+    assert len(caught.value.problems) == 1

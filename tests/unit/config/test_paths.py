@@ -29,5 +29,17 @@ def test_hdf5_files_are_looked_for_in_place_of_folders(write, tmp_path):
         check_paths(load(write, base=base), "train")
 
 
+def test_png_files_lie_in_folders(write, tmp_path):
+    base = with_key("dataset.dir.train", str(tmp_path))
+    base["dataset"] |= {"format": "png", "labeled": False}
+    base["dataset"] |= {f"{s}_image_shape": [8, 9] for s in ("moving", "fixed")}
+    base["train"]["loss"].pop("label")
+    (tmp_path / "fixed_images").mkdir()
+    with pytest.raises(ConfigError, match="expected moving_images in the folder"):
+        check_paths(load(write, base=base), "train")
+    (tmp_path / "moving_images").mkdir()
+    check_paths(load(write, base=base), "train")
+
+
 def test_a_phantom_needs_no_folder(write):
     check_paths(load(write), "train")

@@ -11,6 +11,8 @@ from tests.unit.config.examples import BASE, SPARSE, deepreg, load, with_key
 def test_a_dumped_configuration_loads_as_the_same_one(write, tmp_path, augmentation):
     base = with_key("dataset.labels", {"zone": 3, "gland": 1})
     base["dataset"]["spacing_mm"] = [0.5, 1.0, 2.0]
+    base["dataset"]["grid"] = {"spacing_mm": {"fixed": [2.0, 3.0]}}
+    base["dataset"]["fixed_image_shape"] = [5, 6]
     base["align"] = "centroid"
     config = load(write, "train.preprocess.data_augmentation", augmentation, base)
     config.dump(tmp_path / "config.yaml", header="deepreg_meta 1\nseed 0")
@@ -73,6 +75,17 @@ def test_deepreg_sees_none_of_our_keys(write):
     assert not {"seed", "meta"} & set(seen["train"])
     seen["train"]["epochs"] = 99
     assert config.raw["train"]["epochs"] == 3  # a copy
+
+
+@pytest.mark.parametrize("base", [BASE, deepreg()], ids=["reptile", "ddf"])
+def test_deepreg_sees_three_sides_of_2d_images_and_the_file_keeps_two(write, base):
+    config = load(write, "dataset.fixed_image_shape", [5, 6], base)
+    seen = config.deepreg_config()["dataset"]
+    assert (seen["fixed_image_shape"], seen["moving_image_shape"]) == (
+        [5, 6, 1],
+        [8, 9, 10],
+    )
+    assert config.raw["dataset"]["fixed_image_shape"] == [5, 6]
 
 
 def test_deepreg_brings_its_old_configurations_up_to_date(write):

@@ -60,14 +60,14 @@ def test_short_forms_mean_the_long_ones(write):
         ("dataset", ..., "dataset in meta.yaml: expected a mapping.*got null"),
         ("dataset.type", "pair", "expected paired.*got 'pair'. Did you mean `paired`"),
         ("dataset.type", "grouped", "expected paired or unpaired.*got 'grouped'"),
-        ("dataset.format", "dicom", "expected nifti or h5, got 'dicom'"),
+        ("dataset.format", "dicom", "expected nifti, h5 or png, got 'dicom'"),
         ("dataset.labeled", 1, "expected true or false, got 1"),
         ("dataset.dir.tain", "x", "unknown key. Did you mean `train`"),
         ("dataset.dir.train", 3, "expected a folder, a list of folders or null, got 3"),
-        ("dataset.fixed_image_shape", [5, 6], r"got \[5, 6\]. A 2-D image has a last"),
-        ("dataset.fixed_image_shape", [5, 6, 0], r"integers >= 1, got \[5, 6, 0\]"),
+        ("dataset.fixed_image_shape", [5], r"integers >= 1, of 2-D .* two, got \[5\]"),
+        ("dataset.fixed_image_shape", [5, 6, 0], r"2-D images two, got \[5, 6, 0\]"),
         ("dataset.fixed_image_shape", ..., "fixed_image_shape in meta.yaml: missing"),
-        ("dataset.spacing_mm", [1, 2], r"three numbers > 0, in mm, got \[1, 2\]"),
+        ("dataset.spacing_mm", [1], r"three numbers > 0, in mm, got \[1\]"),
         ("dataset.spacing_mm", {"fixed": [1, 2, 0]}, r"fixed in.*got \[1, 2, 0\]"),
         ("dataset.labels", {"gland": "1"}, "integers >= 1 of the label files, got"),
         ("dataset.labels", {"a": 2, "b": 2}, "a different integer for each name"),
@@ -90,6 +90,12 @@ def test_bad_input_is_named_with_key_file_rule_and_value(write, key, value, mess
     with pytest.raises(ConfigError, match=message) as caught:
         load(write, key, value)
     assert len(caught.value.problems) == 1
+
+
+def test_two_sides_are_those_of_a_2d_image(write):
+    flat = load(write, "dataset.fixed_image_shape", [5, 6])
+    assert flat.dataset.fixed_shape == (5, 6, 1)
+    assert flat.dataset == load(write, "dataset.fixed_image_shape", [5, 6, 1]).dataset
 
 
 def test_paired_data_has_two_shapes_and_other_data_one():

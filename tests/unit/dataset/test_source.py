@@ -1,8 +1,12 @@
 """Tests of what the files of a volume hold."""
 
-import numpy as np
+import dataclasses
 
-from deepreg_meta.dataset.source import RawLabel, split_labels
+import numpy as np
+import pytest
+
+from deepreg_meta.dataset.source import RawLabel, Source, split_labels
+from deepreg_meta.geometry.grid import Grid
 from tests.unit.dataset.examples import label, place, raw_volume
 
 SHAPE = (5, 6, 7)
@@ -45,3 +49,23 @@ def test_without_files_there_are_no_labels():
 def test_a_volume_names_the_files_of_its_labels():
     raw = raw_volume(label(SHAPE), labels=[label(SHAPE), label(SHAPE)])
     assert raw.label_paths == ("label_0.nii", "label_1.nii")
+
+
+@pytest.mark.parametrize("layout", ["picture", "volume"])
+def test_a_mask_of_255_is_one_of_1_in_pictures_without_indices(layout):
+    where = dataclasses.replace(place(), layout=layout)
+    mask = RawLabel("a", np.float32(255) * label((5, 6, 1)), where)
+    largest = 1 if layout == "picture" else 255
+    assert mask.values(None).max() == largest
+    assert mask.values({"lung": 255}).max() == 255
+    named = dataclasses.replace(mask, name="lung")
+    assert named.values({"other": 3}).max() == largest
+    assert split_labels([mask], {"lung": 255})[0].sum() == mask.voxels.sum() / 255
+
+
+def test_files_are_shown_by_what_they_state():
+    grid = Grid((5, 6, 1), np.diag([-1.0, -1.0, 1.0, 1.0]))
+    source = Source("a", grid, lambda: (None, None))
+    assert source.display == "LPS"
+    assert dataclasses.replace(source, has_orientation=False).display is None
+    assert dataclasses.replace(source, layout="picture").display == "picture"

@@ -5,9 +5,15 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from deepreg_meta.dataset.stored import place_of, stored_place, stored_shape
+from deepreg_meta.dataset.stored import (
+    place_of,
+    read_place,
+    stored_place,
+    stored_shape,
+)
 from deepreg_meta.stack import require_stack
 from tests.unit.dataset.examples import AFFINE, image, oblique, save
+from tests.unit.dataset.pictures import picture, save_png
 
 require_stack()
 OTHER = oblique((3, 4, 5), (1, 2, 3), (4, 5, 6))
@@ -78,3 +84,14 @@ def test_both_loaders_give_place_and_shape(tmp_path):
     assert full.has_affine and full.has_orientation
     assert stored_shape(from_h5, 1) == (6, 7, 8)
     from_h5.close()
+
+
+def test_files_of_two_axes_are_planes_and_png_files_pictures(tmp_path):
+    save(tmp_path / "a.nii", image((5, 6)), AFFINE)
+    save(tmp_path / "b.nii", image((5, 6, 1)), AFFINE)
+    save_png(tmp_path / "c.png", picture())
+    found = [read_place(str(tmp_path / name)) for name in ("a.nii", "b.nii", "c.png")]
+    assert [place.layout for place in found] == ["plane", "volume", "picture"]
+    assert [place.has_affine for place in found] == [True, True, False]
+    assert not found[2].has_orientation and not found[2].problem
+    np.testing.assert_array_equal(found[2].affine, np.diag([-1, -1, 1, 1]))

@@ -57,3 +57,14 @@ def test_a_reference_is_read_for_its_steps_and_a_bad_one_is_named(tmp_path):
     ) as e:
         targets_of(tmp_path, intensity=[gone])
     assert e.value.problems[0].startswith(str(tmp_path / "gone.nii"))
+
+
+def test_two_sides_of_2d_images_get_a_third_one(tmp_path):
+    shapes = {"moving_image_shape": [8, 9], "fixed_image_shape": [5, 6]}
+    grid = {"spacing_mm": {"fixed": [0.5, 3]}}
+    targets = targets_of(tmp_path, spacing_mm=[2, 4], grid=grid, **shapes)
+    assert targets["moving"].spacing_mm == (2, 4, 1)
+    assert (targets["fixed"].shape, targets["fixed"].voxel_mm) == (
+        (5, 6, 1),
+        (0.5, 3, 1),
+    )

@@ -431,7 +431,7 @@ def with_value(array, value):
         ("fixed_labels", 3 * label(FIXED), r"values in \[0, 1\], got 0, 3.*Declare"),
         ("fixed_labels", with_value(label(FIXED), -0.5), r"got -0.5, 0, 1\."),
         ("fixed_labels", with_value(label(FIXED), np.nan), "label values, got NaN"),
-        ("fixed_labels", label(FIXED)[0], r"3-D label .* got shape \(6, 7\)"),
+        ("fixed_labels", label(FIXED)[0], r"grid of its image, \(5, 6, 7\), .*7, 1\)"),
         ("fixed_labels", label(MOVING), r"grid of its image, \(5, 6, 7\), got \(6, 7"),
         ("fixed_labels", 0 * label(FIXED), r"got none in channel 0 \(label_0\)"),
         ("fixed_labels", label(FIXED, 2), r"as many label channels as .* \(2\), got 1"),

@@ -107,6 +107,8 @@ def test_an_override_is_nominal_and_so_is_a_file_without_affine():
     bare = raw_volume(image(SHAPE), place=place(np.eye(4), False, ()))
     assert prepared(bare, Target(SHAPE)).spacing_is_nominal
     assert not prepared(raw, Target(SHAPE)).spacing_is_nominal
+    # the one spacing that there is
+    assert not prepared(bare, Target(SHAPE, spacing_mm=(1, 2, 4))).spacing_is_nominal
 
 
 def test_an_image_is_matched_to_its_pair_before_it_is_scaled():

@@ -5,7 +5,12 @@ from itertools import permutations, product
 import numpy as np
 import pytest
 
-from deepreg_meta.evaluate.plane import Slice, check_orientation, choose_planes
+from deepreg_meta.evaluate.plane import (
+    PICTURE,
+    Slice,
+    check_orientation,
+    choose_planes,
+)
 
 SHAPE = (5, 6, 7)
 ORIENTATIONS = [
@@ -98,3 +103,15 @@ def test_an_orientation_names_each_direction_once(wrong):
     for right in ORIENTATIONS:
         check_orientation(right)
     check_orientation(None)
+
+
+def test_a_picture_is_shown_as_it_is_and_says_nothing_of_the_patient():
+    """Axis 0 to the right, axis 1 down: element (4, 1) in row 1 and column 4."""
+    image = np.arange(30.0).reshape(5, 6, 1)
+    [plane] = choose_planes(image.shape, (1.0, 2.0, 9.0), None, PICTURE)
+    assert (plane.row_axis, plane.column_axis, plane.axis) == (1, 0, 2)
+    assert plane.take(image)[1, 4] == image[4, 1, 0]
+    assert plane.take(np.zeros((5, 6, 1, 3))).shape == (6, 5, 3)
+    assert plane.limits == {"xlim": (-0.5, 4.5), "ylim": (11.0, -1.0)}
+    assert plane.letters == {} and plane.name == "axis 2"
+    check_orientation(PICTURE)

@@ -46,6 +46,19 @@ PAIRS = {
 }
 
 
+# grids of images of two axes in the plane z = 0, as ITK has them in two dimensions
+PLANES = {
+    "pictures": (
+        Grid((9, 7, 1), affine((0, 0, 0), (1, 1, 1), (0, 0, 0), (-1, -1, 1))),
+        Grid((8, 10, 1), affine((0, 0, 0), (1, 1, 1), (0, 0, 0), (-1, -1, 1))),
+    ),
+    "turned in the plane": (
+        Grid((9, 7, 1), affine((0, 0, 25), (0.8, 1.3, 5), (-12, 30, 0))),
+        Grid((8, 10, 1), affine((0, 0, -70), (1.1, 0.6, 2), (5, -3, 0), (1, -1, 1))),
+    ),
+}
+
+
 def voxels(shape):
     """:return: (d1, d2, d3, 3)."""
     return np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)

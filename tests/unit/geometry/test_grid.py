@@ -174,3 +174,16 @@ def test_a_shape_that_cannot_be_is_refused(shape):
 def test_an_affine_that_cannot_be_is_refused():
     with pytest.raises(GeometryError, match="grid: expected voxel sides > 0"):
         Grid(SHAPE, np.diag([1, 0, 1, 1]))
+
+
+@pytest.mark.parametrize(
+    ("grid", "is_planar"),
+    [
+        (plain((5, 6, 1), (2, 3, 9), (4, -5, 0)), True),
+        (plain((5, 6, 2)), False),
+        (plain((5, 6, 1), origin=(0, 0, 3)), False),
+        (oblique((5, 6, 1)), False),
+    ],
+)
+def test_a_slice_of_the_plane_z_0_is_what_itk_has_in_two_dimensions(grid, is_planar):
+    assert grid.is_planar is is_planar

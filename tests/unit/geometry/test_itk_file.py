@@ -5,10 +5,16 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from deepreg_meta.geometry.affine import GeometryError
+from deepreg_meta.geometry.affine import FLIP, GeometryError
 from deepreg_meta.geometry.itk_file import read_itk, write_itk
 from deepreg_meta.geometry.transform import Affine, Field
-from tests.unit.geometry.places import PAIRS, affine, map_by_itk, rough_field
+from tests.unit.geometry.places import (
+    PAIRS,
+    PLANES,
+    affine,
+    map_by_itk,
+    rough_field,
+)
 
 FIXED, MOVING = PAIRS["oblique"]
 CENTRE, SHIFT = (1.0, -2.0, 3.0), (4.0, 5.0, -6.0)
@@ -175,10 +181,6 @@ def test_a_file_that_is_no_transform_is_named(tmp_path, capfd):
 
 
 def test_transforms_that_cannot_be_are_named(tmp_path, rng):
-    plane = tmp_path / "plane.tfm"
-    sitk.WriteTransform(sitk.Euler2DTransform(), str(plane))
-    with pytest.raises(GeometryError, match=r"plane.tfm: .* 3 dimensions, got 2"):
-        read_itk(plane)
     flat = tmp_path / "flat.tfm"
     text = "#Insight Transform File V1.0\n#Transform 0\n"
     text += "Transform: AffineTransform_double_3_3\n"
@@ -192,3 +194,30 @@ def test_transforms_that_cannot_be_are_named(tmp_path, rng):
     sitk.WriteTransform(sitk.DisplacementFieldTransform(image), str(bad))
     with pytest.raises(GeometryError, match=r"bad.h5: expected a finite .* got 1 "):
         read_itk(bad)
+
+
+def test_a_transform_of_two_dimensions_leaves_z_alone(tmp_path, rng):
+    path = tmp_path / "plane.tfm"
+    itk = sitk.Euler2DTransform((3.0, -1.0), 0.4, (2.0, 5.0))
+    sitk.WriteTransform(itk, str(path))
+    points = rng.normal(0, 30, (9, 3))
+    found = read_itk(path).map_points(points)
+    expected = [itk.TransformPoint((FLIP * p)[:2].tolist()) for p in points]
+    np.testing.assert_allclose(found[:, :2], np.array(expected) * FLIP[:2], rtol=1e-9)
+    np.testing.assert_array_equal(found[:, 2], points[:, 2])
+
+
+def test_other_kinds_of_two_dimensions_are_sampled_on_pictures(tmp_path, rng):
+    fixed = PLANES["pictures"][0]
+    blank = sitk.Image(fixed.shape[:2], sitk.sitkFloat32)
+    spline = sitk.BSplineTransformInitializer(blank, [3, 3])
+    spline.SetParameters(rng.uniform(-1, 1, len(spline.GetParameters())).tolist())
+    path = tmp_path / "spline.tfm"
+    sitk.WriteTransform(spline, str(path))
+    points = fixed.to_world([[2, 3, 0], [7, 1, 0]])
+    found = read_itk(path, fixed).map_points(points)
+    expected = [spline.TransformPoint((FLIP * p)[:2].tolist()) for p in points]
+    np.testing.assert_allclose(found[:, :2], np.array(expected) * FLIP[:2], atol=1e-5)
+    assert np.abs(found - points).max() > 0.1
+    with pytest.raises(GeometryError, match="2 dimensions can be sampled on an image"):
+        read_itk(path, FIXED)

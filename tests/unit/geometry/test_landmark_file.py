@@ -13,7 +13,7 @@ from deepreg_meta.geometry.landmark_file import (
     parse_fcsv,
     parse_markups,
 )
-from tests.unit.geometry.places import PAIRS
+from tests.unit.geometry.places import PAIRS, PLANES
 
 GRID = PAIRS["oblique"][0]
 
@@ -168,3 +168,13 @@ def test_markups_that_say_no_place_are_refused(text, message):
 def test_a_fcsv_file_that_says_no_place_is_refused(text, message):
     with pytest.raises(GeometryError, match=message):
         parse_fcsv(text)
+
+
+def test_of_a_2d_image_two_indices_are_enough():
+    grid = PLANES["turned in the plane"][0]
+    names, points = parse_csv("name,i,j\na,2,3.5\nb,0,1\n", grid)
+    assert names == ("a", "b")
+    expected = grid.to_world([[2, 3.5, 0], [0, 1, 0]])
+    np.testing.assert_allclose(points, expected)
+    with pytest.raises(GeometryError, match=r"2-D image, got .*: add a column k"):
+        parse_csv("name,i,j\na,2,3\n", GRID)

@@ -10,6 +10,7 @@ from deepreg_meta.geometry.landmarks import (
     read_landmarks,
     save_landmarks,
 )
+from deepreg_meta.geometry.picture_file import save_picture
 from deepreg_meta.geometry.volume_file import save_volume
 from tests.unit.geometry.places import PAIRS
 
@@ -127,3 +128,13 @@ def test_a_label_file_gives_a_landmark_for_each_value(tmp_path):
     save_volume(tmp_path / "soft.nii", volume / 10, GRID.affine)
     with pytest.raises(GeometryError, match=r"soft.nii: .* index map of whole numbers"):
         read_landmarks(tmp_path / "soft.nii")
+
+
+def test_a_picture_of_labels_gives_the_centroid_of_each_value(tmp_path):
+    """Columns 1 to 3 and rows 2 to 3; pixel (x, y) lies at (-x, -y, 0)."""
+    label = np.zeros((6, 5, 1), np.uint8)
+    label[1:4, 2:4], label[5, 0] = 3, 200
+    save_picture(tmp_path / "points.png", label)
+    landmarks = read_landmarks(tmp_path / "points.png")
+    assert landmarks.names == ("3", "200")
+    np.testing.assert_allclose(landmarks.points, [[-2, -2.5, 0], [-5, 0, 0]])

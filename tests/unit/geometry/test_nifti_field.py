@@ -12,6 +12,7 @@ from deepreg_meta.geometry.transform import Affine, Field, Transform
 from tests.unit.geometry.places import (
     FIXED,
     PAIRS,
+    PLANES,
     alignment,
     rough_field,
     voxels,
@@ -41,6 +42,20 @@ def test_the_field_is_a_vector_image_on_its_grid(rng, tmp_path):
     np.testing.assert_allclose(stored, field.vectors * [-1, -1, 1], atol=1e-6)
     read = read_field(tmp_path / "t.nii.gz").parts[0]
     np.testing.assert_array_equal(read.vectors, field.vectors)
+
+
+def test_in_two_dimensions_the_third_component_is_left_out(rng, tmp_path):
+    grid = PLANES["turned in the plane"][0]
+    field = rough_field(grid, rng)
+    field.vectors[..., 2] = 0
+    write_field(tmp_path / "t.nii.gz", field, dimension=2)
+    image = nib.load(tmp_path / "t.nii.gz")
+    assert image.shape == (9, 7, 1, 1, 2) and int(image.header["intent_code"]) == 1007
+    stored = image.get_fdata()[:, :, :, 0]
+    np.testing.assert_allclose(stored, -field.vectors[..., :2], atol=1e-6)
+    read = read_field(tmp_path / "t.nii.gz").parts[0]
+    np.testing.assert_array_equal(read.vectors, field.vectors)
+    np.testing.assert_allclose(read.grid.affine, grid.affine, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", list(PAIRS))

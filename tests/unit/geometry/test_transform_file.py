@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
-from deepreg_meta.geometry.affine import GeometryError
+from deepreg_meta.geometry.affine import FLIP, GeometryError
 from deepreg_meta.geometry.grid import Grid
 from deepreg_meta.geometry.resample import resample
 from deepreg_meta.geometry.transform import Affine, Field, Transform
@@ -11,6 +12,7 @@ from deepreg_meta.geometry.transform_file import load_transform, save_transform
 from tests.unit.geometry.places import (
     OUTSIDE,
     PAIRS,
+    PLANES,
     affine,
     alignment,
     assert_same_images,
@@ -93,6 +95,76 @@ def test_simpleitk_maps_voxels_and_points_between_them_as_we_do(
     np.testing.assert_allclose(map_by_itk(itk, between), expected, atol=2e-3)
     if kind is one_field:
         np.testing.assert_allclose(transform.map_points(between), expected, atol=2e-3)
+
+
+def in_plane(fixed, moving, rng):
+    """A field and an alignment that keep to the plane z = 0."""
+    field = rough_field(fixed, rng)
+    field.vectors[..., 2] = 0
+    matrix = affine((0, 0, 4), (1.2, 0.9, 3), (0, 0, 0))
+    matrix[:2, 3] = moving.centre[:2] - matrix[:2, :2] @ fixed.centre[:2]
+    return Transform((field, Affine(matrix)))
+
+
+def itk_image(grid, image):
+    """:return: (d1, d2, 1) as an image of two dimensions."""
+    itk = sitk.GetImageFromArray(image[..., 0].T)
+    itk.SetOrigin((FLIP * grid.affine[:3, 3])[:2].tolist())
+    itk.SetSpacing(grid.spacing_mm[:2].tolist())
+    direction = FLIP[:, None] * grid.affine[:3, :3] / grid.spacing_mm
+    itk.SetDirection(direction[:2, :2].ravel().tolist())
+    return itk
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".nii.gz"])
+@pytest.mark.parametrize("name", PLANES)
+def test_in_two_dimensions_simpleitk_warps_images_of_two_axes(
+    name, suffix, rng, tmp_path
+):
+    fixed, moving = PLANES[name]
+    transform = in_plane(fixed, moving, rng)
+    path = tmp_path / f"transform{suffix}"
+    save_transform(path, transform, fixed, is_planar=True)
+    itk = read_itk(path)
+    assert itk.GetDimension() == 2
+    image = rng.uniform(100, 1100, moving.shape).astype(np.float32)
+    blank = itk_image(fixed, np.zeros(fixed.shape, np.float32))
+    warped = sitk.Resample(
+        itk_image(moving, image), blank, itk, sitk.sitkLinear, OUTSIDE
+    )
+    warped = sitk.GetArrayFromImage(warped).T[..., None]
+    again = load_transform(path)
+    for ours in (transform, again):
+        ours = resample(image, moving, fixed, ours, "linear", OUTSIDE)
+        assert_same_images(ours, warped, scale=1000)
+    centres = fixed.to_world(voxels(fixed.shape)).reshape(-1, 3)
+    moved = again.map_points(centres)
+    np.testing.assert_allclose(moved, transform.map_points(centres), atol=2e-3)
+    np.testing.assert_array_equal(moved[:, 2], 0)
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".nii.gz"])
+def test_what_leaves_the_plane_is_written_in_three_dimensions(suffix, rng, tmp_path):
+    fixed, moving = PLANES["pictures"]
+    path = tmp_path / f"transform{suffix}"
+    out = Affine(affine((0, 0, 0), (1, 1, 1), (0, 0, 0.25)))
+    transform = in_plane(fixed, moving, rng).then(Transform((out,)))
+    save_transform(path, transform, fixed, is_planar=True)
+    ends = load_transform(path).map_points(fixed.to_world([[1, 2, 0], [5, 3, 0]]))
+    np.testing.assert_allclose(ends[:, 2], 0.25, atol=1e-6)
+
+
+def test_affine_maps_of_the_plane_are_one_itk_affine(rng, tmp_path):
+    transform = Transform(in_plane(*PLANES["turned in the plane"], rng).parts[1:])
+    save_transform(tmp_path / "t.tfm", transform, None, is_planar=True)
+    itk = read_itk(tmp_path / "t.tfm")
+    assert (itk.GetName(), itk.GetDimension()) == ("AffineTransform", 2)
+    points = np.append(rng.normal(0, 300, (9, 2)), np.zeros((9, 1)), axis=1)
+    expected = transform.map_points(points)
+    found = [itk.TransformPoint((FLIP * p)[:2].tolist()) for p in points]
+    np.testing.assert_allclose(np.array(found) * FLIP[:2], expected[:, :2], rtol=1e-9)
+    again = load_transform(tmp_path / "t.tfm").map_points(points)
+    np.testing.assert_allclose(again, expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".tfm", ".txt"])

@@ -6,10 +6,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from deepreg_meta.geometry.affine import GeometryError, from_parts
 from deepreg_meta.geometry.volume_file import check_unit, read_volume, save_volume
+from tests.unit.geometry.places import PLANES
 
 SHAPE = (5, 6, 7)
 TURN = Rotation.from_euler("xyz", (20, -35, 50), degrees=True).as_matrix()
@@ -193,3 +195,44 @@ def test_a_single_row_of_voxels_is_no_volume(tmp_path):
     nib.save(nib.Nifti1Image(np.ones(5, np.float32), np.eye(4)), tmp_path / "row.nii")
     with pytest.raises(ValueError, match=r"row.nii: expected a volume .* got shape"):
         read_volume(tmp_path / "row.nii")
+
+
+def test_a_picture_is_a_volume_of_one_slice(tmp_path, rng):
+    pixels = rng.integers(0, 2**16, (6, 5)).astype(np.uint16)  # (rows, columns)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    found = read_volume(tmp_path / "a.png")
+    assert found.layout == "picture" and found.grid.shape == (5, 6, 1)
+    np.testing.assert_array_equal(found.voxels[..., 0], pixels.T)
+    np.testing.assert_array_equal(found.grid.affine, np.diag([-1, -1, 1, 1]))
+    with pytest.raises(FileNotFoundError, match="b.png: expected a file, found none"):
+        read_volume(tmp_path / "b.png")
+
+
+@pytest.mark.parametrize("name", PLANES)
+def test_simpleitk_reads_an_image_of_two_axes_in_the_same_places(tmp_path, rng, name):
+    grid = PLANES[name][0]
+    image = rng.uniform(0, 9, grid.shape).astype(np.float32)
+    save_volume(tmp_path / "a.nii.gz", image, grid.affine, is_planar=True)
+    assert nib.load(tmp_path / "a.nii.gz").shape == grid.shape[:2]
+    found = read_volume(tmp_path / "a.nii.gz")
+    assert found.layout == "plane" and found.grid.is_same(grid)
+    np.testing.assert_array_equal(found.voxels, image)
+    itk = sitk.ReadImage(str(tmp_path / "a.nii.gz"))
+    assert itk.GetDimension() == 2
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(itk).T, image[..., 0])
+    for index in ((0, 0), (3, 0), (4, 5)):
+        place = grid.to_world((*index, 0)) * [-1, -1, 1]
+        found = itk.TransformIndexToPhysicalPoint(index)
+        np.testing.assert_allclose(found, place[:2], atol=1e-5)
+
+
+def test_an_image_of_two_axes_that_itk_wrote_lies_where_it_was(tmp_path, rng):
+    """Whatever it writes of the third axis, which it has not."""
+    itk = sitk.GetImageFromArray(rng.uniform(0, 9, (6, 5)).astype(np.float32))
+    itk.SetOrigin((3.0, -7.0))
+    itk.SetSpacing((0.5, 2.0))
+    sitk.WriteImage(itk, str(tmp_path / "a.nii.gz"))
+    found = read_volume(tmp_path / "a.nii.gz")
+    assert found.layout == "plane" and found.grid.is_planar
+    np.testing.assert_allclose(found.grid.to_world((0, 0, 0)), [-3, 7, 0])
+    np.testing.assert_allclose(found.grid.to_world((2, 3, 0)), [-4, 1, 0])

@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from deepreg_meta.inspection.data import check_data
+from tests.unit.dataset.pictures import write_pictures
 from tests.unit.inspection.examples import FIXED, MOVING, affine, change, texts, titles
 
 MODES = ("train", "valid", "test")
@@ -118,3 +119,22 @@ def test_without_folders_the_phantom_is_checked(configure, tmp_path, monkeypatch
         ("test", 1),
     ]
     assert report.findings == []
+
+
+def test_good_pictures_are_read_without_a_word(tmp_path, configure):
+    write_pictures(tmp_path / "train", ("one", "two", "three"), value=255)
+    options = dict.fromkeys(("moving_image_shape", "fixed_image_shape"), [7, 5])
+    options |= {"format": "png", "dir": {"train": str(tmp_path / "train")}}
+    config = configure(tmp_path, **options)
+    report = check_data(config, MODES, fast=False)
+    assert report.findings == []
+    [split] = report.splits
+    assert len(split.files) == 12 and "overlap_by_header" not in split.rows[0]
+
+
+def test_2d_files_are_no_volumes(data, configure):
+    """Each is named, where its network takes volumes."""
+    change(data / "train" / "moving_images" / "case0.nii.gz", lambda x: x[..., 0])
+    report = check_data(configure(data), MODES, fast=False)
+    [line] = texts(report.findings, "images that cannot be used")
+    assert "moving_images/case0.nii.gz: expected a 3-D image, got 2-D" in line

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from deepreg_meta.inspection.entries import case_names, list_cases
+from tests.unit.dataset.pictures import write_pictures
 from tests.unit.inspection.examples import texts, titles
 
 
@@ -42,6 +43,21 @@ def test_the_cases_are_those_of_deepregs_loader_in_its_order(data, configure):
     assert len(cases) == 5
     entry = cases[str(train), "b/case9"]["fixed_labels"]
     assert entry.place == str(train / "fixed_labels" / "b" / "case9.nii")
+
+
+def test_the_cases_of_pictures_are_those_of_the_loader(tmp_path, configure):
+    from deepreg_meta.dataset.picture_loader import PngFileLoader
+
+    folder = write_pictures(tmp_path / "train", names=("b/one", "two"))
+    for kind in ("moving_images", "fixed_images", "moving_labels", "fixed_labels"):
+        shutil.copy(folder / kind / "two.png", folder / kind / "C.PNG")
+        (folder / kind / "two.nii").write_text("")
+    shapes = dict.fromkeys(("moving_image_shape", "fixed_image_shape"), [7, 5])
+    cases, found = cases_of(configure(tmp_path, format="png", **shapes), tmp_path)
+    assert found == []
+    loader = PngFileLoader([str(folder)], "moving_images", grouped=False)
+    assert list(cases) == [tuple(case) for case in loader.get_data_ids()]
+    assert len(cases) == 3
 
 
 def test_every_file_without_a_partner_is_named(data, configure):

@@ -10,9 +10,12 @@ from deepreg_meta.inspection.facts import (
     infer_indices,
     intensities,
     label_facts,
+    read_label,
     read_voxels,
     split_label,
 )
+from tests.unit.dataset.pictures import SHAPE as SHAPE_OF_PICTURES
+from tests.unit.dataset.pictures import label_map, save_png
 
 SHAPE = (5, 6, 7)
 
@@ -101,14 +104,28 @@ def save(path, voxels):
 
 
 def test_a_single_channel_loses_its_axis(tmp_path, rng):
-    """As in DeepReg's loader; a 2-D image gets one where asked."""
+    """As in DeepReg's loader; a 2-D image gets one."""
     volume = rng.random((*SHAPE, 1)).astype(np.float32)
     voxels, found = read_voxels(save(tmp_path / "a.nii.gz", volume))
     assert found == []
     np.testing.assert_array_equal(voxels, volume[..., 0])
     flat = save(tmp_path / "b.nii.gz", volume[:, :, 0, 0])
-    assert read_voxels(flat)[0].shape == (5, 6)
-    assert read_voxels(flat, adds_axis=True)[0].shape == (5, 6, 1)
+    assert read_voxels(flat)[0].shape == (5, 6, 1)
+
+
+def test_a_label_of_a_picture_may_be_a_mask_of_255(tmp_path):
+    entry = Entry("labels", str(save_png(tmp_path / "a.png", label_map(255))))
+    voxels, found = read_label(entry, SHAPE_OF_PICTURES[:2], is_map=False)
+    assert found == [] and voxels.shape == SHAPE_OF_PICTURES
+    np.testing.assert_array_equal(voxels[..., 0], label_map())
+    assert read_label(entry, None, is_map=True)[0].max() == 255
+
+
+def test_channels_of_a_2d_label_get_an_axis_before_them(tmp_path, rng):
+    entry = save(tmp_path / "a.nii", rng.integers(0, 2, (5, 6, 3)).astype(np.uint8))
+    assert read_label(entry, (5, 6), is_map=False)[0].shape == (5, 6, 1, 3)
+    assert read_label(entry, (5, 6, 3), is_map=False)[0].shape == (5, 6, 3)
+    assert read_label(entry, None, is_map=False)[0].shape == (5, 6, 3)
 
 
 def test_voxels_that_end_too_early_are_a_problem(tmp_path, rng):

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from deepreg_meta.geometry.affine import from_parts
 from deepreg_meta.inspection.entries import Entry
 from deepreg_meta.inspection.files import check_case
+from tests.unit.dataset.pictures import SHAPE, label_map, save_png, write_pictures
 from tests.unit.inspection.examples import (
     FIXED,
     affine,
@@ -24,10 +26,10 @@ def files(data):
     return {kind: data / "train" / kind / "case0.nii.gz" for kind in KINDS}
 
 
-def check(files, indices=None, fast=False, loose=False):
+def check(files, indices=None, fast=False, loose=False, shapes=None):
     """:return: records by kind, all findings."""
     entries = [Entry(kind, str(path)) for kind, path in files.items()]
-    records = list(check_case("train", "case0", entries, indices, fast, loose))
+    records = list(check_case("train", "case0", entries, indices, fast, loose, shapes))
     return (
         {record.entry.kind: record for record in records},
         [finding for record in records for finding in record.findings],
@@ -62,7 +64,6 @@ def nan(image):
     [
         (nan, "expected finite intensities, got 2 voxels that are NaN or infinite"),
         (np.zeros_like, "expected an image with contrast, got the constant 0"),
-        (lambda image: image[..., 0], "expected a 3-D image, got 2-D"),
         (lambda image: np.stack([image] * 2, -1), "expected a 3-D image, got 4-D"),
     ],
 )
@@ -73,6 +74,47 @@ def test_an_image_that_cannot_be_used_is_a_problem(files, edit, words):
     assert str(files["fixed_images"]) in line and words in line
     assert records["fixed_images"].has_problem
     assert not records["moving_images"].has_problem
+
+
+def test_a_2d_image_is_a_problem_where_the_network_takes_volumes(files):
+    change(files["fixed_images"], lambda image: image[..., 0])
+    for shapes, number in ((None, 0), ({"fixed_images": (12, 10, 1)}, 0),
+                           ({"fixed_images": FIXED}, 1)):  # fmt: skip
+        _, found = check(files, shapes=shapes)
+        lines = texts(found, "images that cannot be used")
+        assert len(lines) == number
+    assert "expected a 3-D image, got 2-D of shape (12, 10)" in lines[0]
+
+
+@pytest.mark.parametrize("value", [1, 255])
+def test_pictures_have_no_place_and_their_masks_may_be_of_255(tmp_path, value):
+    """Nothing is said of their size, which is no length."""
+    folder = write_pictures(tmp_path, names=("case0",), value=value)
+    files = {kind: folder / kind / "case0.png" for kind in KINDS}
+    records, found = check(files)
+    assert found == []
+    header = records["fixed_images"].header
+    assert header.known_grid is None and header.shape == SHAPE[:2]
+    assert (header.dtype, header.unit) == ("uint8", "-")
+    assert records["fixed_labels"].label.num_voxels == {"label_0": 12}
+    _, found = check(files, {"lung": 255})
+    assert (found == []) is (value == 255)
+    records, found = check(files, loose=True)
+    assert found == [] and records["fixed_labels"].label.values == (0, 1)
+    small = save_png(tmp_path / "small.png", label_map(9)[1:4, :3])
+    assert check({"fixed_images": small})[1] == []  # 3 pixels would be 3 mm
+
+
+def test_pictures_that_cannot_be_used_are_problems(tmp_path):
+    folder = write_pictures(tmp_path, names=("case0",))
+    files = {kind: folder / kind / "case0.png" for kind in KINDS}
+    Image.new("RGBA", SHAPE[:2]).save(files["fixed_images"])
+    save_png(files["moving_labels"], label_map()[1:])
+    _, found = check(files)
+    [line] = texts(found, "files that cannot be read")
+    assert line.startswith(f"{files['fixed_images']}: expected a picture of one chan")
+    [line] = texts(found, "labels on another grid than their image")
+    assert "its image, (7, 5), got (6, 5)" in line
 
 
 def empty(labels):
@@ -173,4 +215,5 @@ def test_single_files_may_be_flat_and_index_maps(files):
     records, found = check(files, loose=True)
     assert titles(found, "problem") == set()
     assert list(records["fixed_labels"].label.num_voxels) == ["3"]
-    assert "images that cannot be used" in titles(check(files)[1], "problem")
+    assert "labels that cannot be used" in titles(check(files)[1], "problem")
+    assert titles(check(files, {"gland": 3})[1], "problem") == set()

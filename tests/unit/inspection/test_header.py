@@ -9,6 +9,7 @@ from deepreg_meta.geometry.affine import from_parts
 from deepreg_meta.geometry.volume_file import save_volume
 from deepreg_meta.inspection.entries import Entry
 from deepreg_meta.inspection.header import read_header
+from tests.unit.dataset.pictures import picture, save_png
 from tests.unit.inspection.examples import change, spoil_affine, texts, titles
 
 SHAPE = (5, 6, 7)
@@ -109,3 +110,14 @@ def test_hdf5_has_a_place_where_it_has_the_attribute(tmp_path):
     assert found == [] and header.known_grid.orientation == "PRS"
     _, found = read_header(Entry("fixed_images", str(path), "c"))
     assert "key c: cannot be read" in found[0].text
+
+
+def test_a_picture_states_its_shape_and_type_but_no_place(tmp_path):
+    path = save_png(tmp_path / "a.png", picture(bits=16))
+    header, found = read(path)
+    assert found == [] and header.place.layout == "picture"
+    assert (header.shape, header.dtype, header.unit) == ((7, 5), "uint16", "-")
+    assert header.grid.shape == (7, 5, 1) and header.known_grid is None
+    path.write_bytes(b"no image")
+    header, [finding] = read(path)
+    assert header is None and f"{path}: cannot be read as a PNG (" in finding.text

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from deepreg_meta.geometry.picture_file import read_picture
 from deepreg_meta.geometry.volume_file import save_volume
 from deepreg_meta.inspection.pair import check_files
+from tests.unit.dataset.pictures import write_shifted
 from tests.unit.inspection.examples import MOVING, affine, change, texts, titles
 
 
@@ -125,3 +127,55 @@ def test_a_file_without_a_grid_leaves_the_files_alone(files):
     report = check(files[:2])
     assert titles(report.findings) == {"files that cannot be read"}
     assert [s.title for s in report.sections] == ["Files"]
+
+
+@pytest.mark.parametrize("value", [1, 255])
+def test_pictures_are_compared_pixel_by_pixel(tmp_path, value):
+    """Columns 4 to 8 and 6 to 10: Dice 3 / 5; nothing is said in mm."""
+    write_shifted(tmp_path, ("a",), value)
+    kinds = ("fixed_images", "moving_images", "fixed_labels", "moving_labels")
+    files = [tmp_path / kind / "a.png" for kind in kinds]
+    report = check(files)
+    assert report.findings == []
+    assert table(report, "Files")["fixed image: a.png"][:4] == (
+        *("20 x 16", "-", "-", "uint8"),
+    )
+    place = table(report, "Place in space")
+    assert place["centres apart"] == ("0.0 pixels", "0 pixels")
+    assert place["axes, fixed / moving"][0] == "- / -"
+    [section] = [s for s in report.sections if s.title.startswith("Labels")]
+    assert section.header == (
+        *("label", "fixed (pixels)", "moving (pixels)", "Dice"),
+        "centroids apart (pixels)",
+    )
+    [(_, *row)] = section.rows
+    assert row == ["35", "35", "0.600", "2.00"]
+    [tile] = report.tiles
+    assert tile.plane.orientation == "picture" and tile.plane.letters == {}
+    values = [read_picture(path).ravel() for path in files[:2]]
+    ncc = np.corrcoef(*values)[0, 1]
+    assert report.row["ncc_before"] == pytest.approx(ncc, abs=1e-6) and ncc < 0.9
+
+
+def test_of_a_picture_and_a_plane_nothing_is_said_in_mm(tmp_path):
+    write_shifted(tmp_path, ("a",))
+    fixed = tmp_path / "fixed_images" / "a.png"
+    moving = tmp_path / "moving.nii.gz"
+    save_volume(moving, 2 * read_picture(fixed), np.diag([-1.0, -1.0, 1.0, 1.0]), True)
+    place = table(check([fixed, moving]), "Place in space")
+    assert place["centres apart"][0] == "0.0 pixels"
+    assert place["axes, fixed / moving"][0] == "- / LPS"
+
+
+def test_planes_are_measured_by_their_area(tmp_path):
+    """Pixels of 2 x 3 mm in slices of 50."""
+    label = np.zeros((20, 16), np.uint8)
+    label[4:9, 5:12] = 1
+    image = label * 100 + np.arange(16, dtype=np.uint8)
+    files = [tmp_path / f"{name}.nii.gz" for name in "abcd"]
+    for path, voxels in zip(files, (image, image + 1, label, label), strict=True):
+        save_volume(path, voxels[..., None], np.diag([2.0, 3.0, 50.0, 1.0]), True)
+    report = check(files)
+    [section] = [s for s in report.sections if s.title.startswith("Labels")]
+    assert section.header[1:3] == ("fixed (mm2)", "moving (mm2)")
+    assert section.rows[0][1] == "210"

@@ -8,6 +8,7 @@ import tensorflow as tf  # noqa: F401  registers our entries
 from deepreg_meta.inspection import pairs as pairs_module
 from deepreg_meta.inspection.data import check_data
 from deepreg_meta.inspection.pairs import score_pairs
+from tests.unit.dataset.pictures import write_shifted
 from tests.unit.inspection.examples import FIXED, SPACING, affine, change, texts, titles
 
 MODES = ("train", "valid", "test")
@@ -44,6 +45,23 @@ def test_with_an_overridden_spacing_lengths_are_voxels(data, configure):
     row = report.splits[0].rows[0]
     assert report.unit == "voxels" and "tre_before_mm" not in row
     assert row["tre_before_vox"] == pytest.approx(np.sqrt(2), abs=1e-4)
+
+
+def test_pairs_of_pictures_are_scored_in_pixels_and_shown_as_they_are(
+    tmp_path, configure
+):
+    """Five columns, two of which are shifted away: Dice 3 / 5."""
+    write_shifted(tmp_path / "train", ("one", "two"), value=255)
+    options = dict.fromkeys(("moving_image_shape", "fixed_image_shape"), [20, 16])
+    options |= {"format": "png", "dir": {"train": str(tmp_path / "train")}}
+    report = check(configure(tmp_path, **options))
+    assert report.findings == [] and report.unit == "voxels"
+    for row in report.splits[0].rows:
+        assert row["dsc_before"] == pytest.approx(0.6)
+        assert row["overlap_aligned"] == 1
+    plane = report.tiles[0].plane
+    assert (plane.orientation, plane.row_axis, plane.column_axis) == ("picture", 1, 0)
+    assert report.tiles[0].images[0].shape == (20, 16, 1)
 
 
 def test_a_pair_with_a_problem_is_passed_over_and_the_others_are_scored(

@@ -22,6 +22,14 @@ def test_a_configuration_is_told_in_a_few_lines(data, configure):
     assert "fixed 1 x 2 x 3: lengths are voxels" in rows["spacing, overridden"][0]
 
 
+def test_the_spacing_of_pictures_is_given_not_overridden(data, configure):
+    shapes = dict.fromkeys(("moving_image_shape", "fixed_image_shape"), [7, 5])
+    config = configure(data, format="png", spacing_mm=[0.5, 2], **shapes)
+    rows = rows_of(config_section(config))
+    assert rows["spacing"] == ("moving 0.5 x 2, fixed 0.5 x 2: lengths are mm",)
+    assert rows["network's grid"] == ("moving 7 x 5 x 1, fixed 7 x 5 x 1",)
+
+
 @pytest.mark.parametrize(
     ("dataset", "words"),
     [

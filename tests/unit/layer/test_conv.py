@@ -105,3 +105,18 @@ def test_the_layer_packs(rng):
         op.inputs[1].shape for op in graph.get_operations() if op.type == "Conv3D"
     ]
     assert shapes == [(7, 7, 4, 4, 16)]
+
+
+@pytest.mark.parametrize("filters", [4, 8])
+def test_an_image_is_packed_along_its_last_long_axis(rng, filters):
+    """With Keras's own answer; its graph has no kernel of the size that was given."""
+    image = tf.constant(rng.normal(size=(2, 12, 11, 1, 3)), tf.float32)
+    options = dict(filters=filters, kernel_size=(7, 7, 1), padding="same")
+    plain, packed = tf.keras.layers.Conv3D(**options), PackedConv3D(**options)
+    packed.build(image.shape)
+    expected = plain(image)
+    packed.set_weights(plain.get_weights())
+    np.testing.assert_allclose(packed(image), expected, atol=1e-5)
+    graph = tf.function(packed).get_concrete_function(image).graph
+    [convolution] = [op for op in graph.get_operations() if op.type == "Conv3D"]
+    assert convolution.inputs[1].shape[-1] == 16

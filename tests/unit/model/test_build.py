@@ -4,11 +4,19 @@ import pytest
 import tensorflow as tf
 from deepreg.registry import REGISTRY
 
+from deepreg_meta.dataset.gaussian_field import FieldOptions
 from deepreg_meta.model.build import build_optimizer, build_reptile, draw_options
 from deepreg_meta.model.episode import DrawOptions
 from deepreg_meta.model.partial import select_part
 from deepreg_meta.model.reptile import ReptileModel, ReptileOptions
-from tests.helpers import FIXED_SHAPE, MOVING_SHAPE, model_config
+from tests.helpers import (
+    FIXED_SHAPE,
+    MOVING_SHAPE,
+    make_task,
+    model_config,
+    stack_tasks,
+    without_xla,
+)
 
 SIZES = dict(
     moving_image_size=list(MOVING_SHAPE),
@@ -83,6 +91,17 @@ def test_without_augmentation_nothing_is_augmented():
     assert (plain.affine_scale, plain.frames, plain.align) == (0.0, None, "center")
     single = dict(preprocess=dict(data_augmentation={"name": "affine"}))
     assert draw_options(single, 1).affine_scale == 0.1
+
+
+@pytest.mark.parametrize("images", ["both", "moving", "fixed"])
+def test_random_fields_reach_the_sides_that_are_to_be_deformed(images):
+    entry = dict(name="gaussian_field", sigma=3, width=[9, 12], images=images)
+    config = dict(preprocess=dict(data_augmentation=[FRAMES, entry]))
+    options, field = draw_options(config, 1), FieldOptions(sigma=3, width=(9, 12))
+    assert options.moving_field == (None if images == "fixed" else field)
+    assert options.fixed_field == (None if images == "moving" else field)
+    plain = draw_options(dict(preprocess=dict(data_augmentation=[FRAMES])), 1)
+    assert plain.moving_field is None and plain.fixed_field is None
 
 
 def test_the_registry_builds_the_model_of_a_configuration():
@@ -186,3 +205,36 @@ def test_a_part_that_the_backbone_lacks_is_refused_when_the_model_is_built():
         ValueError, match="adapt.layers: expected all or heads with the"
     ):
         build_reptile(config=config, **SIZES)
+
+
+@pytest.mark.parametrize("parameterization", ["penalty", "separable"])
+def test_the_penalty_of_a_kernel_is_a_part_of_the_loss_where_there_is_one(
+    parameterization,
+):
+    """In the logs of training, and in the history of an adaptation."""
+    config = model_config(align="center", adapt={"steps": 2})
+    config["backbone"] = dict(
+        name="meta_regularized",
+        backbone=config["backbone"],
+        parameterization=parameterization,
+        kernel_size=3,
+    )
+    with without_xla():
+        model = build_reptile(
+            MOVING_SHAPE, FIXED_SHAPE, 2, True, batch_size=1, config=config
+        )
+    model.compile(optimizer=build_optimizer(config["optimizer"]))
+    penalty, names = model.network.penalty(), ["label", "regularization"]
+    own = [] if parameterization == "separable" else ["kernel"]
+    assert model.loss_fn.names == [*names, *own]
+    assert model.history_names[: len(names + own) + 1] == [*names, *own, "total"]
+
+    history = model.adapt(make_task(), 2)["history"].numpy()
+    logs = model.train_step(stack_tasks(make_task()))
+
+    field = history[0, :2] @ [model.loss_fn.weights[name] for name in names]
+    expected = 0.0 if penalty is None else float(penalty)
+    assert (expected != 0.0) == bool(own)
+    assert history[0, len(names + own)] - field == pytest.approx(expected, abs=1e-5)
+    assert "kernel" not in logs if not own else float(logs["kernel"]) != 0.0
+    assert set(logs) <= set(model.log_names)

@@ -99,3 +99,20 @@ def test_affine_maps_need_float32():
     FieldNetwork("ddf", backbone, FIXED)
     with pytest.raises(ValueError, match="train.precision: expected float32 with the"):
         FieldNetwork("ddf", backbone, FIXED, precision="mixed_bfloat16")
+
+
+@pytest.mark.parametrize("base", ["ddf", "dvf"])
+@pytest.mark.parametrize("size", [(8, 7, 1), (8, 1, 7)])
+def test_an_image_is_displaced_in_its_plane(base, size):
+    network = FieldNetwork(base, BACKBONE, size)
+    randomize(network)
+    rng = np.random.default_rng(5)
+    images = [tf.constant(rng.random((2, *size)), tf.float32) for _ in range(2)]
+    field = network(*images).numpy()
+    flat = size.index(1)
+    assert (field[..., flat] == 0).all()
+    moved = np.delete(field, flat, axis=-1)
+    assert np.abs(moved).max(axis=(0, 1, 2, 3)).min() > 1e-3
+    for weight in network.weights:
+        if weight.shape.rank == 5:
+            assert weight.shape[flat] == 1

@@ -9,14 +9,19 @@ import pytest
 import tensorflow as tf
 
 from deepreg_meta.model.build import build_optimizer
+from deepreg_meta.model.field_network import FieldNetwork
 from deepreg_meta.model.inner_loop import InnerLoop
 from deepreg_meta.model.partial import PARTS, select_part
+from deepreg_meta.model.registration import RegistrationLoss
 from tests.helpers import (
+    FIXED_SHAPE,
     assert_close,
     assert_same_bits,
     differ,
     make_model,
     make_task,
+    model_config,
+    randomize,
     values,
 )
 
@@ -579,6 +584,155 @@ def test_the_best_weights_of_a_part_are_left_with_the_rest_untouched(
     assert_close(network.weights, list(expected.values()))
     for variable, value in zip(network.weights, start, strict=True):
         variable.assign(value)
+
+
+# ---- a network with a penalty of its own ----
+
+REGULARIZED = dict(
+    name="meta_regularized",
+    backbone=model_config()["backbone"],
+    parameterization="penalty",
+    kernel_size=3,
+    rho1=0.5,
+    rho2=0.3,
+)
+
+
+@pytest.fixture(scope="module")
+def regularized():
+    """:return: a network whose field is convolved with a free, penalised kernel."""
+    tf.keras.utils.set_random_seed(3)
+    network = FieldNetwork("ddf", REGULARIZED, FIXED_SHAPE)
+    randomize(network)
+    return network
+
+
+@pytest.fixture
+def new_regularized_loop(model, regularized):
+    """:return: makes a loop of that network; it has its first weights at the end."""
+    start = values(regularized.weights)
+
+    def make(loss=None, part="all", precision="float32", **optimizer) -> InnerLoop:
+        for variable, value in zip(regularized.weights, start, strict=True):
+            variable.assign(value)
+        config = {"name": "SGD", "learning_rate": RATE, **optimizer}
+        return InnerLoop(
+            regularized,
+            loss or model.loss_fn,
+            build_optimizer(config, precision),
+            select_part(regularized, part),
+        )
+
+    yield make
+    for variable, value in zip(regularized.weights, start, strict=True):
+        variable.assign(value)
+
+
+def kernel_of(network: FieldNetwork) -> tf.Variable:
+    return network.backbone.radial_conv.kernel_weights
+
+
+def test_the_penalty_of_a_network_is_counted_once(
+    mode, new_regularized_loop, regularized, model, batch
+):
+    """In the total, as a part of its own, and in the gradient of the kernel alone."""
+    loop = new_regularized_loop()
+    network, start = regularized, values(regularized.trainable_variables)
+    with tf.GradientTape(persistent=True) as tape:
+        ddf = network(batch.moving_input, batch.fixed_input, training=True)
+        loss = model.loss_fn.parts(ddf, batch)["total"]
+        penalty = network.penalty()
+        total = loss + penalty
+    gradients = tape.gradient(total, network.trainable_variables)
+    own = tape.gradient(penalty, kernel_of(network))
+    assert abs(float(penalty)) > 0.1 and np.abs(own).max() > 0.1
+    assert np.abs(tape.gradient(loss, kernel_of(network))).max() > 1e-4
+
+    found, _ = mode(lambda: loop.step(batch))()
+
+    np.testing.assert_allclose(found["kernel"], penalty, rtol=1e-6)
+    np.testing.assert_allclose(found["total"], total, rtol=1e-6)
+    expected = [s - RATE * g.numpy() for s, g in zip(start, gradients, strict=True)]
+    assert_close(network.trainable_variables, expected)
+
+
+def test_a_network_without_a_penalty_has_no_such_part(new_loop, model, batch):
+    assert model.network.penalty() is None
+    found, _ = new_loop().step(batch)
+    assert found.keys() == {"label", "regularization", "total"}
+
+
+def test_compiled_steps_count_the_penalty_as_plain_ones(
+    new_regularized_loop, regularized, batch, compiled_loss
+):
+    new_regularized_loop().run(lambda step: batch, 3)
+    expected = values(regularized.weights)
+    loop = new_regularized_loop(compiled_loss)
+    tf.function(lambda: loop.run(lambda step: batch, 3)[1])()
+    assert_close(regularized.weights, expected, atol=1e-5)
+
+
+def test_a_scaled_loss_scales_the_penalty_too(new_regularized_loop, regularized, batch):
+    """Unscaled with the others, it would be next to nothing."""
+    new_regularized_loop().run(lambda step: batch, 3)
+    expected = values(regularized.weights)
+    new_regularized_loop(precision="mixed_float16").run(lambda step: batch, 3)
+    assert_close(regularized.weights, expected)
+
+
+def test_a_part_without_the_kernel_leaves_it_where_it_is(
+    new_regularized_loop, regularized, batch
+):
+    """Its penalty is in the total all the same, and moves nothing."""
+    loop = new_regularized_loop(part="heads")
+    start = kernel_of(regularized).numpy()
+    heads = values(loop.part.variables)
+    found, _ = loop.step(batch)
+    np.testing.assert_allclose(found["kernel"], regularized.penalty(), rtol=1e-6)
+    np.testing.assert_array_equal(kernel_of(regularized), start)
+    assert differ(loop.part.variables, heads)
+
+
+def test_the_history_has_a_column_of_the_penalty_where_the_loss_names_it(
+    new_regularized_loop, regularized, batch, monkeypatch
+):
+    """Without that it is in the total alone, and the other columns are the same."""
+    _, plain = new_regularized_loop().run(lambda step: batch, 2)
+    assert plain.shape == (2, 3)
+    own = RegistrationLoss.names.fget
+    names = property(lambda self: [*own(self), "kernel"])
+    monkeypatch.setattr(RegistrationLoss, "names", names)
+    loop = new_regularized_loop()
+    penalty = regularized.penalty()
+    _, history = loop.run(lambda step: batch, 2)
+    np.testing.assert_allclose(history[0, 2], penalty, rtol=1e-6)
+    others = tf.gather(history, [0, 1, 3], axis=1)
+    np.testing.assert_allclose(others, plain, atol=1e-6)
+
+
+def test_the_best_step_is_that_of_the_best_field(
+    new_regularized_loop, regularized, model, batch, monkeypatch
+):
+    """A reward for the trace falls and falls, and says nothing of what is predicted."""
+    monkeypatch.setattr(regularized.backbone.radial_conv, "rho2", 50.0)
+
+    def judge():
+        ddf = regularized(batch.moving_input, batch.fixed_input, training=True)
+        return model.loss_fn.parts(ddf, batch)["total"]
+
+    loop, fields, totals = new_regularized_loop(name="Adam", learning_rate=0.3), [], []
+    for _ in range(4):
+        fields.append(float(judge()))
+        totals.append(fields[-1] + float(regularized.penalty()))
+        loop.step(batch)
+    fields.append(float(judge()))
+    best = int(np.argmin(fields))
+    assert best < int(np.argmin(totals)) == 3
+
+    loop = new_regularized_loop(name="Adam", learning_rate=0.3)
+    _, step = loop.run_for_best(lambda step: batch, judge, 4, is_own_judge=True)
+
+    assert int(step) == best
 
 
 # ---- a limit of time ----

@@ -144,6 +144,51 @@ def make_case(place="oblique", turn=None, spacing_mm=None):
     )
 
 
+def flat_case(layout="picture"):
+    """
+    :param layout: of the files.
+    :return: a pair of images of two axes, 20 x 16 and 22 x 16, pixels of 1, whose
+        moving structure lies 3 columns on.
+    """
+    rng = np.random.default_rng(0)
+    sides = {}
+    for kind, columns, step in (("fixed", 20, 0), ("moving", 22, 3)):
+        label = np.zeros((1, columns, 16, 1), np.float32)
+        label[0, 5 + step : 11 + step, 4:9] = 1
+        image = rng.integers(0, 60, label.shape[1:]) + 150 * label[0]
+        affine = np.diag([-1.0, -1.0, 1.0, 1.0])
+        own = source(Grid(image.shape, affine), image, label, f"{kind}.png")
+        sides |= {
+            f"{kind}_image": image.astype(np.float32),
+            f"{kind}_labels": label,
+            f"{kind}_affine": affine,
+            f"{kind}_spacing_mm": np.ones(3),
+            f"{kind}_source": replace(own, layout=layout, has_orientation=False),
+        }
+    return Case(
+        name="case7",
+        indices=(7,),
+        label_names=("lung",),
+        spacing_is_nominal=True,
+        **sides,
+    )
+
+
+def flat_result(case):
+    """:return: a shift by 3 columns, one of which is that of the alignment."""
+    shape = case.fixed_image.shape
+    field = np.zeros((*shape, 3), np.float32)
+    field[..., 0] = 2
+    outputs = dict(
+        ddf=field,
+        ddf_unadapted=field / 2,
+        matrix=np.eye(3, dtype=np.float32),
+        offset=np.array([1, 0, 0], np.float32),
+        slices=np.ones(shape[2], np.float32),
+    )
+    return make_result(case, is_sparse=False, frame_axis=2, **outputs)
+
+
 def without_labels(case):
     """:return: the pair, its files without labels."""
     sources = {}

@@ -6,14 +6,19 @@ from dataclasses import replace
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from PIL import Image
 
 from deepreg_meta.evaluate.learn2reg import field_stems
 from deepreg_meta.geometry.affine import apply
+from deepreg_meta.geometry.grid import Grid
+from deepreg_meta.geometry.picture_file import read_header, save_picture
 from deepreg_meta.geometry.transform_file import load_transform
+from deepreg_meta.results import files
 from deepreg_meta.results.files import learn2reg_ids, write_case
 from deepreg_meta.results.outputs import TRANSFORM_FORMATS, Outputs
 from deepreg_meta.results.scene import Scene
+from tests.unit.geometry.places import read_itk
 from tests.unit.results.examples import (
     CENTRES,
     FIXED,
@@ -22,6 +27,8 @@ from tests.unit.results.examples import (
     PLACES,
     SHIFT,
     TURNS,
+    flat_case,
+    flat_result,
     make_case,
     make_result,
     without_labels,
@@ -224,3 +231,75 @@ def test_the_figure_shows_something(tmp_path, labeled):
     assert names(tmp_path / "case7") == {"figure.png"}
     pixels = np.asarray(Image.open(tmp_path / "case7" / "figure.png").convert("L"))
     assert min(pixels.shape) > 200 and pixels.std() > 10
+
+
+FORMATS = ("h5", "nifti", "deepreg")
+
+
+def test_of_pictures_there_are_a_picture_and_transforms_of_two_dimensions(tmp_path):
+    """SimpleITK makes our warped image of the moving picture, and our label."""
+    result = flat_result(flat_case())
+    write_case(tmp_path, result, Outputs(formats=FORMATS, inverse=True, figure=False))
+    folder, scene = tmp_path / "case7", Scene(result)
+    assert names(folder) == {
+        "fixed_image.nii.gz", "warped_image.nii.gz", "warped_label_lung.nii.gz",
+        "warped_image.png", "transform.h5", "ddf.nii.gz", "ddf_deepreg.nii.gz",
+        "transform_inverse.h5", "ddf_inverse.nii.gz",
+    }  # fmt: skip
+    assert read_header(folder / "warped_image.png").spacing is None
+    save_picture(tmp_path / "moving.png", scene.moving_image)
+    save_picture(tmp_path / "fixed.png", scene.fixed_image)
+    moving, fixed = (
+        sitk.ReadImage(str(tmp_path / f"{side}.png"), sitk.sitkFloat32)
+        for side in ("moving", "fixed")
+    )
+    expected = scene.moving_image[3:, :, 0]  # ends before the fixed image does
+    for name in ("transform.h5", "ddf.nii.gz"):
+        itk = read_itk(folder / name)
+        assert itk.GetDimension() == 2
+        warped = sitk.GetArrayFromImage(sitk.Resample(moving, fixed, itk)).T
+        np.testing.assert_allclose(warped[:19], expected, atol=1e-4)
+        assert not warped[19:].any()
+        for written in ("warped_image.nii.gz", "warped_image.png"):
+            ours = sitk.ReadImage(str(folder / written))
+            assert ours.GetSize() == (20, 16) and ours.GetOrigin() == (0, 0)
+            np.testing.assert_allclose(
+                sitk.GetArrayFromImage(ours).T, warped, atol=1e-4
+            )
+        back = read_itk(folder / name.replace(".", "_inverse.", 1))
+        there = itk.TransformPoint((5.0, 6.0))
+        assert there == pytest.approx((8, 6), abs=1e-5)
+        assert back.TransformPoint(there) == pytest.approx((5, 6), abs=1e-3)
+    label = nib.load(folder / "warped_label_lung.nii.gz").get_fdata()
+    np.testing.assert_array_equal(label, scene.fixed_labels[0, ..., 0])
+    ddf = nib.load(folder / "ddf_deepreg.nii.gz").get_fdata()
+    assert ddf.shape == (20, 16, 1, 3)
+    np.testing.assert_allclose(ddf, np.broadcast_to([3, 0, 0], ddf.shape), atol=1e-6)
+    assert result.case_row["dsc_adapted"] == 1
+
+
+def test_the_picture_keeps_a_spacing_that_the_fixed_one_states(tmp_path):
+    case = flat_case()
+    grid = Grid(case.fixed_source.grid.shape, np.diag([-0.5, -2, 1, 1]))
+    case = replace(case, fixed_source=replace(case.fixed_source, grid=grid))
+    write_case(tmp_path, flat_result(case), Outputs(formats=(), figure=False))
+    written = sitk.ReadImage(str(tmp_path / "case7" / "warped_image.png"))
+    assert written.GetSpacing() == (0.5, 2)
+
+
+def test_of_files_with_a_third_axis_all_has_three_dimensions(tmp_path):
+    write_case(tmp_path, flat_result(flat_case("volume")), Outputs(figure=False))
+    folder = tmp_path / "case7"
+    assert not (folder / "warped_image.png").exists()
+    assert nib.load(folder / "warped_image.nii.gz").shape == (20, 16, 1)
+    assert read_itk(folder / "transform.h5").GetDimension() == 3
+
+
+def test_the_figure_of_a_picture_has_one_plane_shown_as_it_is(tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(files, "case_figure", lambda path, **given: drawn.update(given))
+    for layout in ("picture", "volume"):
+        outputs = Outputs(volumes=False, formats=(), figure=True)
+        write_case(tmp_path, flat_result(flat_case(layout)), outputs)
+        assert drawn["unit"] == "voxels"
+        assert drawn["orientation"] == ("picture" if layout == "picture" else None)

@@ -74,6 +74,7 @@ def test_files_of_others_among_results_are_never_deleted(tmp_path, name):
     folder = tmp_path / "run"
     for path in (
         "labels.csv", "case7/figure.png", "case7/warped_label_a b.nii.gz",
+        "case7/warped_image.png",
         "case7/transform_inverse.h5", "learn2reg/disp_1_2.nii.gz", "columns.md",
         "moving_landmarks_on_fixed.mrk.json",
     ):  # fmt: skip

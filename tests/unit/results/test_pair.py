@@ -20,6 +20,8 @@ from tests.unit.results.examples import (
     PLACES,
     SHIFT,
     TURNS,
+    flat_case,
+    flat_result,
     make_case,
     make_result,
 )
@@ -179,3 +181,15 @@ def test_a_network_that_diverged_is_suspect_but_no_crash(tmp_path, caplog):
     row = pd.read_csv(tmp_path / "metrics.csv", comment="#").iloc[0]
     assert np.isnan(row["tre_adapted_mm"]) and "fold" in row["warning"]
     assert row["dsc_unadapted"] > row["dsc_before"]
+
+
+def test_the_thickness_of_a_slice_is_no_side_of_the_image():
+    """A quarter of 20 pixels, not of 500; the network moves by 2, or by 6."""
+    case = replace(flat_case(), fixed_spacing_mm=np.array([1.0, 1.0, 500.0]))
+    for factor, warned in ((1, False), (3, True)):
+        result = flat_result(case)
+        result.outputs["ddf"] = factor * result.outputs["ddf"]
+        pair = RegisteredPair(
+            result, HISTORY, Config(), "run/save/ckpt-3", None, None, Limits()
+        )
+        assert any("further than 5.0 voxels" in w for w in pair.warnings) is warned

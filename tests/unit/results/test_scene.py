@@ -15,6 +15,8 @@ from tests.unit.results.examples import (
     SHIFT,
     TURNS,
     Turn,
+    flat_case,
+    flat_result,
     make_case,
     make_result,
     without_labels,
@@ -147,3 +149,18 @@ def test_pairs_without_labels_have_no_baseline():
     assert bare.stages == ("before", "unadapted", "adapted")
     assert bare.warped("adapted").labels is None
     assert bare.warped("adapted").image.shape == FIXED
+
+
+@pytest.mark.parametrize(
+    ("layout", "z", "is_planar"),
+    [("picture", 0, True), ("plane", 0, True), ("plane", 4, False),
+     ("volume", 0, False)],
+)  # fmt: skip
+def test_files_of_two_axes_in_the_plane_z_0_are_planar(layout, z, is_planar):
+    """Others have a third axis, or a place in space, that two dimensions have not."""
+    case = flat_case(layout)
+    affine = case.fixed_source.grid.affine.copy()
+    affine[2, 3] = z
+    grid = Grid(case.fixed_source.grid.shape, affine)
+    case = replace(case, fixed_source=replace(case.fixed_source, grid=grid))
+    assert Scene(flat_result(case)).is_planar is is_planar

@@ -27,3 +27,5 @@ def test_shape_of_too_few_or_too_short_sides_is_refused():
         check_shape("fixed_shape", (12, 11, 14))
     with pytest.raises(ValueError, match="moving_shape: expected three sides"):
         check_shape("moving_shape", (20, 20))
+    with pytest.raises(ValueError, match="2-D images: name folders in dataset.dir"):
+        check_shape("moving_shape", (20, 20, 1))

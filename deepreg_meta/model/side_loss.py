@@ -1,0 +1,129 @@
+"""
+The losses of fields on coarser grids: deep self-supervision by the images.
+
+Source: Li and Fan, ISBI 2018 (arXiv:1801.04012). Each coarser field is judged by the
+image loss and the regularisation at its own resolution; labels take no part.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from deepreg_meta.loss.kernel import filter_along_axes
+from deepreg_meta.model.registration import Batch, MovingMask, RegistrationLoss
+
+_HALF = 0.5
+
+
+def averaging_matrix(length: int, factor: int) -> tf.Tensor:
+    """
+    Return the matrix that averages voxels along one axis in cells of equal length.
+
+    :param length: number of voxels along the axis.
+    :param factor: voxels of a cell, >= 1; the last cell may hold fewer.
+    :return: float32, shape = (ceil(length / factor), length), rows that sum to 1.
+    """
+    cells = np.arange(length) // factor
+    matrix = (cells == np.arange(cells[-1] + 1)[:, None]).astype(np.float32)
+    return tf.constant(matrix / matrix.sum(axis=1, keepdims=True))
+
+
+def _factors(size: Sequence[int], factor: int) -> list[int]:
+    """Return how many voxels along each axis become one; singletons stay."""
+    return [1 if length == 1 else factor for length in size]
+
+
+def _average(volume: tf.Tensor, factor: int) -> tf.Tensor:
+    """
+    Average a volume in cells.
+
+    :param volume: shape = (batch, d1, d2, d3).
+    :param factor: voxels of a cell along each axis that is no singleton.
+    :return: shape = (batch, ceil(d1 / factor), ...).
+    """
+    size = volume.shape[1:4]
+    factors = _factors(size, factor)
+    pairs = zip(size, factors, strict=True)
+    return filter_along_axes(volume, [averaging_matrix(*pair) for pair in pairs])
+
+
+def coarse_batch(batch: Batch, factor: int) -> Batch:
+    """
+    Bring a mini-batch to a coarser grid, the moving side too.
+
+    Voxel c of an axis of the coarser grid is the cell of the voxels factor * c up to
+    factor * (c + 1) of the finer one, with its middle at factor * (c + 1/2) - 1/2.
+
+    :param batch: on the network's grids.
+    :param factor: voxels along each axis that become one.
+    :return: without labels.
+    """
+    fixed = _average(batch.fixed_input, factor)
+    moving = _average(batch.moving_image, factor)
+    of_fixed = tf.constant(
+        _factors(batch.fixed_input.shape[1:4], factor), batch.matrix.dtype
+    )
+    of_moving = tf.constant(
+        _factors(batch.moving_image.shape[1:4], factor), batch.matrix.dtype
+    )
+    # fine fixed voxel x = w c + (w - 1) / 2, fine moving voxel y = A x + t, coarse
+    # moving voxel (y + 1/2) / v - 1/2
+    matrix = batch.matrix * of_fixed / of_moving[:, None]
+    middle = tf.linalg.matvec(batch.matrix, _HALF * (of_fixed - 1.0)) + batch.offset
+    offset = (middle + _HALF) / of_moving - _HALF
+
+    def as_mask(mask: tf.Tensor) -> tf.Tensor:
+        return tf.cast(_average(mask, factor) >= _HALF, mask.dtype)
+
+    moving_mask = batch.moving_mask
+    if moving_mask is not None:
+        moving_mask = MovingMask(
+            as_mask(moving_mask.mask), moving_mask.fixed_label, moving_mask.spacing_mm
+        )
+    return batch._replace(
+        moving_input=fixed,  # what predicts has been called
+        fixed_input=fixed,
+        matrix=matrix,
+        offset=offset,
+        moving_image=moving,
+        loss_mask=as_mask(batch.loss_mask),
+        shown=None if batch.shown is None else as_mask(batch.shown),
+        moving_mask=moving_mask,
+        image_target=None,
+    )
+
+
+class SideLoss:
+    """The weighted losses of all coarser fields of a network."""
+
+    def __init__(self, loss: RegistrationLoss, weights: Sequence[float]) -> None:
+        """
+        :param loss: of the finest field.
+        :param weights: of the losses of the coarser fields, finest of them first; that
+            of index i has voxels of 2^(i + 1).
+        :raises ValueError: without an image loss.
+        """
+        self._loss, self._weights = loss.without_label(), tuple(weights)
+        if not self._loss.uses_image:
+            raise ValueError(
+                "train.loss.image: expected an image loss with a backbone whose coarser "
+                "fields are supervised by the images, got none."
+            )
+
+    def __call__(self, fields: Sequence[tf.Tensor], batch: Batch) -> tf.Tensor:
+        """
+        Return the weighted sum.
+
+        :param fields: finest of the coarser ones first, shape = (batch, ceil(f1 / 2^i),
+            ceil(f2 / 2^i), ceil(f3 / 2^i), 3), in their own voxels.
+        :param batch: on the network's grids.
+        :return: scalar.
+        """
+        totals = []
+        for index, (weight, field) in enumerate(
+            zip(self._weights, fields, strict=True)
+        ):
+            coarse = coarse_batch(batch, 2 ** (index + 1))
+            totals.append(weight * self._loss.compute(field, coarse)["total"])
+        return tf.add_n(totals)
