@@ -107,8 +107,8 @@ class SideLoss:
         self._loss, self._weights = loss.without_label(), tuple(weights)
         if not self._loss.uses_image:
             raise ValueError(
-                "train.loss.image: expected an image loss with a backbone whose coarser "
-                "fields are supervised by the images, got none."
+                "train.loss.image: expected an image loss with a backbone whose "
+                "coarser fields are supervised by the images, got none."
             )
 
     def __call__(self, fields: Sequence[tf.Tensor], batch: Batch) -> tf.Tensor:
@@ -120,10 +120,9 @@ class SideLoss:
         :param batch: on the network's grids.
         :return: scalar.
         """
-        totals = []
-        for index, (weight, field) in enumerate(
-            zip(self._weights, fields, strict=True)
-        ):
-            coarse = coarse_batch(batch, 2 ** (index + 1))
-            totals.append(weight * self._loss.compute(field, coarse)["total"])
+        totals, factor = [], 1
+        for weight, field in zip(self._weights, fields, strict=True):
+            factor *= 2
+            parts = self._loss.compute(field, coarse_batch(batch, factor))
+            totals.append(weight * parts["total"])
         return tf.add_n(totals)
