@@ -92,13 +92,13 @@ class LocalNcc:
         """
         if not isinstance(kernel_size, int) or kernel_size < 2:
             raise ValueError(
-                "loss.image.kernel_size: expected an integer >= 2, got "
+                "train.loss.image.kernel_size: expected an integer >= 2, got "
                 f"{kernel_size!r}."
             )
         if kernel_type not in KERNEL_TYPES:
             raise ValueError(
-                f"loss.image.kernel_type: expected one of {', '.join(KERNEL_TYPES)}, "
-                f"got {kernel_type!r}."
+                "train.loss.image.kernel_type: expected one of "
+                f"{', '.join(KERNEL_TYPES)}, got {kernel_type!r}."
             )
         self.kernel_size, self.kernel_type = kernel_size, kernel_type
         self.name = name

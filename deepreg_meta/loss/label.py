@@ -58,7 +58,7 @@ class MultiScaleDice:
         """
         if len(sigmas_mm) == 0 or min(sigmas_mm) < 0:
             raise ValueError(
-                "loss.label.sigmas_mm: expected one or more numbers >= 0, got "
+                "train.loss.label.sigmas_mm: expected one or more numbers >= 0, got "
                 f"{list(sigmas_mm)}."
             )
         self.sigmas_mm = tuple(float(sigma) for sigma in sigmas_mm)

@@ -52,7 +52,8 @@ def test_the_report_has_machine_command_and_all_tables_in_one_order(
     for name in ("startup", "steps"):
         run.main(["--out", str(tmp_path), "--only", name])
     report = (tmp_path / run.REPORT).read_text()
-    texts = "`make bench`", "- processor: ", "Table of steps", "Table of startup"
+    texts = "`make bench`", "- processor: ", "- parts: steps, startup"
+    texts += "Table of steps", "Table of startup"
     places = [report.index(text) for text in texts]
     assert places == sorted(places)
     assert str(tmp_path) not in report
@@ -78,6 +79,22 @@ def test_an_interrupted_run_keeps_what_is_done_and_goes_on(run, parts, tmp_path)
     assert run.main(command) == 0
     names = [name for name, _ in parts.ran]
     assert names == ["adaptation", "episodes", "episodes", "memory"]
+
+
+def test_an_interruption_before_the_first_table_says_so(run, parts, tmp_path, capsys):
+    parts.failing["steps"] = KeyboardInterrupt()
+    assert run.main(["--out", str(tmp_path / "new"), "--only", "steps"]) == 130
+    assert "no part was finished" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("name", ["", "file"])
+def test_tables_go_to_a_folder(run, tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit):
+        run.main(["--out", name])
+    assert f"--out: expected a folder, got '{name}'" in capsys.readouterr().err
 
 
 def test_quick_tables_are_shown_and_leave_the_results_alone(
