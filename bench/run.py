@@ -66,7 +66,7 @@ def read_parts(text: str) -> list[str]:
     :return: the parts, in the order of the report.
     :raises argparse.ArgumentTypeError: for another name.
     """
-    names = text.split(",")
+    names = [name.strip() for name in text.split(",")]
     for name in names:
         if name not in PARTS:
             raise argparse.ArgumentTypeError(
@@ -83,7 +83,7 @@ def read_folder(text: str) -> Path:
     :return: the folder, which need not exist.
     :raises argparse.ArgumentTypeError: for no name, or that of a file.
     """
-    if not text or Path(text).is_file():
+    if not text or any(path.is_file() for path in (Path(text), *Path(text).parents)):
         raise argparse.ArgumentTypeError(f"expected a folder, got {text!r}")
     return Path(text)
 
@@ -100,6 +100,12 @@ def run_parts(names: Sequence[str], quick: bool, folder: Path, fresh: bool) -> l
     """
     failed = []
     todo = [name for name in names if fresh or not (folder / f"{name}.md").exists()]
+    kept = [name for name in names if name not in todo]
+    if kept:
+        print(
+            f"Measured before and kept: {', '.join(kept)}. --fresh measures once more.",
+            file=sys.stderr,
+        )
     bar = tqdm(
         total=sum(PARTS[name] for name in todo),
         bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed} < {remaining}",

@@ -4,9 +4,11 @@ given, before any data is read.
 """
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+import math
+from collections.abc import Iterable, Iterator
 
+import tensorflow as tf
+from deepreg.model.backbone import GlobalNet, LocalNet, UNet
 from deepreg.registry import (
     BACKBONE_CLASS,
     DATA_AUGMENTATION_CLASS,
@@ -17,19 +19,19 @@ from deepreg.registry import (
 
 from deepreg_meta.config import ConfigError, RunConfig
 from deepreg_meta.config.findings import suggest
+from deepreg_meta.entry_options import (
+    Options,
+    Section,
+    class_options,
+    optimizer_options,
+    option_problems,
+)
+from deepreg_meta.model.registration import build_loss
 
 # What the model gives to its backbone, and what DeepReg reads beside a loss's options.
 _GIVEN = {"image_size", "out_channels", "name"}
 _GIVEN_UNLESS_SET = {"out_kernel_initializer", "out_activation"}
 _LOSS_KEYS = {"name", "weight"}
-
-
-class _Options(NamedTuple):
-    """What a class can be built with."""
-
-    known: set[str]
-    needed: set[str]  # without a default
-    is_open: bool  # takes anything else as well
 
 
 def _named(config: RunConfig) -> Iterator[tuple[str, str, str]]:
@@ -54,11 +56,12 @@ def _registered(category: str) -> Iterable[str]:
 def check_registered(config: RunConfig) -> None:
     """
     Look every name of a Reptile configuration up in DeepReg's registry, and the options
-    of backbone and losses in the signatures of their classes.
+    of backbone, losses and optimisers in the signatures of their classes.
 
     :param config: with method reptile.
     :raises ConfigError: a line for each unknown name, with what is registered and the
-        nearest of it; or, when all names are good, for each unknown or missing option.
+        nearest of it; or, when all names are good, for each unknown, wrong
+        or missing option.
     """
     problems = []
     for key, category, name in _named(config):
@@ -77,80 +80,90 @@ def check_registered(config: RunConfig) -> None:
 
 
 def _option_problems(config: RunConfig) -> list[str]:
-    """Compare the options of backbone and losses with what their classes take."""
+    """Compare the options of backbone, losses and optimisers with what they take."""
     train = config.raw["train"]
+    problems: list[str] = []
+    section = Section("train.backbone", train["backbone"], {"name"}, config.locate)
     kind = REGISTRY.get(category=BACKBONE_CLASS, key=train["backbone"]["name"])
-    options = _options_of(kind)
-    options = options._replace(
-        known=options.known - _GIVEN,
-        needed=options.needed - _GIVEN - _GIVEN_UNLESS_SET,
-    )
-    problems = _compare(config, "train.backbone", train["backbone"], options, {"name"})
-    for term, section in train["loss"].items():
-        if section and section.get("name") is not None:
-            kind = REGISTRY.get(category=LOSS_CLASS, key=section["name"])
-            key, options = f"train.loss.{term}", _options_of(kind)
-            problems += _compare(config, key, section, options, _LOSS_KEYS)
+    options = class_options(kind)
+    rules = {key: rule for key, rule in options.rules.items() if key not in _GIVEN}
+    needed = options.needed - _GIVEN - _GIVEN_UNLESS_SET
+    problems += option_problems(section, Options(rules, needed, options.is_open))
+    problems += _level_problems(section, kind, max(config.dataset.fixed_shape))
+    for term, data in train["loss"].items():
+        if data and data.get("name") is not None:
+            section = Section(f"train.loss.{term}", data, _LOSS_KEYS, config.locate)
+            problems += _loss_problems(section, term)
+    for key, data in (
+        ("train.optimizer", train["optimizer"]),
+        ("adapt.optimizer", config.raw["adapt"].get("optimizer")),
+    ):
+        if data:
+            kind = getattr(tf.keras.optimizers, data["name"])
+            section = Section(key, data, {"name", "learning_rate"}, config.locate)
+            problems += option_problems(section, optimizer_options(kind))
     return problems
 
 
-def _compare(
-    config: RunConfig,
-    key: str,
-    section: Mapping[str, Any],
-    options: _Options,
-    own: set[str],
-) -> list[str]:
+def _level_problems(section: Section, kind: type, side: int) -> Iterator[str]:
     """
-    Compare one section with what its class takes.
+    Check that the levels of DeepReg's networks have something to halve.
 
-    :param config: tells who set a key.
-    :param key: dotted, of the section.
-    :param section: the name and options of the class.
-    :param options: of the class.
-    :param own: keys of the section that are no options.
-    :return: a line for each unknown or missing option.
+    :param section: of the backbone.
+    :param kind: its class.
+    :param side: the longest of the fixed grid, voxels.
     """
-    known, name = options.known - own, section["name"]
-    problems = []
-    for option in section:
-        if option in own | options.known or options.is_open:
-            continue
-        here = f"{key}.{option}"
-        near = suggest(option, known)
-        takes = ", ".join(sorted(known)) if known else "no options"
-        hint = f"Did you mean `{near}`?" if near else f"{name} takes {takes}."
-        problems.append(
-            f"{here} {config.locate(here)}: unknown option of {name}. {hint} "
-            "null removes what an earlier file has set."
+    if not issubclass(kind, (UNet, LocalNet, GlobalNet)):
+        return
+    most = max(math.ceil(math.log2(side)), 1)
+    depth, levels = section.data.get("depth"), section.data.get("extract_levels")
+    if type(depth) is int and not 1 <= depth <= most:
+        key = f"{section.key}.depth"
+        yield (
+            f"{key} {section.locate(key)}: expected an integer in [1, {most}], where "
+            f"the longest side of {side} voxels has become one, got {depth}."
         )
-    missing = sorted(options.needed - own - set(section))
-    return problems + [
-        f"{key}.{option} {config.locate(key)}: missing, {name} needs it."
-        for option in missing
-    ]
+    is_list = isinstance(levels, list) and all(type(level) is int for level in levels)
+    if is_list and not (levels and 0 <= min(levels) <= max(levels) <= most):
+        key = f"{section.key}.extract_levels"
+        yield (
+            f"{key} {section.locate(key)}: expected one or more integers in [0, "
+            f"{most}], where the longest side of {side} voxels has become one, got "
+            f"{levels}."
+        )
 
 
-def _options_of(kind: type) -> _Options:
+def _loss_problems(section: Section, term: str) -> list[str]:
     """
-    Read the signatures of a class, and of those that it hands its `**kwargs` to.
+    Check a loss: its options, and that it compares what its place has to compare.
 
-    Keras's own options, at the end of them, are none of a configuration.
+    :param section: of the loss.
+    :param term: image, label or regularization.
     """
-    known: set[str] = set()
-    needed: set[str] | None = None
-    for base in kind.__mro__:
-        if base.__module__.partition(".")[0] in ("keras", "tf_keras", "tensorflow"):
-            return _Options(known, needed or set(), False)
-        if base is object or "__init__" not in vars(base):
-            continue
-        found = list(inspect.signature(base).parameters.values())
-        named = [
-            p for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
-        ]
-        known |= {p.name for p in named}
-        if needed is None:  # what the class itself asks for; it may give its base's
-            needed = {p.name for p in named if p.default is p.empty}
-        if not any(p.kind is p.VAR_KEYWORD for p in found):
-            return _Options(known, needed, False)
-    return _Options(known, needed or set(), True)
+    kind = REGISTRY.get(category=LOSS_CLASS, key=section.data["name"])
+    problems = list(option_problems(section, class_options(kind)))
+    call = kind.call if hasattr(kind, "call") else kind.__call__
+    parameters = list(inspect.signature(call).parameters.values())[1:]
+    plain = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    taken = sum(p.kind is plain and p.default is p.empty for p in parameters)
+    wanted = 1 if term == "regularization" else 2
+    if taken != wanted:
+        key = f"{section.key}.name"
+        rule = "a loss of one field" if wanted == 1 else "a loss of two volumes"
+        problems.append(
+            f"{key} {section.locate(key)}: expected {rule}, got "
+            f"{section.data['name']!r}, which takes {taken}."
+        )
+    if problems:
+        return problems
+    options = {key: v for key, v in section.data.items() if key != "weight"}
+    try:
+        build_loss(options)
+    except Exception as err:  # whatever a constructor refuses
+        text = " ".join(str(err).split()) or type(err).__name__
+        if text.startswith(f"{section.key}."):
+            key, _, text = text.partition(": ")
+            return [f"{key} {section.locate(key)}: {text}"]
+        where = section.locate(section.key)
+        return [f"{section.key} {where}: cannot be built: {text}"]
+    return []

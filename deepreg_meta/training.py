@@ -11,6 +11,7 @@ from deepreg.registry import REGISTRY
 from deepreg_meta import __version__
 from deepreg_meta.callback.checkpoint import SaveCheckpoint, restore_model
 from deepreg_meta.callback.progress import Progress
+from deepreg_meta.callback.stop_on_nan import StopOnNan
 from deepreg_meta.checkpoint_path import epoch_of, newest_checkpoint
 from deepreg_meta.command_line import new_run_folder
 from deepreg_meta.config import ConfigError, RunConfig
@@ -85,8 +86,8 @@ def build_model(
         model = REGISTRY.build_model(model_section)
         optimizer = build_optimizer(train["optimizer"], config.reptile_train.precision)
         model.compile(optimizer=optimizer, strategy=strategy)
-    except ValueError as err:
-        raise ConfigError([_located(config, str(err))]) from err
+    except Exception as err:  # whatever a backbone makes of its options
+        raise ConfigError([_located(config, str(err) or repr(err))]) from err
     return model
 
 
@@ -95,7 +96,7 @@ def _located(config: RunConfig, text: str) -> str:
     text = " ".join(text.split())
     key, colon, rest = text.partition(": ")
     if not colon or key.split(".")[0] not in ("adapt", "align", "dataset", "train"):
-        key, rest = "train", f"the model cannot be built: {text}"
+        key, rest = "train.backbone", f"the model cannot be built: {text}"
     return f"{key} {config.locate(key)}: {rest}"
 
 
@@ -205,6 +206,7 @@ def fit(
             callbacks=[
                 tf.keras.callbacks.TensorBoard(str(folder), write_graph=False),
                 log,
+                StopOnNan(folder),
                 SaveCheckpoint(folder, period, model.loss_fn.uses_label),
                 progress,
             ],

@@ -152,7 +152,7 @@ def fast_blocks(precision: str = "float32", recompute: bool = False) -> Iterator
         convolutions and normalisation compute in 16 bits; weights, the layers that make
         fields, and fields are float32.
     :param recompute: keep the inputs of each block alone for the gradient and compute
-        its inside a second time: less memory, a third more time.
+        its inside a second time: less memory, more time.
     :raises ValueError: for another precision.
     """
     if precision not in PRECISIONS:

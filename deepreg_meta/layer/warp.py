@@ -215,10 +215,26 @@ def _check(
             "expected locations or displacements in float32 or float64, got "
             f"{loc.dtype.name}, whose steps are too coarse for coordinates."
         )
+    _check_batches(volume, loc)
     if interpolation == "linear" and volume.dtype != loc.dtype:
         raise ValueError(
             "expected a volume of the type of its locations for linear interpolation, "
             f"got {volume.dtype.name} and {loc.dtype.name}. Cast one of them."
+        )
+
+
+def _check_batches(a: tf.Tensor, b: tf.Tensor) -> None:
+    """
+    Refuse different batch sizes when they are known at last.
+
+    A graph knows them before it runs unless they are dynamic; it then checks as it
+    runs. XLA, for which they are always known, drops the check.
+    """
+    if a.shape[0] is None or b.shape[0] is None:
+        tf.debugging.assert_equal(
+            tf.shape(a)[0],
+            tf.shape(b)[0],
+            "expected as many volumes or fields as fields",
         )
 
 
@@ -336,6 +352,7 @@ def compose(outer: tf.Tensor, inner: tf.Tensor) -> tf.Tensor:
             "expected fields of one grid to compose, got outer of shape "
             f"{outer.shape} and inner of shape {inner.shape}."
         )
+    _check_batches(outer, inner)
     return _compose_compiled(outer, inner)
 
 

@@ -43,9 +43,9 @@ LOCAL = dict(name="local_norm", num_channel_initial=1, extract_levels=[0, 1])
             "train.backbone.normalization in run.yaml: expected one of batch",
         ),
         (
-            dict(backbone=dict(LOCAL, extract_levels=3)),
+            dict(backbone=dict(LOCAL, out_activation="reluu")),
             {},
-            "train in run.yaml: the model cannot be built: .*int",
+            "train.backbone in run.yaml: the model cannot be built: .*reluu",
         ),
         (
             dict(loss=dict(image=dict(name="local_ncc", kernel_size=1))),

@@ -1,6 +1,7 @@
 """Tests of deepreg_meta/inspection/data.py."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -118,3 +119,13 @@ def test_without_folders_the_phantom_is_checked(configure, tmp_path, monkeypatch
         ("test", 1),
     ]
     assert report.findings == []
+
+
+def test_deepreg_trains_on_folders_alone(data, configure):
+    config = configure(data, method="ddf")
+    no_train = config.dataset.dir.model_copy(update={"train": None})
+    dataset = config.dataset.model_copy(update={"dir": no_train})
+    report = check_data(replace(config, dataset=dataset), ["train", "test"], fast=True)
+    lines = texts(report.findings, "data that training refuses")
+    assert len(lines) == 1 and lines[0].startswith("dataset.dir.train in ")
+    assert "with train.method ddf" in lines[0]

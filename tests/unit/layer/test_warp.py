@@ -466,3 +466,15 @@ def test_arrays_are_taken_and_types_that_differ_are_refused_with_both_named(rng)
 def test_what_is_no_field_is_refused_in_words(call, message):
     with pytest.raises(ValueError, match=message):
         call(tf.zeros((1, 4, 3, 2, 3)))
+
+
+@pytest.mark.parametrize("name", ["warp", "compose"])
+def test_batches_of_two_sizes_are_refused_when_a_graph_learns_them(rng, name):
+    unknown = [None, *SIZE, 3]
+    call = getattr(warp, name)
+    function = tf.function(call, input_signature=[tf.TensorSpec(unknown)] * 2)
+    fields = tf.constant(rng.random((2, *SIZE, 3)), tf.float32)
+    np.testing.assert_allclose(function(fields, fields), call(fields, fields))
+    for a, b in ((fields, fields[:1]), (fields[:1], fields)):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="as many volumes"):
+            function(a, b)
