@@ -30,6 +30,6 @@ class StopOnNan(tf.keras.callbacks.Callback):
             return
         raise ValueError(
             f"train: expected a finite loss, got {loss} in epoch {epoch + 1}. A "
-            "smaller train.optimizer.learning_rate or train.optimizer.clipnorm may help; "
-            f"checkpoints before it, if any, are in {self._dir / 'save'}."
+            "smaller train.optimizer.learning_rate, or train.optimizer.clipnorm, may "
+            f"help; checkpoints before it, if any, are in {self._dir / 'save'}."
         )
