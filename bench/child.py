@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,11 @@ class ChildError(RuntimeError):
 
 
 def measured(
-    module: str, quick: bool, fresh: bool | None = None, **options: Any
+    module: str,
+    quick: bool,
+    fresh: bool | None = None,
+    variables: Mapping[str, str] | None = None,
+    **options: Any,
 ) -> dict[str, Any]:
     """
     Run the `measure` of a module.
@@ -31,6 +36,7 @@ def measured(
     :param module: its name, a file of this folder.
     :param quick: a smoke test, in this process and without XLA.
     :param fresh: in a new process; None is unless `quick`.
+    :param variables: more environment variables of a new process.
     :param options: of `measure`, of JSON types.
     :return: what it returned.
     :raises ChildError: when the process failed, with the end of what it said.
@@ -42,7 +48,11 @@ def measured(
         task = json.dumps(dict(module=module, options=options, quick=quick))
         command = [sys.executable, __file__, task, str(result)]
         done = subprocess.run(
-            command, stderr=subprocess.PIPE, text=True, check=False, env=environment()
+            command,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            env={**environment(), **(variables or {})},
         )
         if done.returncode != 0:
             end = "\n".join(done.stderr.splitlines()[-20:])

@@ -50,7 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
         "tables are only shown.",
     )
     parser.add_argument(
-        "--out", type=Path, help="Folder of the tables. Default: bench/results."
+        "--out", type=read_folder, help="Folder of the tables. Default: bench/results."
     )
     parser.add_argument(
         "--fresh", action="store_true", help="Measure finished parts once more."
@@ -66,13 +66,26 @@ def read_parts(text: str) -> list[str]:
     :return: the parts, in the order of the report.
     :raises argparse.ArgumentTypeError: for another name.
     """
-    names = text.split(",")
+    names = [name.strip() for name in text.split(",")]
     for name in names:
         if name not in PARTS:
             raise argparse.ArgumentTypeError(
                 f"expected some of {', '.join(PARTS)}, got {name!r}"
             )
     return [name for name in PARTS if name in names]
+
+
+def read_folder(text: str) -> Path:
+    """
+    Read --out.
+
+    :param text: a path.
+    :return: the folder, which need not exist.
+    :raises argparse.ArgumentTypeError: for no name, or that of a file.
+    """
+    if not text or any(path.is_file() for path in (Path(text), *Path(text).parents)):
+        raise argparse.ArgumentTypeError(f"expected a folder, got {text!r}")
+    return Path(text)
 
 
 def run_parts(names: Sequence[str], quick: bool, folder: Path, fresh: bool) -> list:
@@ -87,6 +100,12 @@ def run_parts(names: Sequence[str], quick: bool, folder: Path, fresh: bool) -> l
     """
     failed = []
     todo = [name for name in names if fresh or not (folder / f"{name}.md").exists()]
+    kept = [name for name in names if name not in todo]
+    if kept:
+        print(
+            f"Measured before and kept: {', '.join(kept)}. --fresh measures once more.",
+            file=sys.stderr,
+        )
     bar = tqdm(
         total=sum(PARTS[name] for name in todo),
         bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed} < {remaining}",
@@ -117,9 +136,10 @@ def is_of_other_kind(folder: Path, quick: bool) -> bool:
 def write_report(folder: Path, quick: bool) -> Path:
     """Write one Markdown file with the machine, the command and all tables so far."""
     command = "make bench" if not quick else "python bench/run.py --quick"
-    facts = "\n".join(f"- {name}: {value}" for name, value in machine().items())
-    tables = [folder / f"{name}.md" for name in PARTS]
-    texts = [path.read_text() for path in tables if path.exists()]
+    found = [name for name in PARTS if (folder / f"{name}.md").exists()]
+    texts = [(folder / f"{name}.md").read_text() for name in found]
+    given = {**machine(), "parts": ", ".join(found)}
+    facts = "\n".join(f"- {name}: {value}" for name, value in given.items())
     report = folder / REPORT
     head = f"# Results of `{command}`\n\n{facts}\n\n"
     report.write_text(head + "\n".join(texts))
@@ -148,7 +168,9 @@ def main(args: Sequence[str] | None = None) -> int:
         try:
             failed = run_parts(parsed.only, parsed.quick, folder, parsed.fresh)
         except KeyboardInterrupt:
-            print(f"Interrupted: finished parts stay in {folder}.", file=sys.stderr)
+            kept = f"finished parts stay in {folder}"
+            kept = kept if (folder / REPORT).exists() else "no part was finished"
+            print(f"Interrupted: {kept}.", file=sys.stderr)
             return 130
         if (folder / REPORT).exists():
             print((folder / REPORT).read_text())

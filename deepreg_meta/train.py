@@ -94,8 +94,16 @@ def _train_with_deepreg(
     import deepreg.train
 
     from deepreg_meta.checkpoint_path import newest_checkpoint
-    from deepreg_meta.config import check_paths
+    from deepreg_meta.config import ConfigError, check_paths
 
+    if not config.dataset.folders("train"):
+        key = "dataset.dir.train"
+        raise ConfigError(
+            [
+                f"{key} {config.locate(key)}: expected a folder with train.method "
+                f"{config.method}, which DeepReg trains, got none."
+            ]
+        )
     for mode in ("train", "valid"):
         check_paths(config, mode)
     name = log_dir or cli.time_stamp()

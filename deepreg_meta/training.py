@@ -12,9 +12,10 @@ from deepreg_meta import __version__
 from deepreg_meta.callback.checkpoint import SaveCheckpoint, restore_model
 from deepreg_meta.callback.kernel_picture import kernel_pictures
 from deepreg_meta.callback.progress import Progress
+from deepreg_meta.callback.stop_on_nan import StopOnNan
 from deepreg_meta.checkpoint_path import epoch_of, newest_checkpoint
 from deepreg_meta.command_line import new_run_folder
-from deepreg_meta.config import RunConfig
+from deepreg_meta.config import ConfigError, RunConfig
 from deepreg_meta.dataset.describe import describe_cases
 from deepreg_meta.dataset.pipeline import evaluation_dataset, training_dataset
 from deepreg_meta.dataset.tasks import CaseSet
@@ -36,6 +37,21 @@ def episodes_per_epoch(config: RunConfig, cases: CaseSet) -> int:
     return meta.episodes_per_epoch or max(len(cases) // meta.tasks_per_step, 1)
 
 
+def check_names(config: RunConfig) -> None:
+    """
+    Check what a configuration names before any data is read.
+
+    :param config: with method reptile.
+    :raises ConfigError: for what is not registered, options that it does not take, or a
+        precision that this machine does not have.
+    """
+    check_registered(config)
+    try:
+        check_precision(config.reptile_train.precision)
+    except ValueError as err:
+        raise ConfigError([_located(config, str(err))]) from err
+
+
 def build_model(
     config: RunConfig,
     num_episodes: int = 1,
@@ -48,6 +64,7 @@ def build_model(
     :param num_episodes: of the whole run, over which the meta step size decays.
     :param strategy: shares the tasks of an episode; None trains on one device.
     :return: the model.
+    :raises ConfigError: for what the model, its backbone or its losses refuse.
     """
     tf.keras.utils.set_random_seed(config.seed)
     dataset, train = config.dataset, config.raw["train"]
@@ -57,20 +74,31 @@ def build_model(
         align=config.raw["align"],
         adapt=config.raw["adapt"],
     )
-    model = REGISTRY.build_model(
-        dict(
-            name=config.method,
-            moving_image_size=dataset.moving_shape,
-            fixed_image_size=dataset.fixed_shape,
-            index_size=2 if dataset.type == "paired" else 3,
-            labeled=dataset.labeled,
-            batch_size=config.reptile_train.preprocess.batch_size,
-            config=model_config,
-        )
+    model_section = dict(
+        name=config.method,
+        moving_image_size=dataset.moving_shape,
+        fixed_image_size=dataset.fixed_shape,
+        index_size=2 if dataset.type == "paired" else 3,
+        labeled=dataset.labeled,
+        batch_size=config.reptile_train.preprocess.batch_size,
+        config=model_config,
     )
-    optimizer = build_optimizer(train["optimizer"], config.reptile_train.precision)
-    model.compile(optimizer=optimizer, strategy=strategy)
+    try:
+        model = REGISTRY.build_model(model_section)
+        optimizer = build_optimizer(train["optimizer"], config.reptile_train.precision)
+        model.compile(optimizer=optimizer, strategy=strategy)
+    except Exception as err:  # whatever a backbone makes of its options
+        raise ConfigError([_located(config, str(err) or repr(err))]) from err
     return model
+
+
+def _located(config: RunConfig, text: str) -> str:
+    """Say in which file the key stands that an error of the model begins with."""
+    text = " ".join(text.split())
+    key, colon, rest = text.partition(": ")
+    if not colon or key.split(".")[0] not in ("adapt", "align", "dataset", "train"):
+        key, rest = "train.backbone", f"the model cannot be built: {text}"
+    return f"{key} {config.locate(key)}: {rest}"
 
 
 def meta_train(
@@ -86,8 +114,7 @@ def meta_train(
     :return: folder of the run.
     :raises ValueError: for data or a checkpoint that does not fit, before training.
     """
-    check_registered(config)
-    check_precision(config.reptile_train.precision)
+    check_names(config)
     checkpoint = newest_checkpoint(ckpt_path) if ckpt_path else ""
     folder = new_run_folder(log_root, log_dir)
     if not checkpoint and list(folder.glob("save/*.index")):
@@ -180,6 +207,7 @@ def fit(
             callbacks=[
                 tf.keras.callbacks.TensorBoard(str(folder), write_graph=False),
                 log,
+                StopOnNan(folder),
                 SaveCheckpoint(folder, period, model.loss_fn.uses_label),
                 *kernel_pictures(model.network, folder, period),
                 progress,

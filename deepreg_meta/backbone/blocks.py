@@ -206,7 +206,7 @@ def fast_blocks(
         convolutions and normalisation compute in 16 bits; weights, the layers that make
         fields, and fields are float32.
     :param recompute: keep the inputs of each block alone for the gradient and compute
-        its inside a second time: less memory, a third more time.
+        its inside a second time: less memory, more time.
     :param flat: singleton axes of the grid, along which kernels, pools and strides have
         size 1: there, weights of DeepReg's kernels would meet nothing but zeros.
     :raises ValueError: for another precision.

@@ -36,8 +36,9 @@ def restore_model(model: tf.keras.Model, checkpoint: str, weights_only: bool) ->
     except (AssertionError, ValueError) as err:
         raise ValueError(
             f"--ckpt_path: {checkpoint} cannot be continued with the optimisers of the "
-            "configuration, their state is that of others. Use train.optimizer and "
-            "adapt.optimizer of the config.yaml of its run."
+            "configuration, their state is that of others. Use train.optimizer, "
+            "adapt.optimizer, adapt.layers and train.precision of the config.yaml of "
+            "its run."
         ) from err
 
 

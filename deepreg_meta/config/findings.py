@@ -29,6 +29,8 @@ _OPTIMIZER_KEYS |= {"use_ema", "ema_momentum", "ema_overwrite_frequency"}
 _OPTIMIZER_KEYS |= {"initial_accumulator_value"}
 # Common names that no string distance brings to ours.
 _ALIASES = {"lr": "learning_rate"}
+_ALIASES |= dict.fromkeys(("float16", "fp16", "half"), "mixed_float16")
+_ALIASES |= dict.fromkeys(("bfloat16", "bf16"), "mixed_bfloat16")
 _TOP_KEYS = {"dataset", "train", "align", "adapt"}
 
 
@@ -228,8 +230,7 @@ def check_known_keys(raw: Mapping, is_reptile: bool, findings: Findings) -> None
     Judge the unknown keys of DeepReg's sections.
 
     DeepReg passes over them, so with its own methods they are warnings. For method
-    reptile they are errors where DeepReg would refuse them later or where they look
-    like a misspelt known key, which would otherwise be silently without effect.
+    reptile they are errors: they would be without effect.
 
     :param raw: the merged configuration.
     :param is_reptile: whether the method is ours.
@@ -243,22 +244,20 @@ def check_known_keys(raw: Mapping, is_reptile: bool, findings: Findings) -> None
     train, loss = set(TrainConfig.model_fields), set(LossConfig.model_fields)
     if not is_reptile:  # the sections of DeepReg 0.1.1
         train, loss = train | {"model"}, loss | {"dissimilarity"}
-    sections: list[tuple[Key, set[str], bool]] = [
-        ((), _TOP_KEYS, False),
-        (("dataset",), dataset, True),
-        (("train",), train, False),
-        (("train", "loss"), loss, False),
-        (("train", "preprocess"), set(PreprocessConfig.model_fields), True),
+    sections: list[tuple[Key, set[str]]] = [
+        ((), _TOP_KEYS),
+        (("dataset",), dataset),
+        (("train",), train),
+        (("train", "loss"), loss),
+        (("train", "preprocess"), set(PreprocessConfig.model_fields)),
     ]
     if is_reptile:  # those of DeepReg 0.1.1 nest further and are not judged
-        sections.append((("train", "optimizer"), _OPTIMIZER_KEYS, True))
-    for section, known, is_closed in sections:
+        sections.append((("train", "optimizer"), _OPTIMIZER_KEYS))
+    for section, known in sections:
         data = lookup(raw, section)
         for name in data if isinstance(data, Mapping) else ():
             if name not in known:
-                misspelt = suggest(name, known) is not None
-                fatal = is_reptile and (is_closed or misspelt)
-                findings.unknown((*section, str(name)), known, fatal=fatal)
+                findings.unknown((*section, str(name)), known, fatal=is_reptile)
     optimizer = lookup(raw, ("adapt", "optimizer"))
     for name in optimizer if isinstance(optimizer, Mapping) else ():
         if name not in _OPTIMIZER_KEYS:

@@ -70,6 +70,7 @@ def load_config(
 def _build(merged: Merged, findings: Findings) -> RunConfig | None:
     """Validate the merged mapping; None after an error, which `findings` then holds."""
     raw = merged.raw
+    _remove_nulls(raw)
     method = _find_method(raw, findings)
     is_reptile = method == METHOD
     check_known_keys(raw, is_reptile, findings)
@@ -118,6 +119,22 @@ def _build(merged: Merged, findings: Findings) -> RunConfig | None:
     )
     _write_defaults(config)
     return config
+
+
+def _remove_nulls(raw: Mapping[str, Any]) -> None:
+    """
+    Take what is null out of the sections whose keys depend on their name.
+
+    A later file that names another backbone removes the options of the earlier one so.
+    """
+    losses = lookup(raw, ("train", "loss"))
+    names = list(losses) if isinstance(losses, Mapping) else []
+    keys: list[Key] = [("train", "loss", name) for name in names]
+    keys += [("train", "backbone"), ("train", "optimizer"), ("adapt", "optimizer")]
+    for section in (lookup(raw, key) for key in keys):
+        if isinstance(section, dict):
+            for name in [name for name, value in section.items() if value is None]:
+                del section[name]
 
 
 def _check_together(
@@ -186,7 +203,7 @@ def _parse(
     if isinstance(data, Mapping):
         optional = (
             *("dir", "phantom", "grid", "meta", "preprocess"),
-            *("seed", "precision", "recompute"),
+            *("seed", "precision", "recompute", "layers"),
         )
         data = {k: v for k, v in data.items() if v is not None or k not in optional}
     return parse_section(model, data, (name,), findings)

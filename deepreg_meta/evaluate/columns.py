@@ -72,7 +72,7 @@ COLUMNS: dict[str, str] = {
     "landmark": "name or label channel of the landmark",
     "label": "name or value of the structure",
     "points": "set of landmarks that the landmark is of",
-    "step": "adaptation update, from 0",
+    "step": "updates taken before this row: the update from here is the next",
     **{
         stage_column(metric, stage): f"{text}; {when}"
         for metric, text in _STAGED.items()

@@ -80,6 +80,17 @@ def check_data(config: RunConfig, modes: Sequence[str], fast: bool) -> DataRepor
     :raises ValueError: when none of the splits has a folder.
     """
     report = DataReport()
+    if (
+        not config.is_reptile
+        and "train" in modes
+        and not config.dataset.folders("train")
+    ):
+        key = "dataset.dir.train"
+        text = (
+            f"{key} {config.locate(key)}: expected a folder with train.method "
+            f"{config.method}, which DeepReg trains, got none."
+        )
+        report.findings += problems("data that training refuses", [text])
     root = phantom_folder(config) if config.uses_phantom else None
     for mode in modes:
         folders = config.dataset.folders(mode)

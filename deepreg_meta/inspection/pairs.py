@@ -16,7 +16,7 @@ from deepreg_meta.inspection.baseline import Aligner, Baseline, measure
 from deepreg_meta.inspection.data import DataReport, Split, relate
 from deepreg_meta.inspection.finding import Finding, problems, warnings
 from deepreg_meta.inspection.overview import Tile, make_tile
-from deepreg_meta.registered import check_registered
+from deepreg_meta.training import build_model, check_names
 
 MAX_TILES = 12
 # share of the intensities' range that all but 2 % of the voxels should take
@@ -42,7 +42,8 @@ def score_pairs(report: DataReport, config: RunConfig) -> None:
     """
     if config.is_reptile:
         try:
-            check_registered(config)
+            check_names(config)
+            build_model(config)
         except ConfigError as err:
             report.findings += problems("configuration", err.problems)
     if config.dataset.type == "grouped":

@@ -173,7 +173,7 @@ def sample(
     Values equal DeepReg's `layer_util.resample` in the interior. At the border they
     are ITK's: a location is inside up to half a voxel beyond the outer voxel centres.
     Along a singleton axis there is nothing to interpolate: an image (d1, d2, 1) costs
-    what it does in 2-D.
+    what it does in 2-D, and its locations and displacements have a third component.
 
     :param volume: shape = (batch, d1, d2, d3) or (batch, d1, d2, d3, ch), with static
         d1, d2 and d3.
@@ -185,6 +185,8 @@ def sample(
         locations in half precision.
     """
     volume, loc = tf.convert_to_tensor(volume), tf.convert_to_tensor(loc)
+    if loc.shape.rank in (0, 1):
+        raise ValueError(f"expected locations (batch, ..., 3), got {loc.shape}.")
     _check(volume, loc, interpolation, boundary)
     return _sample(volume, tf.unstack(loc, axis=-1), interpolation, boundary)
 
@@ -213,10 +215,26 @@ def _check(
             "expected locations or displacements in float32 or float64, got "
             f"{loc.dtype.name}, whose steps are too coarse for coordinates."
         )
+    _check_batches(volume, loc)
     if interpolation == "linear" and volume.dtype != loc.dtype:
         raise ValueError(
             "expected a volume of the type of its locations for linear interpolation, "
             f"got {volume.dtype.name} and {loc.dtype.name}. Cast one of them."
+        )
+
+
+def _check_batches(a: tf.Tensor, b: tf.Tensor) -> None:
+    """
+    Refuse different batch sizes when they are known at last.
+
+    A graph knows them before it runs unless they are dynamic; it then checks as it
+    runs. XLA, for which they are always known, drops the check.
+    """
+    if a.shape[0] is None or b.shape[0] is None:
+        tf.debugging.assert_equal(
+            tf.shape(a)[0],
+            tf.shape(b)[0],
+            "expected as many volumes or fields as fields",
         )
 
 
@@ -264,8 +282,18 @@ def warp(
     :raises ValueError: as `sample` does.
     """
     volume, ddf = tf.convert_to_tensor(volume), tf.convert_to_tensor(ddf)
+    _check_field("ddf", ddf)
     _check(volume, ddf, interpolation, boundary)
     return _sample(volume, _displaced(ddf), interpolation, boundary)
+
+
+def _check_field(name: str, field: tf.Tensor) -> None:
+    """Refuse what is no displacement or velocity field of volumes."""
+    if field.shape.rank != 5 or field.shape[-1] != 3:
+        raise ValueError(
+            f"{name}: expected a field (batch, d1, d2, d3, 3), got {field.shape}. That "
+            "of an image has a singleton axis: (batch, d1, d2, 1, 3)."
+        )
 
 
 def _compose(outer: tf.Tensor, inner: tf.Tensor) -> tf.Tensor:
@@ -314,7 +342,17 @@ def compose(outer: tf.Tensor, inner: tf.Tensor) -> tf.Tensor:
     :param outer: shape = (batch, d1, d2, d3, 3), in voxels.
     :param inner: shape = (batch, d1, d2, d3, 3), in voxels.
     :return: shape = (batch, d1, d2, d3, 3).
+    :raises ValueError: for fields of different grids, or what is no field.
     """
+    outer, inner = tf.convert_to_tensor(outer), tf.convert_to_tensor(inner)
+    _check_field("outer", outer)
+    _check_field("inner", inner)
+    if not outer.shape.is_compatible_with(inner.shape):
+        raise ValueError(
+            "expected fields of one grid to compose, got outer of shape "
+            f"{outer.shape} and inner of shape {inner.shape}."
+        )
+    _check_batches(outer, inner)
     return _compose_compiled(outer, inner)
 
 
@@ -326,9 +364,14 @@ def integrate(dvf: tf.Tensor, num_steps: int = 7) -> tf.Tensor:
     Each squaring runs as a compiled function, in plain graphs and eagerly as well.
 
     :param dvf: shape = (batch, d1, d2, d3, 3), in voxels.
-    :param num_steps: number of squarings.
+    :param num_steps: number of squarings, >= 0.
     :return: displacement field, shape = (batch, d1, d2, d3, 3).
+    :raises ValueError: for what is no field, or num_steps < 0.
     """
+    dvf = tf.convert_to_tensor(dvf)
+    _check_field("dvf", dvf)
+    if num_steps < 0:
+        raise ValueError(f"num_steps: expected an integer >= 0, got {num_steps}.")
     ddf = dvf / 2.0**num_steps
     for _ in range(num_steps):
         ddf = compose(ddf, ddf)

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import tensorflow as tf
 from deepreg.registry import REGISTRY
 
+from deepreg_meta.loss.checks import as_field
+
 Offset = tuple[int, int, int]
 
 
@@ -176,8 +178,9 @@ class BendingEnergy:
         :param inputs: field, shape = (batch, d1, d2, d3, 3), at least 5 voxels along
             every axis that is not a singleton.
         :return: scalar, in 1 / voxel^2.
-        :raises ValueError: for a grid that is too small.
+        :raises ValueError: for a grid that is too small, or what is no field.
         """
+        inputs = as_field(inputs)
         axes = _differentiable_axes(inputs, min_length=5)
         return _mean_penalty(inputs, _second_differences(axes), l1=False)
 
@@ -215,7 +218,8 @@ class GradientNorm:
         :param inputs: field, shape = (batch, d1, d2, d3, 3), at least 3 voxels along
             every axis that is not a singleton.
         :return: scalar, without unit.
-        :raises ValueError: for a grid that is too small.
+        :raises ValueError: for a grid that is too small, or what is no field.
         """
+        inputs = as_field(inputs)
         axes = _differentiable_axes(inputs, min_length=3)
         return _mean_penalty(inputs, _first_differences(axes), l1=self.l1)

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 from deepreg.registry import REGISTRY
 
+from deepreg_meta.loss.checks import as_volume, check_alike
 from deepreg_meta.loss.kernel import filter_along_axes, window_matrix
 
 EPS = 1e-7  # as DeepReg's, so that both agree on windows that see nothing
@@ -92,13 +93,13 @@ class LocalNcc:
         """
         if not isinstance(kernel_size, int) or kernel_size < 2:
             raise ValueError(
-                "loss.image.kernel_size: expected an integer >= 2, got "
+                "train.loss.image.kernel_size: expected an integer >= 2, got "
                 f"{kernel_size!r}."
             )
         if kernel_type not in KERNEL_TYPES:
             raise ValueError(
-                f"loss.image.kernel_type: expected one of {', '.join(KERNEL_TYPES)}, "
-                f"got {kernel_type!r}."
+                "train.loss.image.kernel_type: expected one of "
+                f"{', '.join(KERNEL_TYPES)}, got {kernel_type!r}."
             )
         self.kernel_size, self.kernel_type = kernel_size, kernel_type
         self.name = name
@@ -128,7 +129,9 @@ class LocalNcc:
 
         :param fixed_image: shape = (batch, d1, d2, d3), static but for the batch.
         :return: what `evaluate` needs.
+        :raises ValueError: for what is no volume.
         """
+        fixed_image = as_volume(fixed_image, "fixed image")
         matrices = self._matrices(fixed_image)
         total = filter_along_axes(fixed_image, matrices)
         square = filter_along_axes(tf.square(fixed_image), matrices)
@@ -184,7 +187,10 @@ class LocalNcc:
         :param y_true: fixed image, shape = (batch, d1, d2, d3).
         :param y_pred: warped image, shape = (batch, d1, d2, d3).
         :return: scalar.
+        :raises ValueError: for what is no volume, or different shapes or types.
         """
+        y_true, y_pred = as_volume(y_true, "y_true"), as_volume(y_pred, "y_pred")
+        check_alike(y_true, y_pred)
         return tf.reduce_sum(self.evaluate(self.prepare(y_true), y_pred))
 
     def sees(self, mask: tf.Tensor) -> tf.Tensor:

@@ -1,10 +1,12 @@
 """Multi-scale soft Dice that filters the fixed label once and the warped one never."""
 
+import numbers
 from typing import NamedTuple
 
 import tensorflow as tf
 from deepreg.registry import REGISTRY
 
+from deepreg_meta.loss.checks import as_volume, check_alike
 from deepreg_meta.loss.kernel import filter_along_axes, gaussian_matrix
 
 EPS = 1e-7  # as DeepReg's, so that both agree on empty labels too
@@ -54,12 +56,19 @@ class MultiScaleDice:
             each >= 0; 0 is the plain soft Dice.
         :param in_voxels: take them as voxels under any spacing, as DeepReg's scales.
         :param name: shown in logs.
-        :raises ValueError: for an empty list or a negative value.
+        :raises ValueError: for anything but numbers, none of them negative or
+            infinite, or another value of `in_voxels`.
         """
-        if len(sigmas_mm) == 0 or min(sigmas_mm) < 0:
+        is_list = isinstance(sigmas_mm, (list, tuple)) and len(sigmas_mm) > 0
+        if not is_list or not all(_is_sigma(sigma) for sigma in sigmas_mm):
             raise ValueError(
-                "loss.label.sigmas_mm: expected one or more numbers >= 0, got "
-                f"{list(sigmas_mm)}."
+                "train.loss.label.sigmas_mm: expected one or more numbers >= 0, got "
+                f"{sigmas_mm!r}."
+            )
+        if not isinstance(in_voxels, bool):
+            raise ValueError(
+                "train.loss.label.in_voxels: expected true or false, got "
+                f"{in_voxels!r}."
             )
         self.sigmas_mm = tuple(float(sigma) for sigma in sigmas_mm)
         self.in_voxels = in_voxels
@@ -84,7 +93,9 @@ class MultiScaleDice:
         :param mask: the voxels that count, same shape or None for all.
         :param spacing_mm: voxel size of the fixed grid, shape = (3,), or None for 1 mm.
         :return: what `evaluate` needs.
+        :raises ValueError: for what is no volume.
         """
+        fixed_label = as_volume(fixed_label, "fixed label")
         label = fixed_label if mask is None else fixed_label * mask
         d1, d2, d3 = size = fixed_label.shape[1:4]
         overlaps, planes, alongs = [], [], []
@@ -151,8 +162,18 @@ class MultiScaleDice:
         :param y_true: fixed label, shape = (batch, d1, d2, d3).
         :param y_pred: warped label, shape = (batch, d1, d2, d3).
         :return: scalar.
+        :raises ValueError: for what is no volume, or different shapes or types.
         """
+        y_true, y_pred = as_volume(y_true, "y_true"), as_volume(y_pred, "y_pred")
+        check_alike(y_true, y_pred)
         return tf.reduce_sum(self.evaluate(self.prepare(y_true), y_pred))
+
+
+def _is_sigma(value: object) -> bool:
+    """Whether a value is a standard deviation."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return False
+    return 0 <= float(value) < float("inf")
 
 
 def _filtered_sum(label: tf.Tensor, plane: tf.Tensor, along: tf.Tensor) -> tf.Tensor:

@@ -52,7 +52,10 @@ def _fast_equal(name: str, options: dict) -> Any:
         others = {key: value for key, value in options.items() if key != "scales"}
         if all(product.get(key) == value for key, value in others.items()):
             scales = options.get("scales") or [0]
-            return MultiScaleDice(sigmas_mm=scales, in_voxels=True, name=name)
+            try:
+                return MultiScaleDice(sigmas_mm=scales, in_voxels=True, name=name)
+            except ValueError as err:
+                raise ValueError(str(err).replace("sigmas_mm", "scales")) from err
     if name == "lncc" and options.keys() <= {"kernel_size", "kernel_type"}:
         # in other windows DeepReg's is no correlation: see LocalNcc
         is_equal = options.get("kernel_type", "rectangular") == "rectangular"
@@ -64,8 +67,12 @@ def _fast_equal(name: str, options: dict) -> Any:
     return None
 
 
-def _build_loss(section: dict) -> Any:
-    """Build a registered loss; some of DeepReg's take their fast equals here."""
+def build_loss(section: dict) -> Any:
+    """
+    Build a registered loss; some of DeepReg's take their fast equals here.
+
+    :param section: name and options, without the weight.
+    """
     options = {key: value for key, value in section.items() if key != "name"}
     equal = _fast_equal(section["name"], options)
     return REGISTRY.build_loss(section) if equal is None else equal
@@ -107,7 +114,7 @@ class RegistrationLoss:
             if not section or weight == 0.0 or (key == "label" and not labeled):
                 continue
             self.weights[key] = weight
-            self._losses[key] = _build_loss(section)
+            self._losses[key] = build_loss(section)
             compilable &= _is_compilable(section, self._losses[key])
         # Everything after the network is one compiled kernel: memory-bound passes over
         # the field, which XLA fuses. Where a loss has convolutions, which are slow in

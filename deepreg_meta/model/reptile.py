@@ -120,10 +120,16 @@ class ReptileModel(tf.keras.Model):
             meta-weights stay plain variables, as do validation and prediction. None
             trains on one device.
         :param kwargs: of Keras.
-        :raises ValueError: when m is no multiple of the number of replicas, or inside
-            the scope of a strategy.
+        :raises ValueError: for what is no strategy, when m is no multiple of the number
+            of replicas, or inside the scope of a strategy.
         """
         check_no_scope()
+        optimizer = tf.keras.optimizers.get(optimizer)  # from a name, as Keras does
+        if strategy is not None and not isinstance(strategy, tf.distribute.Strategy):
+            raise ValueError(
+                "strategy: expected a tf.distribute.Strategy or None, got "
+                f"{strategy!r}."
+            )
         super().compile(optimizer=optimizer, **kwargs)
         self._replicas = None
         if strategy is not None:

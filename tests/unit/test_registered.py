@@ -1,6 +1,9 @@
 """Tests of deepreg_meta/registered.py."""
 
+import re
+
 import pytest
+from deepreg.registry import BACKBONE_CLASS, REGISTRY
 
 from deepreg_meta.config import ConfigError, load_config
 from deepreg_meta.registered import check_registered
@@ -26,3 +29,140 @@ def test_registered_names_pass(tmp_path):
         check_registered(load_config(write_yaml(tmp_path / "a.yaml", run_config())))
         is None
     )
+
+
+@pytest.fixture
+def problems(tmp_path):
+    """Return a function: an overlay as keys and values -> lines of problems."""
+
+    def find(section: str, **options: object) -> list[str]:
+        raw = run_config()
+        raw["train"]["backbone"] = dict(
+            name="local", num_channel_initial=2, extract_levels=[0, 1]
+        )
+        change: dict = {"train": {}}
+        place = change["train"]
+        for part in section.split("."):
+            place = place.setdefault(part, {})
+        place.update(options)
+        files = [write_yaml(tmp_path / "run.yaml", raw)]
+        files += [write_yaml(tmp_path / "mine.yaml", change)]
+        try:
+            check_registered(load_config(files))
+        except ConfigError as err:
+            return list(err.problems)
+        return []
+
+    return find
+
+
+def test_an_option_of_another_backbone_is_named_with_its_file(problems):
+    found = problems("backbone", name="unet", depth=2)
+    assert found == [
+        "train.backbone.extract_levels in run.yaml: unknown option of unet. unet takes "
+        "concat_skip, control_points, depth, num_channel_initial, "
+        "out_activation, out_kernel_initializer, pooling. null removes what an earlier "
+        "file has set."
+    ]
+
+
+def test_null_removes_an_option_that_an_earlier_file_has_set(problems):
+    assert problems("backbone", name="unet", depth=2, extract_levels=None) == []
+
+
+def test_options_without_a_default_are_asked_for(problems):
+    [line] = problems("backbone", name="unet", extract_levels=None)
+    assert line == "train.backbone.depth in mine.yaml: missing, unet needs it."
+
+
+@pytest.mark.parametrize(
+    ("section", "options", "message"),
+    [
+        ("backbone", dict(extract_levels=3), "extract_levels in mine.yaml: expected"),
+        (
+            "backbone",
+            dict(extract_levels=[-1]),
+            r"integers in \[0, \d\], .* got \[-1\]",
+        ),
+        ("backbone", dict(extract_levels=[]), r"integers in \[0, \d\], .* got \[\]"),
+        ("backbone", dict(extract_levels=[0, 9]), "the longest side of .* has become"),
+        (
+            "backbone",
+            dict(name="unet", depth="two", extract_levels=None),
+            "depth in mine.yaml: expected an integer, got 'two'",
+        ),
+        (
+            "backbone",
+            dict(name="unet", depth=20, extract_levels=None),
+            r"depth in mine.yaml: expected an integer in \[1, \d\]",
+        ),
+        (
+            "backbone",
+            dict(name="unet", depth=1, extract_levels=None, pooling="no"),
+            "pooling in mine.yaml: expected true or false, got 'no'",
+        ),
+        ("loss.image", dict(name="gmi", num_bins="a"), "num_bins .* an integer"),
+        ("loss.image", dict(name="bending"), "name .* two volumes, got 'bending', wh"),
+        ("loss.regularization", dict(name="ssd"), "name .* one field, got 'ssd', whi"),
+        (
+            "loss.label",
+            dict(name="dice", sigmas_mm=None, scales=[0, -1]),
+            r"train.loss.label.scales in mine.yaml: expected .* got \[0, -1\]",
+        ),
+        (
+            "loss.label",
+            dict(name="dice", sigmas_mm=None, kernel="cauchyy", scales=[1]),
+            "train.loss.label in mine.yaml: cannot be built",
+        ),
+        ("optimizer", dict(name="SGD", beta_1=0.5), "beta_1 in mine.yaml: unknown opt"),
+        (
+            "optimizer",
+            dict(beta_1="abc"),
+            r"beta_1 in mine.yaml: .* \[0, 1\), got 'abc",
+        ),
+        ("optimizer", dict(clipnorm=-2), "clipnorm in mine.yaml: .* > 0, got -2"),
+        ("optimizer", dict(amsgrad=1), "amsgrad in mine.yaml: .* true or false, got 1"),
+    ],
+)
+def test_wrong_options_are_told_with_rule_and_value(
+    problems, section, options, message
+):
+    [line] = problems(section, **options)
+    assert line.startswith(f"train.{section}")
+    assert re.search(message, line)
+
+
+@pytest.mark.parametrize(
+    ("section", "options"),
+    [
+        ("backbone", dict(control_points=[2, 2, 2])),
+        ("loss.image", dict(name="gmi", sigma_ratio=1)),  # an integer is a number
+        ("loss.label", dict(name="dice", sigmas_mm=None, scales=[0, 1.5])),
+        ("optimizer", dict(name="AdamW", beta_1=0, weight_decay=0.1, amsgrad=True)),
+    ],
+)
+def test_good_options_pass(problems, section, options):
+    assert problems(section, **options) == []
+
+
+@pytest.mark.parametrize(
+    ("section", "option", "hint"),
+    [
+        ("backbone", "control_point", "Did you mean `control_points`?"),
+        ("loss.label", "sigma_mm", "Did you mean `sigmas_mm`?"),
+        ("loss.regularization", "page", "bending_energy takes no options."),
+    ],
+)
+def test_a_misspelt_option_is_told_with_what_there_is(problems, section, option, hint):
+    [line] = problems(section, **{option: 3})
+    assert line.startswith(f"train.{section}.{option} in mine.yaml: unknown option of")
+    assert hint in line
+
+
+def test_a_class_that_takes_anything_is_asked_nothing(problems, monkeypatch):
+    class Anything:
+        def __init__(self, **kwargs):
+            pass
+
+    monkeypatch.setitem(REGISTRY._dict, (BACKBONE_CLASS, "anything"), Anything)
+    assert problems("backbone", name="anything", depth=2) == []

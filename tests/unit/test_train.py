@@ -166,3 +166,14 @@ def test_folders_are_checked_before_deepreg_starts(tmp_path, calls):
     with pytest.raises(ValueError, match="dataset.dir.valid in run.yaml: expected an"):
         train.train(path, log_root="r", log_dir="d")
     assert not calls
+
+
+def test_a_method_of_deepreg_without_a_folder_to_train_on_is_refused(tmp_path):
+    raw = run_config()
+    raw["train"]["method"] = "ddf"
+    raw["train"].pop("meta", None)
+    raw["dataset"]["dir"] = dict(train=None, valid=None, test=str(tmp_path))
+    path = write_yaml(tmp_path / "run.yaml", raw)
+    with pytest.raises(ValueError, match="dataset.dir.train in run.yaml: expected a f"):
+        train.train([str(path)], gpu="", log_root=str(tmp_path / "logs"))
+    assert not (tmp_path / "logs").exists()

@@ -35,10 +35,13 @@ def parts(load, monkeypatch):
     return log
 
 
-def test_finished_parts_are_skipped_and_fresh_ones_are_not(run, parts, tmp_path):
+def test_finished_parts_are_skipped_and_fresh_ones_are_not(
+    run, parts, tmp_path, capsys
+):
     command = ["--out", str(tmp_path), "--only"]
     assert run.main([*command, "parts"]) == 0
     assert run.main([*command, "parts,steps"]) == 0
+    assert "Measured before and kept: parts." in capsys.readouterr().err
     assert parts.ran == [("parts", False), ("steps", False)]
     assert run.main([*command, "parts", "--fresh"]) == 0
     assert parts.ran[2:] == [("parts", False)]
@@ -52,7 +55,8 @@ def test_the_report_has_machine_command_and_all_tables_in_one_order(
     for name in ("startup", "steps"):
         run.main(["--out", str(tmp_path), "--only", name])
     report = (tmp_path / run.REPORT).read_text()
-    texts = "`make bench`", "- processor: ", "Table of steps", "Table of startup"
+    texts = "`make bench`", "- processor: ", "- parts: steps, startup"
+    texts += "Table of steps", "Table of startup"
     places = [report.index(text) for text in texts]
     assert places == sorted(places)
     assert str(tmp_path) not in report
@@ -80,6 +84,22 @@ def test_an_interrupted_run_keeps_what_is_done_and_goes_on(run, parts, tmp_path)
     assert names == ["adaptation", "episodes", "episodes", "memory"]
 
 
+def test_an_interruption_before_the_first_table_says_so(run, parts, tmp_path, capsys):
+    parts.failing["steps"] = KeyboardInterrupt()
+    assert run.main(["--out", str(tmp_path / "new"), "--only", "steps"]) == 130
+    assert "no part was finished" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("name", ["", "file", "file/below"])
+def test_tables_go_to_a_folder(run, tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit):
+        run.main(["--out", name])
+    assert f"--out: expected a folder, got '{name}'" in capsys.readouterr().err
+
+
 def test_quick_tables_are_shown_and_leave_the_results_alone(
     run, parts, tmp_path, monkeypatch, capsys
 ):
@@ -91,7 +111,7 @@ def test_quick_tables_are_shown_and_leave_the_results_alone(
 
 
 def test_parts_run_in_the_order_of_the_report(run):
-    assert run.read_parts("memory,steps") == ["steps", "memory"]
+    assert run.read_parts("memory, steps") == ["steps", "memory"]
     with pytest.raises(argparse.ArgumentTypeError, match="of steps, parts.*'speed'"):
         run.read_parts("steps,speed")
 

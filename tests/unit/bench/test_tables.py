@@ -82,7 +82,8 @@ def test_a_call_is_divided_by_its_steps(load):
     memory = load("memory")
     columns, found = list(memory.COLUMNS), {}
     for what in (memory.EPISODE, memory.ADAPTATION, memory.BOTH, memory.DEEPREG):
-        row = memory.row_of(memory.Job(what, memory.TINY, k=3, m=2), 100.4, 0.84)
+        measured = [dict(peak_mib=100.4, seconds=0.84)]
+        row = memory.row_of(memory.Job(what, memory.TINY, k=3, m=2), measured)
         found[what] = dict(zip(columns, row, strict=True))
     steps = [0.84 / row["call / step"] for row in found.values()]
     np.testing.assert_allclose(steps, [6, 8, 14, 1])
@@ -102,7 +103,7 @@ def test_what_needs_too_much_memory_is_a_row_without_figures(load, fake):
 def test_one_thing_grows_at_a_time(load):
     """From the same episode: volume, k, m, scales, labels."""
     memory = load("memory")
-    one = memory.Job(memory.EPISODE, memory.SMALL)
+    one = memory.Job(memory.EPISODE, memory.SMALL, processes=3)
     jobs = memory.jobs(quick=False)
     rest = jobs[jobs.index(one) :]
     for job in rest:
@@ -112,7 +113,9 @@ def test_one_thing_grows_at_a_time(load):
     assert {job.m for job in rest} == {1, 2, 4}
     assert {job.labels for job in rest} == {1, 4, 8}
     assert {len(job.setting.scales) for job in rest} == {1, 4, 7}
-    cubes = [job for job in jobs if job == one._replace(setting=job.setting)]
+    cubes = [
+        job for job in jobs if job == one._replace(setting=job.setting, processes=1)
+    ]
     sides = [job.setting.fixed for job in cubes if len(set(job.setting.fixed)) == 1]
     assert sides == [(n, n, n) for n in (32, 48, 64, 96, 128)]
 
@@ -144,3 +147,12 @@ def test_the_overlay_is_the_smallest_run_of_the_shipped_configuration(load, tmp_
         assert config.phantom.num_train == 2
         assert config.reptile_train.meta.inner_steps == 1
         assert np.prod(config.dataset.fixed_shape) == (2688 if quick else 50688)
+
+
+def test_several_processes_give_a_median_and_its_spread(load):
+    memory = load("memory")
+    measured = [dict(peak_mib=peak, seconds=peak / 100) for peak in (110, 100, 105)]
+    job = memory.Job(memory.EPISODE, memory.TINY, processes=3)
+    row = dict(zip(memory.COLUMNS, memory.row_of(job, measured), strict=True))
+    assert row["peak"] == pytest.approx((105, 101, 109))
+    assert row["call"] == 1.05

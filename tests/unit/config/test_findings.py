@@ -2,6 +2,7 @@
 
 import pytest
 
+from deepreg_meta.config import ConfigError
 from deepreg_meta.config.findings import show, suggest
 from tests.unit.config.examples import deepreg, load
 
@@ -11,9 +12,10 @@ def test_unknown_keys_of_deepreg_are_warnings_with_its_methods(write, caplog):
     assert "train.los in meta.yaml: unknown key. Did you mean `loss`?" in caplog.text
 
 
-def test_an_unknown_key_like_no_other_is_a_warning_for_reptile_too(write, caplog):
-    load(write, "notebook", "page 3")
-    assert "notebook in meta.yaml: unknown key. Known: adapt, align" in caplog.text
+@pytest.mark.parametrize("place", ["", "train.", "train.loss."])
+def test_unknown_keys_are_errors_for_reptile(write, place):
+    with pytest.raises(ConfigError, match=f"{place}notebook in meta.yaml: unknown key"):
+        load(write, f"{place}notebook", "page 3")
 
 
 @pytest.mark.parametrize(

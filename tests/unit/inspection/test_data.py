@@ -1,6 +1,7 @@
 """Tests of deepreg_meta/inspection/data.py."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -138,3 +139,13 @@ def test_2d_files_are_no_volumes(data, configure):
     report = check_data(configure(data), MODES, fast=False)
     [line] = texts(report.findings, "images that cannot be used")
     assert "moving_images/case0.nii.gz: expected a 3-D image, got 2-D" in line
+
+
+def test_deepreg_trains_on_folders_alone(data, configure):
+    config = configure(data, method="ddf")
+    no_train = config.dataset.dir.model_copy(update={"train": None})
+    dataset = config.dataset.model_copy(update={"dir": no_train})
+    report = check_data(replace(config, dataset=dataset), ["train", "test"], fast=True)
+    lines = texts(report.findings, "data that training refuses")
+    assert len(lines) == 1 and lines[0].startswith("dataset.dir.train in ")
+    assert "with train.method ddf" in lines[0]

@@ -106,6 +106,13 @@ def test_an_unknown_name_in_the_configuration_is_a_problem(data, configure):
     assert "train.backbone.name" in line and "Did you mean `local_norm`?" in line
 
 
+def test_what_the_model_refuses_is_a_problem(data, configure):
+    config = configure(data)
+    config.raw["train"]["backbone"]["normalization"] = "page"
+    [line] = texts(check(config).findings, "configuration")
+    assert line.startswith("train.backbone.normalization in ")
+
+
 def test_labels_that_do_not_touch_are_a_warning(data, configure):
     """Of 12 voxels from 4 to 16 mm four lie beyond 12.5 mm."""
     for kind in ("moving_images", "moving_labels"):

@@ -449,3 +449,32 @@ def test_arrays_are_taken_and_types_that_differ_are_refused_with_both_named(rng)
     )
     with pytest.raises(ValueError, match="got float32 and float64. Cast one of them"):
         warp.warp(volume.astype(np.float32), ddf)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda f: warp.compose(f, f[:, 1:]), "one grid.*outer of .* and inner of "),
+        (lambda f: warp.compose(f[0], f[0]), r"outer: expected .* \(4, 3, 2, 3\)"),
+        (lambda f: warp.integrate(f[..., :2]), r"dvf: expected .* \(1, 4, 3, 2, 2\)"),
+        (lambda f: warp.integrate(f, -1), "num_steps: expected .* >= 0, got -1"),
+        (lambda f: warp.warp(f[..., 0], f[0]), r"ddf: expected .* \(4, 3, 2, 3\)"),
+        (lambda f: warp.warp(f[..., 0], f[..., :2]), "singleton axis"),
+        (lambda f: warp.sample(f[..., 0], f[0, 0, 0, 0, 0]), r"\(batch, ..., 3\)"),
+    ],
+)
+def test_what_is_no_field_is_refused_in_words(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(tf.zeros((1, 4, 3, 2, 3)))
+
+
+@pytest.mark.parametrize("name", ["warp", "compose"])
+def test_batches_of_two_sizes_are_refused_when_a_graph_learns_them(rng, name):
+    unknown = [None, *SIZE, 3]
+    call = getattr(warp, name)
+    function = tf.function(call, input_signature=[tf.TensorSpec(unknown)] * 2)
+    fields = tf.constant(rng.random((2, *SIZE, 3)), tf.float32)
+    np.testing.assert_allclose(function(fields, fields), call(fields, fields))
+    for a, b in ((fields, fields[:1]), (fields[:1], fields)):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="as many volumes"):
+            function(a, b)

@@ -216,3 +216,16 @@ def test_the_registry_builds_it_and_its_configuration_comes_back(rng):
     again = MultiScaleDice(**loss.get_config())
     pair = labels(rng)
     np.testing.assert_array_equal(again(*pair), loss(*pair))
+
+
+@pytest.mark.parametrize(
+    "sigmas", [3, "12", [], [-1], [float("nan")], [float("inf"), 1], ["a"], [True]]
+)
+def test_scales_are_numbers(sigmas):
+    with pytest.raises(ValueError, match="train.loss.label.sigmas_mm: expected one or"):
+        MultiScaleDice(sigmas_mm=sigmas)
+
+
+def test_voxels_are_chosen_by_true_or_false():
+    with pytest.raises(ValueError, match="in_voxels: expected true or false, got 'pe"):
+        MultiScaleDice(in_voxels="perhaps")

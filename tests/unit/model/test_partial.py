@@ -146,6 +146,53 @@ def test_a_held_network_trains_on_the_features_of_the_prediction(
 # ---- backbones of one's own, and what cannot be ----
 
 
+# ---- with the other options of a network ----
+
+
+def partial_gradients(network, part, images):
+    """:return: gradients of a part, and how many gradients of kernels were computed."""
+    variables = select_part(network, part).variables
+
+    @tf.function
+    def compute():
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(variables)
+            field = network(*images, training=True)
+            # linear in the field: rounding must not grow on its way back
+            above = tf.reshape(tf.linspace(-1.0, 1.0, tf.size(field)), field.shape)
+            value = tf.reduce_sum(field * above)
+        return tape.gradient(value, variables)
+
+    kinds = [op.type for op in compute.get_concrete_function().graph.get_operations()]
+    return compute(), kinds.count("Conv3DBackpropFilterV2")
+
+
+@pytest.mark.parametrize("part", ["decoder", "heads"])
+@pytest.mark.parametrize(
+    ("options", "tolerance"),
+    [
+        (dict(recompute=True), 1e-3),
+        (dict(precision="mixed_bfloat16"), 0.1),
+        (dict(recompute=True, precision="mixed_bfloat16"), 0.1),
+    ],
+    ids=["recomputed", "bfloat16", "both"],
+)
+def test_parts_go_with_recomputing_and_lower_precision(
+    networks, images, part, options, tolerance
+):
+    """The same gradients, and none for the kernels that stand still."""
+    plain = networks("local")
+    other = FieldNetwork("ddf", BACKBONES["local"], SHAPE, **options)
+    for ours, theirs in zip(other.weights, plain.weights, strict=True):
+        ours.assign(theirs)
+    expected, number = partial_gradients(plain, part, images)
+    found, number_found = partial_gradients(other, part, images)
+    kernels = [v for v in select_part(other, part).variables if v.shape.rank == 5]
+    assert number == number_found == len(kernels)
+    a, b = (np.concatenate([np.ravel(x) for x in y]) for y in (found, expected))
+    assert np.linalg.norm(a - b) < tolerance * np.linalg.norm(b)
+
+
 class OneLayer(Backbone):
     """A backbone that is nothing but its head."""
 

@@ -419,3 +419,9 @@ def list_variables(checkpoint: tf.train.Checkpoint) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         path = checkpoint.write(str(Path(folder) / "ckpt"))
         return [name for name, _ in tf.train.list_variables(path)]
+
+
+def test_what_is_no_strategy_is_refused():
+    model = make_model()
+    with pytest.raises(ValueError, match="expected a tf.distribute.Strategy or None"):
+        model.compile(optimizer="adam", strategy="mirrored")

@@ -1,0 +1,65 @@
+"""What losses check of the tensors that they are given."""
+
+import tensorflow as tf
+
+
+def as_volume(volume: tf.Tensor, name: str) -> tf.Tensor:
+    """
+    Check an image or a label.
+
+    :param volume: tensor or array, shape = (batch, d1, d2, d3), static but for the
+        batch.
+    :param name: for the message.
+    :return: as a tensor.
+    :raises ValueError: for another shape, or numbers without fractions.
+    """
+    volume = tf.convert_to_tensor(volume)
+    if volume.shape.rank != 4 or not volume.shape[1:].is_fully_defined():
+        raise ValueError(
+            f"{name}: expected a volume (batch, d1, d2, d3), static but for the batch, "
+            f"got shape {volume.shape}. An image has a singleton axis: (batch, d1, d2, "
+            "1)."
+        )
+    if not volume.dtype.is_floating:
+        raise ValueError(
+            f"{name}: expected floating-point numbers, got {volume.dtype.name}. Cast "
+            "it."
+        )
+    return volume
+
+
+def check_alike(fixed: tf.Tensor, warped: tf.Tensor) -> None:
+    """
+    Check that two volumes can be compared voxel by voxel.
+
+    :param fixed: shape = (batch, d1, d2, d3).
+    :param warped: shape = (batch, d1, d2, d3).
+    :raises ValueError: for different shapes or types.
+    """
+    if not fixed.shape.is_compatible_with(warped.shape):
+        raise ValueError(
+            "expected a fixed and a warped volume of one shape, got "
+            f"{fixed.shape} and {warped.shape}."
+        )
+    if fixed.dtype != warped.dtype:
+        raise ValueError(
+            "expected a fixed and a warped volume of one type, got "
+            f"{fixed.dtype.name} and {warped.dtype.name}. Cast one of them."
+        )
+
+
+def as_field(field: tf.Tensor) -> tf.Tensor:
+    """
+    Check a displacement field.
+
+    :param field: tensor or array, shape = (batch, d1, d2, d3, 3).
+    :return: as a tensor.
+    :raises ValueError: for another number of axes.
+    """
+    field = tf.convert_to_tensor(field)
+    if field.shape.rank != 5:
+        raise ValueError(
+            f"expected a field (batch, d1, d2, d3, 3), got shape {field.shape}. That "
+            "of an image has a singleton axis: (batch, d1, d2, 1, 3)."
+        )
+    return field

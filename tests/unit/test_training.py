@@ -1,0 +1,66 @@
+"""Tests of deepreg_meta/training.py that need no training."""
+
+import pytest
+
+from deepreg_meta.config import ConfigError, load_config
+from deepreg_meta.training import build_model, check_names
+from tests.helpers import run_config, write_yaml
+
+
+@pytest.fixture
+def configure(tmp_path):
+    """Return a function: keys of `train` and `adapt` -> a configuration."""
+
+    def make(train: dict, adapt: dict | None = None):
+        raw = run_config()
+        raw["train"] |= train
+        raw["adapt"] = adapt or {}
+        return load_config(write_yaml(tmp_path / "run.yaml", raw))
+
+    return make
+
+
+GLOBAL = dict(name="global", num_channel_initial=1, extract_levels=[0, 1])
+LOCAL = dict(name="local_norm", num_channel_initial=1, extract_levels=[0, 1])
+
+
+@pytest.mark.parametrize(
+    ("train", "adapt", "message"),
+    [
+        (
+            dict(backbone=GLOBAL, precision="mixed_bfloat16"),
+            {},
+            "train.precision in run.yaml: expected float32 with the backbone global",
+        ),
+        (
+            dict(backbone=GLOBAL),
+            dict(layers="decoder"),
+            "adapt.layers in run.yaml: expected all or heads with the backbone G",
+        ),
+        (
+            dict(backbone=dict(LOCAL, normalization="page")),
+            {},
+            "train.backbone.normalization in run.yaml: expected one of batch",
+        ),
+        (
+            dict(backbone=dict(LOCAL, out_activation="reluu")),
+            {},
+            "train.backbone in run.yaml: the model cannot be built: .*reluu",
+        ),
+        (
+            dict(loss=dict(image=dict(name="local_ncc", kernel_size=1))),
+            {},
+            "train.loss.image.kernel_size in run.yaml: expected an integer >= 2, got 1",
+        ),
+    ],
+)
+def test_what_the_model_refuses_is_told_with_the_key_and_its_file(
+    configure, train, adapt, message
+):
+    with pytest.raises(ConfigError, match=f"^{message}[^\n]*$"):
+        build_model(configure(train, adapt))
+
+
+def test_a_precision_that_the_machine_lacks_is_told_with_its_file(configure):
+    with pytest.raises(ConfigError, match="train.precision in run.yaml: expected"):
+        check_names(configure(dict(precision="mixed_float16")))
