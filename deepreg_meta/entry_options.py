@@ -53,11 +53,15 @@ def class_options(kind: type) -> Options:
     """
     Read the signatures of a class, and of those that it hands its `**kwargs` to.
 
-    Keras's own options, at the end of them, are none of a configuration.
+    Keras's own options, at the end of them, are none of a configuration. A class that
+    takes others by `**kwargs` names them in `option_names`, and checks them itself.
 
     :param kind: a backbone or a loss.
     """
-    rules: dict[str, tuple[Callable[[Any], bool], str]] = {}
+    rules: dict[str, tuple[Callable[[Any], bool], str]] = {
+        name: _rule_of(inspect.Parameter.empty)
+        for name in getattr(kind, "option_names", ())
+    }
     needed: set[str] | None = None
     for base in kind.__mro__:
         if base.__module__.partition(".")[0] in ("keras", "tf_keras", "tensorflow"):

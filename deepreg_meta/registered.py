@@ -5,7 +5,7 @@ given, before any data is read.
 
 import inspect
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import tensorflow as tf
 from deepreg.model.backbone import GlobalNet, LocalNet, UNet
@@ -48,7 +48,7 @@ def _named(config: RunConfig) -> Iterator[tuple[str, str, str]]:
         yield key, DATA_AUGMENTATION_CLASS, entry["name"]
 
 
-def _registered(category: str) -> Iterable[str]:
+def _registered(category: str) -> list[str]:
     # DeepReg offers no public way to list a category
     return sorted(key for kind, key in REGISTRY._dict if kind == category)
 
@@ -82,14 +82,8 @@ def check_registered(config: RunConfig) -> None:
 def _option_problems(config: RunConfig) -> list[str]:
     """Compare the options of backbone, losses and optimisers with what they take."""
     train = config.raw["train"]
-    problems: list[str] = []
     section = Section("train.backbone", train["backbone"], {"name"}, config.locate)
-    kind = REGISTRY.get(category=BACKBONE_CLASS, key=train["backbone"]["name"])
-    options = class_options(kind)
-    rules = {key: rule for key, rule in options.rules.items() if key not in _GIVEN}
-    needed = options.needed - _GIVEN - _GIVEN_UNLESS_SET
-    problems += option_problems(section, Options(rules, needed, options.is_open))
-    problems += _level_problems(section, kind, max(config.dataset.fixed_shape))
+    problems = list(_backbone_problems(section, max(config.dataset.fixed_shape)))
     for term, data in train["loss"].items():
         if data and data.get("name") is not None:
             section = Section(f"train.loss.{term}", data, _LOSS_KEYS, config.locate)
@@ -103,6 +97,26 @@ def _option_problems(config: RunConfig) -> list[str]:
             section = Section(key, data, {"name", "learning_rate"}, config.locate)
             problems += option_problems(section, optimizer_options(kind))
     return problems
+
+
+def _backbone_problems(section: Section, side: int) -> Iterator[str]:
+    """
+    Check the options of a backbone, and of one that it wraps.
+
+    :param section: of the backbone, whose name is registered.
+    :param side: the longest of the fixed grid, voxels.
+    """
+    kind = REGISTRY.get(category=BACKBONE_CLASS, key=section.data["name"])
+    options = class_options(kind)
+    rules = {key: rule for key, rule in options.rules.items() if key not in _GIVEN}
+    needed = options.needed - _GIVEN - _GIVEN_UNLESS_SET
+    yield from option_problems(section, Options(rules, needed, options.is_open))
+    yield from _level_problems(section, kind, side)
+    wrapped = section.data.get("backbone")
+    names = set(_registered(BACKBONE_CLASS))
+    if isinstance(wrapped, dict) and wrapped.get("name") in names:
+        key = f"{section.key}.backbone"
+        yield from _backbone_problems(section._replace(key=key, data=wrapped), side)
 
 
 def _level_problems(section: Section, kind: type, side: int) -> Iterator[str]:

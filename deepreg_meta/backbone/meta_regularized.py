@@ -63,6 +63,8 @@ class MetaRegularized(Backbone):
           kernel_size: 13
     """
 
+    option_names = OPTIONS  # of the `options` below
+
     def __init__(
         self,
         image_size: tuple,

@@ -166,3 +166,14 @@ def test_a_class_that_takes_anything_is_asked_nothing(problems, monkeypatch):
 
     monkeypatch.setitem(REGISTRY._dict, (BACKBONE_CLASS, "anything"), Anything)
     assert problems("backbone", name="anything", depth=2) == []
+
+
+def test_the_options_of_a_wrapped_backbone_are_checked_too(problems):
+    options = dict(extract_levels=None, parameterization="radial", kernel_size=5)
+    good = dict(name="unet", depth=1, num_channel_initial=1)
+    wrapper = dict(name="meta_regularized", **options)
+    assert problems("backbone", **wrapper, backbone=good) == []
+    [line] = problems("backbone", **wrapper, backbone=dict(good, dept=2))
+    assert line.startswith("train.backbone.backbone.dept in mine.yaml: unknown option")
+    [line] = problems("backbone", **wrapper, kernl=3, backbone=good)
+    assert "train.backbone.kernl" in line and "Did you mean `kernel_size`?" in line
