@@ -112,8 +112,9 @@ def test_the_command_trains_on_two_devices_as_on_one(found):
 def test_tasks_that_cannot_be_shared_equally_are_refused(found):
     """With the key, the rule and the value."""
     assert found["commands"]["message"] == (
-        "train.meta.tasks_per_step in run.yaml: expected a multiple of 2, the number "
-        "of devices that train, got 3. Change it, or choose fewer devices with --gpu."
+        "train.meta.tasks_per_step in the overrides: expected a multiple of 2, the "
+        "number of devices that train, got 3. Change it, or choose fewer devices with "
+        "--gpu."
     )
 
 
