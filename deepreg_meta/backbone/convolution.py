@@ -5,7 +5,6 @@ Kernels, pools and strides have size 1 along singleton axes, so that an image co
 an image costs.
 """
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 
@@ -16,7 +15,28 @@ from deepreg.model import layer
 from deepreg_meta.backbone.field_backbone import expect, planar
 from deepreg_meta.backbone.local import NORMALIZATIONS, _norm_factory
 
-leaky_relu = functools.partial(tf.nn.leaky_relu, alpha=0.2)
+_SLOPE = 0.2  # of leaky ReLU below zero
+
+
+@tf.custom_gradient
+def leaky_relu(features: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+    """
+    Return leaky ReLU with the slope of VoxelMorph.
+
+    Its gradient is taken from what it gave, which has the signs of what it got: bias
+    and activation can then be one operation with the convolution before them, whose
+    own result nobody keeps.
+
+    :param features: any shape.
+    """
+    activated = tf.nn.leaky_relu(features, alpha=_SLOPE)
+
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        return tf.raw_ops.LeakyReluGrad(
+            gradients=upstream, features=activated, alpha=_SLOPE
+        )
+
+    return activated, gradient
 
 
 def level_sizes(image_size: Sequence[int], depth: int) -> list[tuple[int, ...]]:

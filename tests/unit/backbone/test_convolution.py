@@ -9,6 +9,7 @@ from deepreg_meta.backbone.convolution import (
     NearestDoubling,
     UpConvBlock,
     interpolate,
+    leaky_relu,
     level_sizes,
     linear_matrix,
 )
@@ -94,3 +95,19 @@ def test_the_gradient_of_the_interpolation_is_its_transpose(rng):
         lambda x: interpolate(x, matrices), [field]
     )
     np.testing.assert_allclose(analytic, numeric, atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", [tf.float64, tf.bfloat16])
+def test_leaky_relu_and_its_gradient_are_tensorflows(rng, dtype):
+    features = tf.constant([*rng.normal(size=20), 0.0], dtype)
+    above = tf.constant(rng.normal(size=21), dtype)
+
+    def both(function):
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            value = function(features)
+        return value, tape.gradient(value, features, output_gradients=above)
+
+    plain = both(lambda x: tf.nn.leaky_relu(x, alpha=0.2))
+    for found, expected in zip(both(leaky_relu), plain, strict=True):
+        np.testing.assert_array_equal(found, expected)
