@@ -13,6 +13,7 @@ from deepreg.model import layer, layer_util
 from deepreg_meta import compat
 from deepreg_meta.layer.conv import PackedConv3D
 from deepreg_meta.layer.norm import FlatBatchNormalization, hold_moving_averages
+from deepreg_meta.layer.planar import PlanarConv3DTranspose, PlanarMaxPool3D
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 # What makes, moves and applies fields: coordinates in bfloat16 would step by half a
@@ -39,6 +40,32 @@ class Conv3d(layer.Conv3d):
         """
         super().__init__(*args, **kwargs)
         self._conv3d = PackedConv3D.from_config(self._conv3d.get_config())
+
+
+class Deconv3d(layer.Deconv3d):
+    """DeepReg's Deconv3d, fast on images."""
+
+    _deconv3d: tf.keras.layers.Conv3DTranspose
+
+    def build(self, input_shape: Any) -> None:
+        """:param input_shape: (batch, d1, d2, d3, ch)."""
+        super().build(input_shape)
+        config = self._deconv3d.get_config()
+        self._deconv3d = PlanarConv3DTranspose.from_config(config)
+
+
+class MaxPool3d(layer.MaxPool3d):
+    """DeepReg's MaxPool3d, fast on images."""
+
+    _max_pool: tf.keras.layers.MaxPool3D
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        """
+        :param args: of DeepReg's layer.
+        :param kwargs: of DeepReg's layer.
+        """
+        super().__init__(*args, **kwargs)
+        self._max_pool = PlanarMaxPool3D.from_config(self._max_pool.get_config())
 
 
 class Norm(layer.Norm):
@@ -188,8 +215,8 @@ def _planar_blocks(flat: Sequence[int]) -> dict[str, Callable[..., Any]]:
 
     return dict(
         Conv3d=_in_plane(Conv3d, flat, kernel_size=3, strides=1),
-        Deconv3d=_in_plane(layer.Deconv3d, flat, kernel_size=3, strides=1),
-        MaxPool3d=_in_plane(layer.MaxPool3d, flat, pool_size=2, strides=None),
+        Deconv3d=_in_plane(Deconv3d, flat, kernel_size=3, strides=1),
+        MaxPool3d=_in_plane(MaxPool3d, flat, pool_size=2, strides=None),
         ResizeCPTransform=refuse,
         BSplines3DTransform=refuse,
     )

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from deepreg_meta.layer.planar import flat_axis, without
+
 LANES = 16  # float32 numbers that one AVX-512 instruction takes
 MAX_PACK = 4
 # Below it, the wider kernel's zeros cost more than the idle lanes did (measured).
@@ -109,7 +111,8 @@ def packed_conv3d(inputs: tf.Tensor, kernel: tf.Tensor, pack: int) -> tf.Tensor:
 
 class PackedConv3D(tf.keras.layers.Conv3D):
     """
-    Keras's Conv3D, computed by `packed_conv3d` where that is faster on a CPU.
+    Keras's Conv3D, by `packed_conv3d` where that is faster on a CPU, and for images
+    (a singleton axis) by the convolution of images.
 
     Weights, configuration and results are those of Keras's layer, to rounding.
     """
@@ -123,21 +126,23 @@ class PackedConv3D(tf.keras.layers.Conv3D):
         :return: shape = (batch, o1, o2, o3, filters).
         """
         kernel = tf.convert_to_tensor(kernel)
-        if not self._is_plain(inputs) or tf.config.get_visible_devices("GPU"):
-            return super().convolution_op(inputs, kernel)
-        _, d1, d2, d3, num_in = inputs.shape
-        k1, k2, k3, _, num_out = kernel.shape
-        is_image = d3 == 1 and k3 == 1  # its last axis is the one before: same memory
-        length, size = (d2, k2) if is_image else (d3, k3)
-        pack = choose_pack((k1, k2, size, num_in, num_out), length)
+        extents = self.kernel_size, self.strides, self.dilation_rate
+        axis = flat_axis(inputs.shape[1:4], *extents)
+        if axis is not None and self.data_format == "channels_last":
+            output = tf.nn.conv2d(
+                tf.squeeze(inputs, axis + 1),
+                tf.squeeze(kernel, axis),
+                without(self.strides, axis),
+                self.padding.upper(),
+                dilations=without(self.dilation_rate, axis),
+            )
+            return tf.expand_dims(output, axis + 1)
+        pack = 1
+        if self._is_plain(inputs) and not tf.config.get_visible_devices("GPU"):
+            pack = choose_pack(tuple(kernel.shape), inputs.shape[3])
         if pack == 1:
             return super().convolution_op(inputs, kernel)
-        if not is_image:
-            return packed_conv3d(inputs, kernel, pack)
-        image = tf.reshape(inputs, [-1, d1, 1, d2, num_in])
-        kernel = tf.reshape(kernel, [k1, 1, k2, num_in, num_out])
-        output = packed_conv3d(image, kernel, pack)
-        return tf.reshape(output, [-1, d1, d2, 1, num_out])
+        return packed_conv3d(inputs, kernel, pack)
 
     def _is_plain(self, inputs: tf.Tensor) -> bool:
         """Whether the convolution is one that `packed_conv3d` can do."""
@@ -146,6 +151,5 @@ class PackedConv3D(tf.keras.layers.Conv3D):
             and self.data_format == "channels_last"
             and {*self.strides, *self.dilation_rate, self.groups} == {1}
             and self.kernel_size[2] % 2 == 1
-            and self.kernel_size[1] % 2 == 1
             and inputs.shape[1:].is_fully_defined()
         )

@@ -157,10 +157,13 @@ def test_lower_precision_gives_nearly_the_same_float32_field(rng, name, size):
         difference = np.linalg.norm(found - expected) / np.linalg.norm(expected)
         assert 1e-5 < difference < 0.1
     graph = tf.function(lambda: outputs(model, x)).get_concrete_function().graph
-    kinds = input_types(graph, "Conv3D")
+    images = size == IMAGE
+    kinds = input_types(graph, "Conv2D" if images else "Conv3D")
     assert kinds.count(tf.float32) == len(model.adaptable_layers("heads"))
     assert kinds.count(tf.bfloat16) == len(kinds) - kinds.count(tf.float32) > 0
-    transposed = input_types(graph, "Conv3DBackpropInputV2")
+    transposed = input_types(
+        graph, "Conv2DBackpropInput" if images else "Conv3DBackpropInputV2"
+    )
     assert set(transposed) <= {tf.bfloat16}
     assert len(transposed) == (2 if name in ("unet_transposed", "fcn_ss") else 0)
 
