@@ -6,6 +6,8 @@ from typing import Any
 import tensorflow as tf
 from deepreg.model.backbone.interface import Backbone
 
+from deepreg_meta.layer.conv import PackedConv3D
+
 
 def expect(is_met: bool, key: str, rule: str, value: object) -> None:
     """
@@ -102,7 +104,7 @@ class FieldBackbone(Backbone):
         :param kernel_size: along axes that are not singleton.
         :param kernel_initializer: None takes that of the backbone.
         """
-        return tf.keras.layers.Conv3D(
+        return PackedConv3D(
             self.out_channels,
             planar(kernel_size, self.image_size),
             padding="same",
