@@ -32,6 +32,36 @@ def tap_places(length: int, size: int, border: str) -> NDArray[np.float64]:
     return places
 
 
+def _band_matrices(
+    lengths: list[int], half: tf.Tensor, border: str
+) -> dict[int, tf.Tensor]:
+    """Return what filters along axes, by their length: shape = (length, length)."""
+    matrices, size = {}, 2 * half.shape[0] - 1
+    for length in set(lengths):
+        places = tf.constant(tap_places(length, size, border), half.dtype)
+        matrices[length] = tf.tensordot(half, places, axes=1)
+    return matrices
+
+
+def filter_images_separably(
+    images: tf.Tensor, half: tf.Tensor, border: str
+) -> tf.Tensor:
+    """
+    Convolve several images at a time along both axes with one symmetric profile.
+
+    :param images: side by side, shape = (batch, d1, number, d2), static but for the
+        batch: the layout in which both products are large.
+    :param half: as for `filter_separably`.
+    :param border: as for `tap_places`.
+    :return: as the images.
+    """
+    _, d1, number, d2 = images.shape
+    matrices = _band_matrices([d1, d2], half, border)
+    columns = tf.matmul(matrices[d1], tf.reshape(images, [-1, d1, number * d2]))
+    rows = tf.matmul(tf.reshape(columns, [-1, d2]), matrices[d2], transpose_b=True)
+    return tf.reshape(rows, [-1, d1, number, d2])
+
+
 def filter_separably(volumes: tf.Tensor, half: tf.Tensor, border: str) -> tf.Tensor:
     """
     Convolve along each axis with one symmetric profile, by products with band matrices.
@@ -42,11 +72,8 @@ def filter_separably(volumes: tf.Tensor, half: tf.Tensor, border: str) -> tf.Ten
     :param border: as for `tap_places`.
     :return: as the volumes.
     """
-    lengths, size = volumes.shape[1:].as_list(), 2 * half.shape[0] - 1
-    matrices = {}
-    for length in set(lengths):
-        places = tf.constant(tap_places(length, size, border), half.dtype)
-        matrices[length] = tf.tensordot(half, places, axes=1)
+    lengths = volumes.shape[1:].as_list()
+    matrices = _band_matrices(lengths, half, border)
     # few large products where the layout allows: along the last and the first axis
     rows = tf.reshape(volumes, [-1, lengths[-1]])
     rows = tf.matmul(rows, matrices[lengths[-1]], transpose_b=True)
