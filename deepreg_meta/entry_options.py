@@ -96,7 +96,17 @@ def _rule_of(annotation: Any) -> tuple[Callable[[Any], bool], str]:
             return isinstance(value, list) and _fits_as_tuple(adapter, value)
         return not (isinstance(value, float) and math.isnan(value))
 
-    return fits, _WORDS.get(annotation, str(annotation).replace("typing.", ""))
+    return fits, _words_for(annotation)
+
+
+def _words_for(annotation: Any) -> str:
+    """Write a type as a user of YAML would say it."""
+    if annotation in _WORDS:
+        return _WORDS[annotation]
+    text = str(annotation).replace("typing.", "").replace("collections.abc.", "")
+    for name, word in (("Mapping", "a mapping"), ("Sequence", "a list")):
+        text = text.replace(name, word)
+    return text.replace("None", "null").replace(" | ", " or ")
 
 
 def _fits_as_tuple(adapter: TypeAdapter, value: list) -> bool:

@@ -101,7 +101,7 @@ def write_known_truth(
     label_dir: str | Path | None = None,
     names: Sequence[str] | None = None,
     fields_per_image: int = 1,
-    shape: Shape | None = None,
+    shape: Sequence[int] | None = None,
 ) -> Path:
     """
     Write pairs with known truth in DeepReg's paired NIfTI layout, or reuse those there.
@@ -122,8 +122,8 @@ def write_known_truth(
         labels.
     :param names: stems of the images to take; None takes all.
     :param fields_per_image: pairs made of each image, >= 1.
-    :param shape: (d1, d2, d3) to which images and labels are brought first, their outer
-        faces staying in place; None keeps the shape of each.
+    :param shape: (d1, d2, d3), or (d1, d2) of images, to which images and labels are
+        brought first, their outer faces staying in place; None keeps the shape of each.
     :return: `out_dir` as a path. It is written whole or not at all.
     :raises ValueError: when a file is missing or cannot be used, or the folder holds
         anything else.
@@ -134,13 +134,14 @@ def write_known_truth(
             f"{seed} and {fields_per_image}."
         )
     sources = find_images(image_dir, label_dir, names)
+    size = None if shape is None else _three_sides(shape)
     parameters = {
         "image_dir": str(image_dir),
         "label_dir": None if label_dir is None else str(label_dir),
         "seed": int(seed),
         "images": [source.name for source in sources],
         "fields_per_image": int(fields_per_image),
-        "shape": None if shape is None else [int(n) for n in shape],
+        "shape": None if size is None else list(size),
         "field": asdict(options) | {"width": [float(w) for w in options.width]},
     }
     out_dir = Path(out_dir).expanduser()
@@ -159,7 +160,7 @@ def write_known_truth(
         part.chmod(0o755)  # mkdtemp makes it private
         cases = {}
         for source in sources:
-            single = read_image(source, shape)
+            single = read_image(source, size)
             for number in range(fields_per_image):
                 rng = _generator(seed, source.name, number)
                 name = f"{source.name}_{number}"
@@ -171,6 +172,15 @@ def write_known_truth(
         shutil.rmtree(part, ignore_errors=True)
         raise
     return out_dir
+
+
+def _three_sides(shape: Sequence[int]) -> Shape:
+    """:raises ValueError: for other than two or three sides of 1 and more."""
+    sides = [int(side) for side in shape]
+    if len(sides) not in (2, 3) or min(sides) < 1:
+        raise ValueError(f"shape: expected two or three integers >= 1, got {shape}.")
+    d1, d2, d3 = (*sides, 1)[:3]
+    return d1, d2, d3
 
 
 def _is_complete(out_dir: Path, parameters: dict[str, Any]) -> bool:

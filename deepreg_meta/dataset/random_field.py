@@ -89,9 +89,10 @@ def draw_fields(
     :param batch: number of fields.
     :param size: (d1, d2, d3) of the grid.
     :param options: which fields. With `fold_free`, fields that fold are drawn anew, 20
-        times at most.
+        times at most; where every draw folds, which is the rule with an energy too
+        large for the grid, nothing is displaced.
     :return: ddf, (batch, d1, d2, d3, 3), in voxels; the energy of each is
-        `options.sigma`.
+        `options.sigma`, or 0.
     """
     first = _draw(seed, batch, size, options)
     if not options.fold_free:
@@ -105,12 +106,12 @@ def draw_fields(
         fields = tf.where(folds[:, None, None, None, None], other, fields)
         return index + 1, fields, least_determinant(fields) <= 0.0
 
-    _, fields, _ = tf.while_loop(
+    _, fields, folds = tf.while_loop(
         lambda index, _, folds: (index < _MAX_DRAWS) & tf.reduce_any(folds),
         again,
         (tf.constant(1), first, least_determinant(first) <= 0.0),
     )
-    return fields
+    return tf.where(folds[:, None, None, None, None], 0.0, fields)
 
 
 def least_determinant(ddf: tf.Tensor) -> tf.Tensor:

@@ -202,12 +202,19 @@ def test_a_case_does_not_depend_on_what_else_is_written(source):
     assert len(truths) == 6  # fields of one image differ as well
 
 
-def test_images_are_brought_to_a_shape_first(source):
-    out = write(source, shape=(9, 10, 1), options=FieldOptions(reference=128.0))
+@pytest.mark.parametrize("shape", [(9, 10, 1), (9, 10)])
+def test_images_are_brought_to_a_shape_first(source, shape):
+    out = write(source, shape=shape, options=FieldOptions(reference=128.0))
     shapes = {nib.load(path).shape[:3] for path in out.rglob("*.nii.gz")}
     assert shapes == {(9, 10, 1)}
     grid = read_volume(out / "fixed_images" / "one_0.nii.gz").grid
     np.testing.assert_allclose(grid.spacing_mm, [1.6, 1.95, 2.5], rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(9,), (9, 0), (9, 10, 1, 1)])
+def test_another_shape_is_refused(source, shape):
+    with pytest.raises(ValueError, match="shape: expected two or three integers >= 1"):
+        write(source, shape=shape)
 
 
 def test_without_labels_none_are_written(source):

@@ -146,10 +146,10 @@ def test_fields_that_fold_are_drawn_anew_and_no_others(jit):
         assert deformation_energy(after, None) == pytest.approx(1.5, rel=1e-5)
 
 
-def test_a_graph_gives_up_after_some_draws():
+def test_a_graph_gives_up_after_some_draws_and_displaces_nothing():
+    """A field that folds is never handed out for one that does not."""
     options = FieldOptions(sigma=30.0, width=(3.0, 6.0), reference=None, fold_free=True)
-    ddf = draw(batch=2, options=options)
-    assert np.all(np.isfinite(ddf)) and np.ptp(ddf) > 1.0
+    assert np.all(draw(batch=2, options=options) == 0.0)
 
 
 # ---- the registered layer ----
