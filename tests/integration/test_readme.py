@@ -27,6 +27,7 @@ READMES = [
     "demos/meta_trus/README.md",
     "demos/meta_registration/README.md",
     "demos/register_pair/README.md",
+    "demos/meta_regularization/README.md",
 ]
 MODULES = {
     "train": train,

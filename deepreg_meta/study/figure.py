@@ -1,0 +1,137 @@
+"""Figures of a study: curves over a setting, losses of the trainings, box plots."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from deepreg_meta.evaluate.picture import save_figure
+from deepreg_meta.evaluate.plot import COLOURS, box_plot
+from deepreg_meta.study.run import RUNS
+from deepreg_meta.study.table import case_means
+
+_MARKS = "osD^vP*"
+_STYLES = ("-", "--", ":", "-.")
+# columns of `log.csv`: of every epoch, and of those that end with a validation
+_LOSSES = {"loss": "training loss", "val_loss_unadapted": "validation loss"}
+
+
+def setting_value(setting: str) -> float:
+    """Read the number of a setting of one key: 0.04 of "weight=0.04"."""
+    return float(setting.split("=")[-1])
+
+
+def sweep_curves(
+    path: str | Path,
+    table: pd.DataFrame,
+    columns: Mapping[str, tuple[str, float]],
+    xlabel: str,
+) -> Path:
+    """
+    Draw what a sweep over one key shows: a panel per quantity, a curve per method.
+
+    :param path: PNG or SVG to write.
+    :param table: of `sweep_table`, with settings of one key.
+    :param columns: y label -> (column, scale).
+    :param xlabel: of all panels; its axis is logarithmic where all values are > 0.
+    :return: the path.
+    """
+    figure = Figure(figsize=(4.2 * len(columns), 3.4), layout="constrained")
+    values = table["setting"].map(setting_value)
+    for index, (ylabel, (column, scale)) in enumerate(columns.items()):
+        axes = figure.add_subplot(1, len(columns), index + 1)
+        for number, (method, group) in enumerate(table.groupby("method", sort=False)):
+            order = np.argsort(values[group.index].to_numpy())
+            axes.plot(
+                values[group.index].to_numpy()[order],
+                scale * group[column].to_numpy()[order],
+                marker=_MARKS[number % len(_MARKS)],
+                color=COLOURS[number % len(COLOURS)],
+                label=str(method),
+            )
+        if (values > 0).all():
+            axes.set_xscale("log")
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel(ylabel)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8, frameon=False)
+    return save_figure(figure, path)
+
+
+def loss_history(log: str | Path, column: str = "loss") -> pd.Series:
+    """
+    Read the losses of a training.
+
+    :param log: `log.csv` of a run; of an epoch that was run twice, for the first time
+        in vain, the last row counts.
+    :param column: of the file.
+    :return: loss by epoch, of those that have one; the total `loss` without the penalty
+        of a kernel.
+    """
+    table = pd.read_csv(log).drop_duplicates("epoch", keep="last")
+    table = table.set_index("epoch").sort_index()
+    if "kernel" in table:
+        # linear in the traces: it falls for ever and would hide whether the rest does
+        table["loss"] -= table["kernel"]
+    return table.get(column, pd.Series(dtype=float)).dropna()
+
+
+def loss_curves(path: str | Path, output: Path, names: Sequence[str]) -> Path | None:
+    """
+    Draw the losses of trainings, which show whether they have converged.
+
+    :param path: PNG or SVG to write.
+    :param output: folder of the study.
+    :param names: of the runs' folders; those without a log are left out.
+    :return: the path, or None where no run has a log.
+    """
+    logs = {name: output / RUNS / name / "log.csv" for name in names}
+    logs = {name: log for name, log in logs.items() if log.is_file()}
+    if not logs:
+        return None
+    figure = Figure(figsize=(11.0, 3.6), layout="constrained")
+    for index, (column, ylabel) in enumerate(_LOSSES.items()):
+        axes = figure.add_subplot(1, len(_LOSSES), index + 1)
+        for number, (name, log) in enumerate(logs.items()):
+            history = loss_history(log, column)
+            axes.plot(
+                history.index + 1,
+                history.to_numpy(),
+                color=COLOURS[number % len(COLOURS)],
+                ls=_STYLES[number // len(COLOURS) % len(_STYLES)],
+                lw=1.2,
+                label=name if index == 0 else None,
+            )
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(ylabel)
+        axes.grid(alpha=0.3)
+    figure.legend(loc="outside right upper", fontsize=6, frameon=False)
+    return save_figure(figure, path)
+
+
+def method_boxes(
+    path: str | Path,
+    rows: pd.DataFrame,
+    column: str,
+    ylabel: str,
+    title: str = "",
+    scale: float = 1.0,
+) -> Path:
+    """
+    Draw a box for each method on one test set.
+
+    :param path: PNG or SVG to write.
+    :param rows: of one training and one test set.
+    :param column: what is drawn, a case counting once.
+    :param ylabel: with the unit.
+    :param title: of the plot.
+    :param scale: factor.
+    :return: the path.
+    """
+    series = {
+        str(method): (scale * case_means(own, column)).tolist()
+        for method, own in rows.groupby("method", sort=False)
+    }
+    return box_plot(path, series, ylabel, title)

@@ -1,0 +1,163 @@
+"""
+A study's plan in YAML: methods x data x seeds, read and checked.
+
+    base: [config.yaml]             # files of a run, beside the plan
+    config: {train: {epochs: 20}}   # merged after them, into every run
+    methods:
+      plain: {train: {backbone: {name: voxelmorph2}}}
+    data:
+      liver:
+        train: liver/train          # folders below that of the data
+        valid: liver/valid
+        tests: {liver: liver/test}
+    seeds: [0, 1, 2]
+    sweeps:
+      lambda:
+        methods: [plain]
+        data: [liver]
+        values: {train.loss.regularization.weight: [0.01, 0.1]}
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BeforeValidator, Field
+
+from deepreg_meta.config import ConfigError
+from deepreg_meta.config.files import Merged
+from deepreg_meta.config.findings import Findings, parse_section, suggest
+from deepreg_meta.config.section import Section, as_tuple, rule
+
+_Names = Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
+_Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(as_tuple)]
+Split = Literal["valid", "test"]
+
+
+class DataConfig(Section):
+    """One entry of `data`: folders below that of the data, and what they need."""
+
+    train: str = rule("a folder, relative to that of the data", min_length=1)
+    valid: str | None = rule("a folder or null", default=None)
+    tests: dict[str, str] = rule("a mapping of names to folders", min_length=1)
+    methods: _Names | None = rule(
+        "null (all methods) or a list of names of methods", default=None
+    )
+    config: dict[str, Any] = rule("a mapping, merged into the training", default={})
+    test_config: dict[str, Any] = rule(
+        "a mapping, merged into validation and test: labels, for one", default={}
+    )
+
+
+class SweepConfig(Section):
+    """One entry of `sweeps`: some methods again, with other values of some keys."""
+
+    methods: _Names = rule("a list of names of methods", min_length=1)
+    data: _Names = rule("a list of names of data", min_length=1)
+    values: dict[str, list[Any]] = rule(
+        "a mapping of dotted keys to lists of values; all combinations are run",
+        min_length=1,
+    )
+    split: Split = rule(
+        "test, or valid where the best value is to be chosen", default="test"
+    )
+    seeds: _Seeds | None = rule("null (those of the plan) or a list", default=None)
+    config: dict[str, Any] = rule("a mapping, merged into its runs", default={})
+
+
+class PlanConfig(Section):
+    """A whole plan; the entries of `data` and `sweeps` are read one by one."""
+
+    base: _Names = rule("a list of YAML files beside the plan", min_length=1)
+    config: dict[str, Any] = rule("a mapping, merged into every run", default={})
+    methods: dict[str, dict[str, Any]] = rule(
+        "a mapping of names to mappings, merged into their runs", min_length=1
+    )
+    data: dict[str, dict[str, Any]] = rule("a mapping of names to data", min_length=1)
+    seeds: _Seeds = rule("a list of integers >= 0", min_length=1)
+    sweeps: dict[str, dict[str, Any]] = rule("a mapping of names", default={})
+
+
+def read_plan(paths: Sequence[str | Path]) -> PlanConfig:
+    """
+    Read and check a plan.
+
+    :param paths: YAML files, merged left to right; the files of `base` lie beside the
+        first one.
+    :return: the plan.
+    :raises ConfigError: with all problems, a line for each.
+    """
+    names = [Path(path).name for path in paths]
+    merged = Merged({}, {}, tuple(names))
+    for path, name in zip(paths, names, strict=True):
+        merged.update(_read(Path(path), name), f"in {name}")
+    findings = Findings(merged.origins, f"in {', '.join(names)}")
+    plan = parse_section(PlanConfig, merged.raw, (), findings)
+    if plan is not None:
+        data = {
+            name: parse_section(DataConfig, entry, ("data", name), findings)
+            for name, entry in plan.data.items()
+        }
+        for name, one in data.items():
+            words = () if one is None else one.methods or ()
+            _check_names(("data", name, "methods"), words, plan.methods, findings)
+        for name, entry in plan.sweeps.items():
+            sweep = parse_section(SweepConfig, entry, ("sweeps", name), findings)
+            if sweep is not None:
+                _check_sweep(name, sweep, plan, data, findings)
+    if plan is None or findings.errors:
+        raise ConfigError(findings.errors)
+    return plan
+
+
+def _read(path: Path, name: str) -> dict[str, Any]:
+    """Read one file of a plan."""
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as err:
+        raise ConfigError([f"{name}: expected a plan in YAML, got: {err}."]) from err
+    if not isinstance(data, dict):
+        raise ConfigError([f"{name}: expected a mapping of keys to values."])
+    return data
+
+
+def _check_names(
+    key: tuple[str, ...],
+    words: Sequence[str],
+    known: Collection[str],
+    findings: Findings,
+) -> None:
+    """Check that the plan has what a list names."""
+    for word in words:
+        if word not in known:
+            near = suggest(word, known)
+            help_text = f" Did you mean `{near}`?" if near else ""
+            findings.error(
+                key,
+                f"expected names in {key[-1]} of the plan, got {word!r}.{help_text}",
+            )
+
+
+def _check_sweep(
+    name: str,
+    sweep: SweepConfig,
+    plan: PlanConfig,
+    data: Mapping[str, DataConfig | None],
+    findings: Findings,
+) -> None:
+    """Check what a sweep names against the rest of the plan."""
+    _check_names(("sweeps", name, "methods"), sweep.methods, plan.methods, findings)
+    _check_names(("sweeps", name, "data"), sweep.data, plan.data, findings)
+    for key, values in sweep.values.items():
+        if not values:
+            findings.error(
+                ("sweeps", name, "values", key), "expected a list of values, got []."
+            )
+    for word in sweep.data if sweep.split == "valid" else ():
+        entry = data.get(word)
+        if entry is not None and entry.valid is None:
+            findings.error(
+                ("sweeps", name, "split"),
+                f"expected data with a folder `valid`, got {word!r}, which has none.",
+            )

@@ -1,0 +1,103 @@
+"""The rows of a study: one for each test case of a run."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from deepreg_meta.evaluate.metric.endpoint import endpoint_statistics
+from deepreg_meta.geometry.nifti_field import read_field
+from deepreg_meta.geometry.transform import Field
+from deepreg_meta.geometry.volume_file import read_volume
+
+FIELD_FILE = "ddf.nii.gz"
+_STAGE = "unadapted"  # the network as it was trained
+
+
+def has_truth(folder: str | Path) -> bool:
+    """Say whether the true fields of a test set are known."""
+    return (Path(folder) / "truth").is_dir()
+
+
+def case_rows(results: Path, test_folder: str | Path) -> list[dict]:
+    """
+    Gather the figures of each case of a test set.
+
+    :param results: folder that `deepreg_predict` wrote, with fields where the truth is
+        known.
+    :param test_folder: of the test set; its folder `truth` has the true fields.
+    :return: of each case `case`; `dice_before` and `dice`, means over the structures,
+        and `dice_<structure>`, in [0, 1]; `mse_before` and `mse`; `positive`, the share
+        of Jacobian determinants > 0 in %, and `jacobian_min`; `seconds`; with truth
+        `epe_before`, `epe` and `epe_p95`, endpoint errors in voxels, and `epe_label`,
+        that within the fixed labels.
+    """
+    table = pd.read_csv(results / "metrics.csv", dtype={"case": str})
+    dice = _dice(results)
+    rows = []
+    for _, values in table.iterrows():
+        name = values["case"]
+        row = {"case": name, **dice.get(name, {})}
+        for column, source in (
+            ("mse_before", "mse_before"),
+            ("mse", f"mse_{_STAGE}"),
+            ("jacobian_min", f"jacobian_min_{_STAGE}"),
+            ("seconds", "seconds"),
+        ):
+            row[column] = float(values.get(source, np.nan))
+        row["positive"] = 100.0 * (1.0 - float(values[f"folds_{_STAGE}"]))
+        if has_truth(test_folder):
+            row |= endpoint_row(results / name / FIELD_FILE, Path(test_folder), name)
+        rows.append(row)
+    return rows
+
+
+def _dice(results: Path) -> dict[str, dict[str, float]]:
+    """Return the overlaps of each case; none where the test set has no labels."""
+    path = results / "labels.csv"
+    if not path.is_file():
+        return {}
+    rows: dict[str, dict[str, float]] = {}
+    labels = pd.read_csv(path, dtype={"case": str})
+    for name, group in labels.groupby("case", sort=False):
+        after = group[f"dsc_{_STAGE}"]
+        row = {"dice_before": group["dsc_before"].mean(), "dice": after.mean()}
+        row |= {f"dice_{n}": v for n, v in zip(group["label"], after, strict=True)}
+        rows[str(name)] = row
+    return rows
+
+
+def endpoint_row(found: Path, test_folder: Path, case: str) -> dict[str, float]:
+    """
+    Hold a field against the truth.
+
+    :param found: the field of the case, in mm.
+    :param test_folder: of the test set.
+    :param case: its name.
+    :return: `epe_before`, of no displacement at all, `epe` and `epe_p95`, in voxels;
+        with labels `epe_label`, the mean where the fixed image shows a structure: much
+        of an image may be air, where no loss looks at the field.
+    """
+    truth = _in_voxels(test_folder / "truth" / f"{case}.nii.gz")
+    field = _in_voxels(found)
+    after = endpoint_statistics(field, truth)
+    before = endpoint_statistics(np.zeros_like(truth), truth)
+    row = {
+        "epe_before": before["mean"],
+        "epe": after["mean"],
+        "epe_p95": after["p95"],
+    }
+    label = test_folder / "fixed_labels" / f"{case}.nii.gz"
+    if label.is_file():
+        voxels = read_volume(label).voxels
+        mask = voxels.reshape(*truth.shape[:3], -1).max(axis=-1) > 0
+        row["epe_label"] = endpoint_statistics(field, truth, mask)["mean"]
+    return row
+
+
+def _in_voxels(path: Path) -> np.ndarray:
+    """Read a field of mm as displacements in voxels of its own grid."""
+    (part,) = read_field(path).parts
+    if not isinstance(part, Field):
+        raise ValueError(f"{path}: expected a field in mm, got one in voxels.")
+    return part.vectors @ np.linalg.inv(part.grid.affine[:3, :3]).T

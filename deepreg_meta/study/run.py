@@ -1,0 +1,247 @@
+"""
+Run what is missing of a study, one run after another, in one folder.
+
+    <output>/runs/<run>/run.yaml     the configuration, as it was merged
+    <output>/runs/<run>/log.csv      losses; save/ has the checkpoints
+    <output>/runs/<run>/tests/<test> what `deepreg_predict` wrote
+    <output>/runs/<run>/rows.csv     one row per test case; its presence ends a run
+    <output>/runs/<run>/error.txt    why a run failed
+    <output>/rows.csv                the rows of all runs
+"""
+
+import logging
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+from tqdm import tqdm
+
+from deepreg_meta.checkpoint_path import epoch_of, newest_checkpoint
+from deepreg_meta.config.files import Merged, read_files
+from deepreg_meta.results.outputs import Outputs
+from deepreg_meta.study.rows import FIELD_FILE, case_rows, has_truth
+from deepreg_meta.study.schedule import Run
+
+logger = logging.getLogger(__name__)
+
+RUNS, ROWS, ERROR = "runs", "rows.csv", "error.txt"
+Trainer = Callable[..., Any]
+
+
+def run_study(
+    runs: Sequence[Run],
+    output: str | Path,
+    train: Trainer | None = None,
+    predict: Trainer | None = None,
+    gpu: str | None = "",
+) -> dict[str, str]:
+    """
+    Run a study, but for the runs that are finished; an interrupted one goes on.
+
+    :param runs: of `schedule.plan_runs`.
+    :param output: folder of the study.
+    :param train: called as `deepreg_meta.train.train`, which is the default.
+    :param predict: called as `deepreg_meta.predict.predict`, which is the default.
+    :param gpu: as of `train`; "" is the CPU, so that the seconds of a pair are its.
+    :return: of the runs that failed, the reason by the name of the run; they are left
+        out of `rows.csv` and tried again by the next call.
+    """
+    output = Path(output)
+    failures: dict[str, str] = {}
+    missing = [run for run in runs if not is_finished(run, output)]
+    with tqdm(
+        total=len(runs), initial=len(runs) - len(missing), unit="run", desc="study"
+    ) as bar:
+        for run in missing:
+            bar.set_postfix_str(run.name)
+            try:
+                finish_run(run, output, train, predict, gpu)
+            except Exception as err:  # one run must not lose the others
+                failures[run.name] = str(err) or repr(err)
+                _note_failure(run_folder(run, output), run, err)
+            gather_rows(runs, output)  # what is there can be looked at meanwhile
+            bar.update(1)
+    gather_rows(runs, output)
+    return failures
+
+
+def run_folder(run: Run, output: Path) -> Path:
+    """Return the folder of a run."""
+    return output / RUNS / run.name
+
+
+def is_finished(run: Run, output: Path) -> bool:
+    """
+    Say whether a run is complete.
+
+    :raises ValueError: when its folder holds a run of another configuration.
+    """
+    folder = run_folder(run, output)
+    _check_same(run, folder)
+    return (folder / ROWS).is_file()
+
+
+def finish_run(
+    run: Run,
+    output: Path,
+    train: Trainer | None = None,
+    predict: Trainer | None = None,
+    gpu: str | None = "",
+) -> pd.DataFrame:
+    """
+    Train where training has not ended, test, and write the rows.
+
+    :param run: of the study.
+    :param output: folder of the study.
+    :param train: as of `run_study`.
+    :param predict: as of `run_study`.
+    :param gpu: as of `run_study`.
+    :return: the rows.
+    """
+    folder = run_folder(run, output)
+    _check_same(run, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / ERROR).unlink(missing_ok=True)
+    config = merged_config(run)
+    _write_whole(folder / "run.yaml", yaml.safe_dump(config, sort_keys=False))
+    _train(folder, config, train, gpu)
+    rows: list[dict] = []
+    for test, test_folder in run.tests.items():
+        results = _predict(folder, run, test, predict, gpu)
+        head = {
+            "method": run.method,
+            "data": run.data,
+            "test": test,
+            "seed": run.seed,
+            "sweep": run.sweep,
+            "setting": run.setting,
+        }
+        rows += [head | row for row in case_rows(results, test_folder)]
+        for path in results.glob(f"*/{FIELD_FILE}"):
+            path.unlink()  # measured; the figures of a case are in its row
+    table = pd.DataFrame(rows)
+    _write_whole(folder / ROWS, table.to_csv(index=False))
+    return table
+
+
+def merged_config(run: Run) -> dict[str, Any]:
+    """Return the whole mapping that a run is configured by."""
+    merged = read_files(run.files)
+    merged.update(run.overrides, "")
+    return merged.raw
+
+
+def gather_rows(runs: Sequence[Run], output: Path) -> pd.DataFrame:
+    """
+    Write the rows of all finished runs into one file.
+
+    :param runs: of the study.
+    :param output: folder of the study.
+    :return: the rows; empty before the first run has finished.
+    """
+    paths = [run_folder(run, output) / ROWS for run in runs]
+    text = {"case": str, "sweep": str, "setting": str}
+    tables = [
+        pd.read_csv(path, dtype=text, keep_default_na=True).fillna(
+            {"sweep": "", "setting": ""}
+        )
+        for path in paths
+        if path.is_file()
+    ]
+    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    if tables:
+        _write_whole(output / ROWS, table.to_csv(index=False))
+    return table
+
+
+def _check_same(run: Run, folder: Path) -> None:
+    """Refuse a folder that holds a run of another configuration."""
+    path = folder / "run.yaml"
+    if not path.is_file():
+        return
+    saved = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if _without_folders(saved) != _without_folders(merged_config(run)):
+        raise ValueError(
+            f"{folder}: expected no run, or one of the same configuration, got one of "
+            "another. Take another --output, or remove the folder."
+        )
+
+
+def _without_folders(config: dict[str, Any]) -> dict[str, Any]:
+    """Leave out where the data lie: they may be moved."""
+    dataset = {k: v for k, v in (config.get("dataset") or {}).items() if k != "dir"}
+    return {**config, "dataset": dataset}
+
+
+def _train(
+    folder: Path, config: dict[str, Any], train: Trainer | None, gpu: str | None
+) -> None:
+    """Train, or go on where the newest checkpoint ends."""
+    if train is None:
+        from deepreg_meta.train import train as our_train
+
+        train = our_train
+    _forget_graphs()
+    checkpoint = ""
+    if list(folder.glob("save/*.index")):
+        checkpoint = newest_checkpoint(folder)
+        if epoch_of(checkpoint) >= config["train"]["epochs"]:
+            return
+    train(
+        config_path=[str(folder / "run.yaml")],
+        gpu=gpu,
+        ckpt_path=checkpoint,
+        log_dir=folder.name,
+        log_root=str(folder.parent),
+    )
+
+
+def _predict(
+    folder: Path, run: Run, test: str, predict: Trainer | None, gpu: str | None
+) -> Path:
+    """Register the cases of one test set; return the folder of the results."""
+    if predict is None:
+        from deepreg_meta.predict import predict as our_predict
+
+        predict = our_predict
+    _forget_graphs()
+    merged = Merged({}, {}, ())
+    merged.update(run.test_config, "")
+    merged.update({"dataset": {"dir": {"test": run.tests[test]}}}, "")
+    extra = folder / f"test_{test}.yaml"
+    _write_whole(extra, yaml.safe_dump(merged.raw, sort_keys=False))
+    formats = ("nifti",) if has_truth(run.tests[test]) else ()
+    return Path(
+        predict(
+            ckpt_path=str(folder),
+            mode="test",
+            config_path=[str(folder / "config.yaml"), str(extra)],
+            gpu=gpu,
+            log_dir=test,
+            log_root=str(folder / "tests"),
+            outputs=Outputs(volumes=False, formats=formats, figure=False),
+        )
+    )
+
+
+def _forget_graphs() -> None:
+    """Let go of the last run's graphs, which a long study would pile up."""
+    if "tf_keras" in sys.modules:
+        sys.modules["tf_keras"].backend.clear_session()
+
+
+def _note_failure(folder: Path, run: Run, err: Exception) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / ERROR).write_text(traceback.format_exc(), encoding="utf-8")
+    logger.error("%s failed: %s (%s)", run.name, err, folder / ERROR)
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file at once, so that an interruption leaves none that is half there."""
+    part = path.with_name(f".{path.name}.tmp")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)

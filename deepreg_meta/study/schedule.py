@@ -1,0 +1,177 @@
+"""The runs of a study: one configuration for each, from a plan."""
+
+import itertools
+import re
+from collections.abc import Collection, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deepreg_meta.config import ConfigError, load_config
+from deepreg_meta.config.files import Merged
+from deepreg_meta.study.plan import DataConfig, PlanConfig, SweepConfig, read_plan
+
+
+@dataclass(frozen=True)
+class Run:
+    """
+    One training with its tests.
+
+    :param method: name in the plan.
+    :param data: name of the training data.
+    :param seed: of weights and draws.
+    :param files: YAML files of the configuration, merged left to right.
+    :param overrides: merged after them.
+    :param tests: folder of each test set, by name.
+    :param test_config: merged in for the tests.
+    :param sweep: name of the sweep, "" for the main part of the study.
+    :param setting: what the sweep set, such as "weight=0.04"; "" without one.
+    """
+
+    method: str
+    data: str
+    seed: int
+    files: tuple[str, ...]
+    overrides: dict[str, Any] = field(hash=False)
+    tests: dict[str, str] = field(hash=False)
+    test_config: dict[str, Any] = field(hash=False)
+    sweep: str = ""
+    setting: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name of the run's folder."""
+        parts = [self.data, self.method]
+        parts += [self.sweep, self.setting] if self.sweep else []
+        words = [re.sub(r"[^\w.=-]+", "_", part) for part in parts]
+        return "--".join([*words, f"seed{self.seed}"])
+
+
+def plan_runs(
+    paths: Sequence[str | Path],
+    data_dir: str | Path,
+    methods: Collection[str] | None = None,
+    data: Collection[str] | None = None,
+) -> list[Run]:
+    """
+    List the runs of a plan: the main part, seed by seed, then the sweeps.
+
+    Every configuration is loaded once, so that a wrong key is told before any training.
+
+    :param paths: as of `read_plan`.
+    :param data_dir: folder that those of the data are relative to.
+    :param methods: those to run, None for all of the plan.
+    :param data: those to run on, None for all of the plan.
+    :return: at least one run, no two of one name.
+    :raises ConfigError: for a plan or a configuration that cannot be used.
+    """
+    plan = read_plan(paths)
+    for kind, wanted, known in (
+        ("methods", methods, plan.methods),
+        ("data", data, plan.data),
+    ):
+        unknown = sorted(set(wanted or ()) - set(known))
+        if unknown:
+            raise ConfigError(
+                [f"{kind}: expected some of {', '.join(known)}, got {unknown[0]!r}."]
+            )
+    files = tuple(str(Path(paths[0]).parent / name) for name in plan.base)
+    runs = list(_main_runs(plan, files, Path(data_dir)))
+    runs += _sweep_runs(plan, files, Path(data_dir))
+    chosen = [
+        run
+        for run in runs
+        if (methods is None or run.method in methods)
+        and (data is None or run.data in data)
+    ]
+    _check_runs(chosen)
+    return chosen
+
+
+def _main_runs(plan: PlanConfig, files: tuple[str, ...], root: Path) -> list[Run]:
+    # seed by seed: a study that is stopped early has all methods with fewer seeds
+    return [
+        _run(plan, files, root, method, data, seed)
+        for seed in plan.seeds
+        for data in plan.data
+        for method in plan.data[data].get("methods") or plan.methods
+    ]
+
+
+def _sweep_runs(plan: PlanConfig, files: tuple[str, ...], root: Path) -> list[Run]:
+    runs = []
+    for name, entry in plan.sweeps.items():
+        sweep = SweepConfig.model_validate(entry)
+        seeds = plan.seeds if sweep.seeds is None else sweep.seeds
+        for seed, data, values, method in itertools.product(
+            seeds, sweep.data, itertools.product(*sweep.values.values()), sweep.methods
+        ):
+            point = dict(zip(sweep.values, values, strict=True))
+            runs.append(_run(plan, files, root, method, data, seed, name, point))
+    return runs
+
+
+def _run(
+    plan: PlanConfig,
+    files: tuple[str, ...],
+    root: Path,
+    method: str,
+    data: str,
+    seed: int,
+    sweep: str = "",
+    point: Mapping[str, Any] | None = None,
+) -> Run:
+    """Merge what the plan says of one run."""
+    entry, point = DataConfig.model_validate(plan.data[data]), point or {}
+    folders = {
+        "train": str(root / entry.train),
+        "valid": None if entry.valid is None else str(root / entry.valid),
+        "test": None,
+    }
+    merged = Merged({}, {}, ())
+    fixed = {"dataset": {"dir": folders}, "train": {"seed": seed}}
+    parts = [plan.config, entry.config, plan.methods[method]]
+    parts += [plan.sweeps[sweep].get("config", {})] if sweep else []
+    for part in [*parts, *(nested(k, v) for k, v in point.items()), fixed]:
+        merged.update(deepcopy(part), "")
+    tests = {name: str(root / folder) for name, folder in entry.tests.items()}
+    if sweep and plan.sweeps[sweep].get("split") == "valid":
+        tests = {"valid": str(folders["valid"])}
+    setting = ", ".join(f"{key.rsplit('.')[-1]}={v}" for key, v in point.items())
+    return Run(
+        method=method,
+        data=data,
+        seed=seed,
+        files=files,
+        overrides=merged.raw,
+        tests=tests,
+        test_config=entry.test_config,
+        sweep=sweep,
+        setting=setting,
+    )
+
+
+def nested(key: str, value: Any) -> dict[str, Any]:
+    """Return the nested mapping of a dotted key: `a.b` gives {a: {b: value}}."""
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return value
+
+
+def _check_runs(runs: Sequence[Run]) -> None:
+    """Load every configuration; a wrong one is named with its run."""
+    problems: list[str] = []
+    names: set[str] = set()
+    if not runs:
+        problems.append("study: expected at least one run, got none.")
+    for run in runs:
+        if run.name in names:
+            problems.append(f"{run.name}: expected runs of different names, got two.")
+        names.add(run.name)
+        try:
+            load_config(run.files, run.overrides, f"in the plan, {run.name}")
+        except ConfigError as err:
+            problems += err.problems
+    if problems:
+        raise ConfigError(problems)

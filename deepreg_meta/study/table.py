@@ -1,0 +1,168 @@
+"""
+Tables of a study: means and standard deviations, and tests between two methods.
+
+A case counts once, with its mean over the seeds: seeds are no further cases.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from deepreg_meta.evaluate.statistics import bootstrap_difference_ci, paired_tests
+
+
+def main_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the main part of a study, those of the sweeps left out."""
+    return rows[rows["sweep"].fillna("") == ""]
+
+
+def case_means(rows: pd.DataFrame, column: str) -> pd.Series:
+    """
+    Average over the seeds.
+
+    :param rows: of one method, one training and one test set.
+    :param column: what is averaged.
+    :return: one value for each case that has one, by its name, sorted.
+    """
+    return rows.groupby("case")[column].mean().dropna().sort_index()
+
+
+def mean_sd(values: pd.Series, digits: int = 2, scale: float = 1.0) -> str:
+    """
+    Write a sample as mean ± standard deviation (n - 1).
+
+    :param values: one per case.
+    :param digits: after the point.
+    :param scale: factor, 100 for shares in %.
+    :return: such as "84.80 ± 6.09"; "–" without values, no deviation of one value.
+    """
+    if not len(values):
+        return "–"
+    text = f"{scale * values.mean():.{digits}f}"
+    if len(values) > 1:
+        text += f" ± {scale * values.std(ddof=1):.{digits}f}"
+    return text
+
+
+def method_table(
+    rows: pd.DataFrame, columns: Mapping[str, tuple[str, int, float]]
+) -> pd.DataFrame:
+    """
+    Describe every method on one test set.
+
+    :param rows: of one training and one test set.
+    :param columns: heading -> (column of the rows, digits, scale).
+    :return: one line per method, in the order of the rows; columns of no value are
+        left out. `seeds` counts the trainings.
+    """
+    lines = []
+    for method, group in rows.groupby("method", sort=False):
+        line = {"method": method}
+        for heading, (column, digits, scale) in columns.items():
+            if column in rows and rows[column].notna().any():
+                line[heading] = mean_sd(case_means(group, column), digits, scale)
+        line["seeds"] = str(group["seed"].nunique())
+        line["cases"] = str(group["case"].nunique())
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def compare_methods(
+    rows: pd.DataFrame, ours: str, other: str, column: str = "dice"
+) -> dict[str, float | str]:
+    """
+    Test whether two methods differ on one test set.
+
+    The unpaired t-test (Welch's, two-tailed) takes the cases of both for independent
+    samples, the source's choice; they are the same cases, so the paired ones are the
+    tests to go by: t-test, signed rank test and a bootstrap interval of the mean
+    difference.
+
+    :param rows: of one training and one test set.
+    :param ours: name of a method.
+    :param other: name of another.
+    :param column: what is compared.
+    :return: `n`, `mean_difference` (ours - other), `ci_low`, `ci_high`, `p_unpaired`,
+        `p_paired` and `p_wilcoxon`; nan where there are too few cases.
+    """
+    a, b = (case_means(rows[rows["method"] == m], column) for m in (ours, other))
+    shared = a.index.intersection(b.index)
+    paired = paired_tests(a[shared], b[shared])
+    low, high = bootstrap_difference_ci(a[shared], b[shared], num=2000)
+    return {
+        "ours": ours,
+        "other": other,
+        "n": paired["n"],
+        "mean_difference": paired["mean_difference"],
+        "ci_low": low,
+        "ci_high": high,
+        "p_unpaired": _unpaired_p(a, b),
+        "p_paired": paired["p_t"],
+        "p_wilcoxon": paired["p_wilcoxon"],
+    }
+
+
+def _unpaired_p(a: pd.Series, b: pd.Series) -> float:
+    """Return the p value of Welch's t-test; nan where nothing varies."""
+    if len(a) < 2 or len(b) < 2 or np.ptp(a) + np.ptp(b) == 0:
+        return float("nan")
+    with warnings.catch_warnings():
+        # one of them all but constant: the test is as it should be
+        warnings.filterwarnings("ignore", "Precision loss occurred", RuntimeWarning)
+        return float(stats.ttest_ind(a, b, equal_var=False).pvalue)
+
+
+def sweep_table(rows: pd.DataFrame, sweep: str, columns: Sequence[str]) -> pd.DataFrame:
+    """
+    Average every setting of a sweep.
+
+    :param rows: of a study.
+    :param sweep: its name.
+    :param columns: what is averaged.
+    :return: `method`, `data`, `test`, `setting` and the columns, one line per setting
+        in the order of the plan.
+    """
+    own = rows[rows["sweep"] == sweep]
+    keys = ["method", "data", "test", "setting"]
+    present = [column for column in columns if column in own]
+    cases = own.groupby([*keys, "case"], sort=False)[present].mean()
+    return cases.groupby(keys, sort=False).mean().reset_index()
+
+
+def best_setting(table: pd.DataFrame, column: str, method: str) -> str:
+    """
+    Find the setting of a sweep with the largest mean.
+
+    :param table: of `sweep_table`, on data that no test looks at.
+    :param column: what is to be large.
+    :param method: name.
+    :return: the setting; the first of several equal ones.
+    """
+    own = table[table["method"] == method]
+    return str(own.loc[own[column].idxmax(), "setting"])
+
+
+def markdown(table: pd.DataFrame, digits: int = 3) -> str:
+    """
+    Write a table in Markdown.
+
+    :param table: of text and numbers.
+    :param digits: significant ones, of numbers that are no integers.
+    :return: lines, the last one without its end.
+    """
+
+    def text(value: object) -> str:
+        if isinstance(value, (float, np.floating)):
+            return "–" if np.isnan(value) else f"{value:.{digits}g}"
+        return str(value)
+
+    head = [str(name) for name in table.columns]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines += [
+        "| " + " | ".join(text(value) for value in line) + " |"
+        for line in table.itertuples(index=False)
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,210 @@
+"""
+The tables and figures of meta-regularised registration.
+
+    python demos/meta_regularization/study.py                       # smoke, no data
+    python demos/meta_regularization/study.py --form reduced --from DIR
+
+DIR is that of demo_data.py. The study resumes where it stopped; report.md in the folder
+of the results has what is there.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from demo_data import HERE, STAMP, prepare
+
+from deepreg_meta.study.figure import loss_curves, method_boxes, sweep_curves
+from deepreg_meta.study.plan import read_plan
+from deepreg_meta.study.run import gather_rows, run_study
+from deepreg_meta.study.schedule import Run, plan_runs
+from deepreg_meta.study.table import (
+    best_setting,
+    compare_methods,
+    main_rows,
+    markdown,
+    method_table,
+    sweep_table,
+)
+
+logger = logging.getLogger(__name__)
+
+PLAN = HERE / "plan"
+FORMS = {"smoke": ["reduced.yml", "smoke.yml"], "reduced": ["reduced.yml"],
+         "full": ["reduced.yml", "full.yml"]}  # fmt: skip
+ABLATED = "unet_transposed"
+# heading -> (column, digits, factor)
+COLUMNS = {
+    "Dice before (%)": ("dice_before", 2, 100.0),
+    "Dice (%)": ("dice", 2, 100.0),
+    "det > 0 (%)": ("positive", 2, 1.0),
+    "least det": ("jacobian_min", 2, 1.0),
+    "EPE before (px)": ("epe_before", 2, 1.0),
+    "EPE (px)": ("epe", 2, 1.0),
+    "EPE in the liver (px)": ("epe_label", 2, 1.0),
+    "CPU s": ("seconds", 4, 1.0),
+}
+# the paper's tables: (training, test)
+TABLES = {
+    "Table 1": [("liver_10", "liver_10"), ("liver_16", "liver_16")],
+    "Table 2": [("liver_10", "liver_16"), ("liver_16", "liver_10")],
+    "Table 3": [("cardiac", "cardiac")],
+    "Table 4": [("chest", "chest")],
+    "Not in the paper": [("brain", "brain")],
+}
+
+
+def plan_of(form: str) -> list[Path]:
+    """Return the files of a form's plan."""
+    return [PLAN / name for name in FORMS[form]]
+
+
+def image_size(form: str) -> int:
+    """Return the side of a form's images."""
+    return int(read_plan(plan_of(form)).config["dataset"]["fixed_image_shape"][0])
+
+
+def check_data(data_dir: Path, output: Path) -> None:
+    """
+    Keep results of other data out of a study.
+
+    :param data_dir: of the data sets.
+    :param output: of the study; remembers which data it is of.
+    :raises ValueError: when it is of others.
+    """
+    stamp, own = (data_dir / STAMP).read_text(), output / STAMP
+    if own.is_file() and own.read_text() != stamp:
+        raise ValueError(
+            f"{output}: expected a new folder, or a study of the same data, got one of "
+            f"{own.read_text().strip()}. Choose another --output."
+        )
+    output.mkdir(parents=True, exist_ok=True)
+    own.write_text(stamp)
+
+
+def select(rows: pd.DataFrame, data: str, test: str) -> pd.DataFrame:
+    """Return the rows of one training and one test set."""
+    return rows[(rows["data"] == data) & (rows["test"] == test)]
+
+
+def test_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """
+    Hold every method with the layer against all without, on every test set.
+
+    :param rows: of the main part.
+    :return: one line per pair of methods, the ablated one among them.
+    """
+    lines = []
+    for (data, test), own in rows.groupby(["data", "test"], sort=False):
+        methods = list(dict.fromkeys(own["method"]))
+        for ours in (m for m in methods if m.startswith("meta_")):
+            for other in (m for m in methods if not m.startswith("meta_")):
+                result = compare_methods(own, ours, other)
+                lines.append({"trained on": data, "tested on": test, **result})
+    return pd.DataFrame(lines)
+
+
+def ablation_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the paper's Table 5: the network without the layer, and with it."""
+    lines = []
+    for (data, test), own in rows.groupby(["data", "test"], sort=False):
+        own = own[(own["method"] == ABLATED) | own["method"].str.startswith("meta_")]
+        if data == test and len(own):
+            short = {name: COLUMNS[name] for name in ("Dice (%)", "det > 0 (%)")}
+            lines.append(method_table(own, short).assign(data=data))
+    return pd.concat(lines, ignore_index=True) if lines else pd.DataFrame()
+
+
+def write_report(rows: pd.DataFrame, output: Path, runs: Sequence[Run]) -> Path:
+    """
+    Write the tables and draw the figures.
+
+    :param rows: of all finished runs; at least one.
+    :param output: folder of the study.
+    :param runs: of the plan.
+    :return: the page of Markdown.
+    """
+    main, parts = main_rows(rows), ["# Results of the study"]
+    keys = ["method", "data", "seed", "sweep", "setting"]
+    parts.append(f"{len(rows.drop_duplicates(keys))} of {len(runs)} runs are in it.")
+    for title, pairs in TABLES.items():
+        for data, test in pairs:
+            own = select(main, data, test)
+            if len(own):
+                table = markdown(method_table(own, COLUMNS))
+                parts += [f"## {title}: trained on {data}, tested on {test}", table]
+    parts += ["## Table 5: without and with the layer", markdown(ablation_table(main))]
+    parts += ["## Tests of the Dice", markdown(test_table(main))]
+    parts += _sweep_parts(rows, output)
+    figures = output / "figures"
+    for (data, test), own in main.groupby(["data", "test"], sort=False):
+        name, title = f"dice_{data}_{test}.png", f"trained on {data}, tested on {test}"
+        method_boxes(figures / name, own, "dice", "Dice (%)", title, 100.0)
+        parts.append(f"![Dice, {title}](figures/{name})")
+    for data in dict.fromkeys(main["data"]):
+        names = [run.name for run in runs if run.data == data and not run.sweep]
+        if loss_curves(figures / f"loss_{data}.png", output, names):
+            parts.append(f"![losses, {data}](figures/loss_{data}.png)")
+    page = output / "report.md"
+    page.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    return page
+
+
+def _sweep_parts(rows: pd.DataFrame, output: Path) -> list[str]:
+    """Return the tables and figures of the sweeps that have rows."""
+    columns = ("dice", "positive", "jacobian_min", "epe")
+    parts = []
+    for sweep in [name for name in dict.fromkeys(rows["sweep"]) if name]:
+        table = sweep_table(rows, sweep, columns)
+        parts += [f"## Sweep: {sweep}", markdown(table, 4)]
+        if sweep == "lambda":
+            own = table[table["test"] == "liver_16"]
+            shown = {"Dice (%)": ("dice", 100.0), "det > 0 (%)": ("positive", 1.0)}
+            sweep_curves(output / "figures" / "lambda.png", own, shown, "lambda")
+            parts.append("![Figs. 3 and 4](figures/lambda.png)")
+        if sweep == "rho":
+            for method in dict.fromkeys(table["method"]):
+                best = best_setting(table, "dice", method)
+                parts.append(f"Best on the validation images, {method}: {best}.")
+    return parts
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run what is missing and write the report."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--form", choices=FORMS, default="smoke")
+    parser.add_argument("--from", dest="source", type=Path, help="folder of data")
+    parser.add_argument("--only", help="methods, separated by commas")
+    parser.add_argument("--output", type=Path, help="default: logs_<form>")
+    parser.add_argument("--data-dir", type=Path, help="default: dataset/<form>")
+    parser.add_argument("--gpu", default="", help='such as "0"; "" is the CPU')
+    parsed = parser.parse_args(args)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    output = parsed.output or HERE / f"logs_{parsed.form}"
+    data_dir = parsed.data_dir or HERE / "dataset" / parsed.form
+    plan, size = plan_of(parsed.form), image_size(parsed.form)
+    found = prepare(parsed.source, data_dir, size)
+    check_data(data_dir, output)
+    names = [
+        name
+        for name, entry in read_plan(plan).data.items()
+        if Path(entry["train"]).parts[0] in found
+    ]
+    only = parsed.only.split(",") if parsed.only else None
+    runs = plan_runs(plan, data_dir.resolve(), only, names)
+    failures = run_study(runs, output, gpu=parsed.gpu)
+    # with --only the other methods' rows are still there
+    runs = plan_runs(plan, data_dir.resolve(), None, names)
+    rows = gather_rows(runs, output)
+    if len(rows):
+        print(f"The report is in {write_report(rows, output, runs)}")
+    for name, reason in failures.items():
+        print(f"{name} failed: {reason}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

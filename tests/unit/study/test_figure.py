@@ -1,0 +1,51 @@
+"""Tests of the figures of a study: what they read, and that they are drawn."""
+
+import pandas as pd
+import pytest
+
+from deepreg_meta.study.figure import (
+    loss_curves,
+    loss_history,
+    method_boxes,
+    setting_value,
+    sweep_curves,
+)
+
+
+def test_an_epoch_that_was_run_twice_counts_as_its_second_run(tmp_path):
+    # stopped after epoch 2, whose checkpoint was not saved yet: 1 and 2 come again
+    rows = [(0, 9.0), (1, 8.0), (2, 7.0), (1, 6.0), (2, 5.0), (3, 4.0)]
+    log = tmp_path / "log.csv"
+    pd.DataFrame(rows, columns=["epoch", "loss"]).to_csv(log, index=False)
+    assert loss_history(log).to_dict() == {0: 9.0, 1: 6.0, 2: 5.0, 3: 4.0}
+    assert loss_history(log, "val_loss_unadapted").empty  # no validation
+
+
+def test_the_penalty_of_a_kernel_is_left_out_of_the_loss(tmp_path):
+    (tmp_path / "log.csv").write_text("epoch,loss,image,kernel\n0,-2.0,0.75,-3.0\n")
+    assert loss_history(tmp_path / "log.csv").to_dict() == {0: 1.0}
+    assert loss_history(tmp_path / "log.csv", "image").to_dict() == {0: 0.75}
+
+
+def test_losses_are_drawn_of_the_runs_that_have_some(tmp_path):
+    folder = tmp_path / "runs" / "a"
+    folder.mkdir(parents=True)
+    target = tmp_path / "loss.png"
+    assert loss_curves(target, tmp_path, ["a"]) is None
+    (folder / "log.csv").write_text("epoch,loss\n0,1.0\n1,0.5\n")
+    assert loss_curves(target, tmp_path, ["a", "b"]) == target
+    assert target.stat().st_size > 1000
+
+
+def test_a_setting_of_one_key_is_read_as_its_number():
+    assert setting_value("weight=0.04") == pytest.approx(0.04)
+
+
+def test_sweeps_and_boxes_are_drawn(tmp_path):
+    table = pd.DataFrame(
+        dict(method=["a", "a"], setting=["w=0.1", "w=0.01"], dice=[0.5, 0.6])
+    )
+    shown = {"Dice (%)": ("dice", 100.0)}
+    assert sweep_curves(tmp_path / "s.png", table, shown, "w").is_file()
+    rows = pd.DataFrame(dict(method=["a", "b"], seed=0, case="x", dice=[0.5, 0.6]))
+    assert method_boxes(tmp_path / "b.png", rows, "dice", "Dice").is_file()

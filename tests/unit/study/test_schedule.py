@@ -1,0 +1,68 @@
+"""Tests of the runs of a study: which they are, and what they are configured by."""
+
+import pytest
+
+from deepreg_meta.config import ConfigError
+from deepreg_meta.study.schedule import nested, plan_runs
+
+
+def test_a_plan_is_all_methods_on_all_data_for_all_seeds_and_then_the_sweeps(
+    write, plan_text
+):
+    runs = plan_runs(write(plan_text), "/d")
+    main = [(run.data, run.method, run.seed) for run in runs if not run.sweep]
+    per_seed = [("liver", "plain"), ("liver", "wide"), ("chest", "wide")]
+    assert main == [(*pair, seed) for seed in (0, 4) for pair in per_seed]
+    swept = [run for run in runs if run.sweep]
+    assert [run.setting for run in swept] == [
+        "weight=0.5, l1=False", "weight=0.5, l1=True", "weight=2, l1=False",
+        "weight=2, l1=True",
+    ]  # fmt: skip
+    assert {(run.method, run.seed) for run in swept} == {("plain", 7)}
+    assert len({run.name for run in runs}) == len(runs) == 10
+
+
+def test_what_is_nearer_to_the_run_wins(write, plan_text):
+    runs = {run.name: run for run in plan_runs(write(plan_text), "/d")}
+    train = runs["chest--wide--seed4"].overrides["train"]
+    assert train == {"epochs": 5, "backbone": {"num_channel_initial": 32}, "seed": 4}
+    assert runs["liver--plain--seed0"].overrides["train"]["epochs"] == 3
+    dataset = runs["chest--wide--seed4"].overrides["dataset"]
+    assert dataset["format"] == "png"
+    assert dataset["dir"] == {"train": "/d/chest/train", "valid": None, "test": None}
+    assert runs["liver--plain--seed0"].tests == {"a": "/d/liver/a", "b": "/d/liver/b"}
+
+
+def test_a_sweep_on_valid_never_looks_at_the_tests(write, plan_text):
+    swept = [run for run in plan_runs(write(plan_text), "/d") if run.sweep]
+    assert [run.tests for run in swept] == [{"valid": "/d/liver/valid"}] * 4
+    loss = swept[3].overrides["train"]["loss"]["regularization"]
+    assert loss == {"weight": 2, "l1": True}
+    assert {run.overrides["train"]["epochs"] for run in swept} == {1}
+
+
+def test_a_later_file_changes_what_it_names(write, plan_text):
+    files = write(plan_text, "seeds: [9]\nconfig: {train: {epochs: 1}}")
+    runs = [run for run in plan_runs(files, "/d") if not run.sweep]
+    assert [run.seed for run in runs] == [9, 9, 9]
+    assert runs[0].overrides["train"]["epochs"] == 1
+
+
+def test_only_some_methods_and_data_are_run_on_demand(write, plan_text):
+    runs = plan_runs(write(plan_text), "/d", methods=["wide"], data=["liver"])
+    assert [run.name for run in runs] == ["liver--wide--seed0", "liver--wide--seed4"]
+
+
+def test_two_runs_never_share_a_folder(write, plan_text):
+    extra = "methods: {a b: {}, a+b: {}}\ndata: {liver: {methods: [a b, a+b]}}"
+    with pytest.raises(ConfigError, match="runs of different names"):
+        plan_runs(write(plan_text, extra), "/d")
+
+
+def test_an_unknown_method_is_told(write, plan_text):
+    with pytest.raises(ConfigError, match="methods: expected some of plain, wide, got"):
+        plan_runs(write(plan_text), "/d", methods=["plane"])
+
+
+def test_a_dotted_key_becomes_a_nested_mapping():
+    assert nested("a.b.c", 3) == {"a": {"b": {"c": 3}}}

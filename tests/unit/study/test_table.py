@@ -1,0 +1,108 @@
+"""Tests of the tables of a study, by figures in closed form."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from deepreg_meta.study.table import (
+    best_setting,
+    case_means,
+    compare_methods,
+    main_rows,
+    markdown,
+    mean_sd,
+    method_table,
+    sweep_table,
+)
+
+OURS = {"a": (0.9, 0.7), "b": (0.6, 0.6), "c": (0.5, 0.9)}  # by case, over two seeds
+OTHER = {"a": (0.7, 0.7), "b": (0.6, 0.4), "c": (0.5, 0.7)}
+
+
+def table_of(method: str, values: dict, **columns) -> pd.DataFrame:
+    """:return: rows of a method."""
+    return pd.DataFrame(
+        dict(method=method, data="d", test="t", seed=seed, sweep="", setting="",
+             case=case, dice=value, **columns)
+        for case, numbers in values.items()
+        for seed, value in enumerate(numbers)
+    )  # fmt: skip
+
+
+@pytest.fixture
+def rows():
+    """:return: rows of two methods."""
+    return pd.concat([table_of("ours", OURS), table_of("other", OTHER)])
+
+
+def test_a_case_counts_once_with_its_mean_over_the_seeds(rows):
+    means = case_means(rows[rows["method"] == "ours"], "dice")
+    assert means.to_dict() == pytest.approx({"a": 0.8, "b": 0.6, "c": 0.7})
+    line = method_table(rows, {"Dice (%)": ("dice", 1, 100.0)}).iloc[0]
+    # mean of 80, 60 and 70, whose standard deviation is 10
+    assert line.to_dict() == {
+        "method": "ours", "Dice (%)": "70.0 ± 10.0", "seeds": "2", "cases": "3",
+    }  # fmt: skip
+
+
+def test_one_case_has_no_deviation_and_none_has_no_mean():
+    assert mean_sd(pd.Series([0.5]), 1, 100.0) == "50.0"
+    assert mean_sd(pd.Series([], dtype=float)) == "–"
+
+
+def test_a_column_without_values_is_left_out(rows):
+    table = method_table(rows.assign(epe=np.nan), {"EPE": ("epe", 1, 1.0)})
+    assert list(table.columns) == ["method", "seeds", "cases"]
+
+
+def test_methods_are_compared_unpaired_and_paired(rows):
+    result = compare_methods(rows, "ours", "other")
+    a, b = [0.8, 0.6, 0.7], [0.7, 0.5, 0.6]
+    assert result["n"] == 3
+    assert result["mean_difference"] == pytest.approx(0.1)
+    # standard error of the difference: sqrt(0.1^2 / 3 + 0.1^2 / 3), t = 1.2247, 4 d.f.
+    t = 0.1 / np.sqrt(0.02 / 3)
+    assert result["p_unpaired"] == pytest.approx(2 * stats.t.sf(t, 4))
+    assert result["p_paired"] < 1e-6 < stats.ttest_ind(a, b).pvalue
+    assert result["ci_low"] == pytest.approx(0.1) == result["ci_high"]
+
+
+def test_the_unpaired_test_does_not_take_the_variances_for_equal():
+    steady = dict.fromkeys(OURS, (0.5, 0.5))
+    rows = pd.concat([table_of("ours", OURS), table_of("steady", steady)])
+    # all of the variance is ours, 0.1^2 / 3, and so are the degrees of freedom: 2
+    t = 0.2 / np.sqrt(0.01 / 3)
+    result = compare_methods(rows, "ours", "steady")
+    assert result["p_unpaired"] == pytest.approx(2 * stats.t.sf(t, 2))
+
+
+def test_cases_that_one_method_misses_are_left_out_of_the_pairs(rows):
+    few = rows[(rows["method"] == "ours") | (rows["case"] != "b")]
+    few = pd.concat([few, table_of("other", {"z": (0.0, 0.0)})])
+    result = compare_methods(few, "ours", "other")
+    assert result["n"] == 2
+    assert result["mean_difference"] == pytest.approx(0.1)
+
+
+def test_sweeps_are_averaged_by_setting_and_kept_out_of_the_main_part(rows):
+    swept = [
+        table_of("ours", {"a": (x, x), "b": (y, y)}).assign(sweep="s", setting=f"w={w}")
+        for w, x, y in ((4, 0.5, 0.7), (1, 0.9, 0.5), (2, 0.6, 0.6))
+    ]
+    both = pd.concat([rows, *swept])
+    assert len(main_rows(both)) == len(rows)
+    table = sweep_table(both, "s", ["dice", "absent"])
+    assert table["setting"].tolist() == ["w=4", "w=1", "w=2"]
+    assert table["dice"].tolist() == pytest.approx([0.6, 0.7, 0.6])
+    assert best_setting(table, "dice", "ours") == "w=1"
+
+
+def test_markdown_has_a_line_for_each_row():
+    table = pd.DataFrame({"name": ["a", "b"], "p": [0.01234, np.nan], "n": [3, 40]})
+    assert markdown(table).splitlines() == [
+        "| name | p | n |",
+        "|---|---|---|",
+        "| a | 0.0123 | 3 |",
+        "| b | – | 40 |",
+    ]
