@@ -239,3 +239,19 @@ def differ(a: Sequence, b: Sequence, atol: float = 1e-4) -> bool:
     """:return: whether some element of two lists differs by more than `atol`."""
     pairs = zip(values(a), values(b), strict=True)
     return any(np.abs(x - y).max() > atol for x, y in pairs if x.size)
+
+
+@contextlib.contextmanager
+def eager(wanted: bool = True) -> Iterator[None]:
+    """Run functions as they stand: compiling them takes seconds and changes no law."""
+    tf.config.run_functions_eagerly(wanted)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(False)
+
+
+def draw_training(drawer, task: Task, seed: int = 0, compiled: bool = False):
+    """Draw a training mini-batch."""
+    with eager(not compiled):
+        return drawer.training(task, drawer.constants(task), tf.constant([seed, 5]))

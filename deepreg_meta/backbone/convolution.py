@@ -13,7 +13,7 @@ import tensorflow as tf
 from deepreg.model import layer
 
 from deepreg_meta.backbone.field_backbone import expect, planar
-from deepreg_meta.backbone.local import NORMALIZATIONS, _norm_factory
+from deepreg_meta.backbone.local import NORMALIZATIONS, norm_factory
 
 _SLOPE = 0.2  # of leaky ReLU below zero
 
@@ -167,7 +167,7 @@ def normalization_layer(normalization: str, channels: int) -> tf.keras.layers.La
     names = ", ".join(NORMALIZATIONS)
     is_known = normalization in NORMALIZATIONS
     expect(is_known, "normalization", f"one of {names}", normalization)
-    make = _norm_factory(normalization, channels) or layer.Norm
+    make = norm_factory(normalization, channels) or layer.Norm
     return make()
 
 

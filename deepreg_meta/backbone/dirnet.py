@@ -9,6 +9,7 @@ from deepreg.registry import REGISTRY
 
 from deepreg_meta.backbone.convolution import ConvBlock, interpolate, linear_matrix
 from deepreg_meta.backbone.field_backbone import FieldBackbone, expect, planar
+from deepreg_meta.layer.planar import PlanarAveragePooling3D
 
 
 @REGISTRY.register_backbone(name="dirnet")
@@ -81,9 +82,7 @@ class DIRNet(FieldBackbone):
             normalization=normalization,
         )
         self._encoder = [block() for _ in range(num_poolings)]
-        self._pool = tf.keras.layers.AveragePooling3D(
-            planar(2, image_size), padding="same"
-        )
+        self._pool = PlanarAveragePooling3D(planar(2, image_size), padding="same")
         self._pointwise = [block(kernel_size=1) for _ in range(num_pointwise)]
         self._heads = [self._head(kernel_size=1)]
         matrices = [bspline_matrix(length, self.spacing) for length in self.image_size]
@@ -93,11 +92,6 @@ class DIRNet(FieldBackbone):
     def spacing(self) -> int:
         """Return the distance between control points, in voxels."""
         return 2**self.num_poolings
-
-    @property
-    def is_same_in_training(self) -> bool:
-        """Whether training and prediction compute the same from the same weights."""
-        return self.normalization != "moving"
 
     def get_config(self) -> dict:
         """Return the arguments that build an equal backbone."""

@@ -110,11 +110,6 @@ class FCNSelfSupervised(FieldBackbone):
         """Return the weights of the losses of the coarser fields, as in `fields`."""
         return tuple(self._side_weights)
 
-    @property
-    def is_same_in_training(self) -> bool:
-        """Whether training and prediction compute the same from the same weights."""
-        return self.normalization != "moving"
-
     def get_config(self) -> dict:
         """Return the arguments that build an equal backbone."""
         return super().get_config() | dict(

@@ -31,6 +31,7 @@ def planar(size: int, image_size: Sequence[int]) -> tuple[int, ...]:
 class FieldBackbone(Backbone):
     """A backbone that predicts a field, with an encoder, maybe a decoder, and heads."""
 
+    normalization = "none"  # of subclasses with a choice, see LocalNetNorm
     # of the encoder nothing adapts alone; set by the subclasses
     _decoder: list[tf.keras.layers.Layer]
     _heads: list[tf.keras.layers.Layer]
@@ -79,7 +80,7 @@ class FieldBackbone(Backbone):
     @property
     def is_same_in_training(self) -> bool:
         """Whether training and prediction compute the same from the same weights."""
-        return True
+        return self.normalization != "moving"
 
     def adaptable_layers(self, part: str) -> list[tf.keras.layers.Layer]:
         """

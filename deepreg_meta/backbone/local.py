@@ -59,7 +59,7 @@ class Identity(tf.keras.layers.Layer):
         return inputs
 
 
-def _norm_factory(normalization: str, num_channel_initial: int) -> Callable | None:
+def norm_factory(normalization: str, num_channel_initial: int) -> Callable | None:
     """Return what makes a normalisation layer, None for DeepReg's own."""
     groups = math.gcd(8, num_channel_initial)  # divides every level's channels
     return {
@@ -126,7 +126,7 @@ class LocalNetNorm(LocalNet):
                 "train.backbone.initial_kernel_size: expected an odd integer >= 1, got "
                 f"{initial_kernel_size}."
             )
-        factory = _norm_factory(normalization, num_channel_initial)
+        factory = norm_factory(normalization, num_channel_initial)
         with compat.normalisation(factory):
             super().__init__(
                 image_size=image_size,

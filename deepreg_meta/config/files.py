@@ -89,7 +89,7 @@ _Loader.add_constructor("tag:yaml.org,2002:python/tuple", _construct_tuple)
 
 def _read(path: Path, name: str) -> tuple[dict, str]:
     """Read one file; return its mapping and, if it cannot be used, the reason."""
-    if path.suffix != ".yaml":
+    if path.suffix not in (".yaml", ".yml"):
         return {}, f"{name}: expected a file that ends with .yaml."
     if not path.is_file():
         return {}, f"{name}: no such file (looked in {path.parent.resolve()})."

@@ -22,11 +22,10 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BeforeValidator, Field
 
 from deepreg_meta.config import ConfigError
-from deepreg_meta.config.files import Merged
+from deepreg_meta.config.files import read_files
 from deepreg_meta.config.findings import Findings, parse_section, suggest
 from deepreg_meta.config.section import Section, as_tuple, rule
 
@@ -88,11 +87,10 @@ def read_plan(paths: Sequence[str | Path]) -> PlanConfig:
     :return: the plan.
     :raises ConfigError: with all problems, a line for each.
     """
-    names = [Path(path).name for path in paths]
-    merged = Merged({}, {}, tuple(names))
-    for path, name in zip(paths, names, strict=True):
-        merged.update(_read(Path(path), name), f"in {name}")
-    findings = Findings(merged.origins, f"in {', '.join(names)}")
+    merged = read_files(paths)
+    if merged.problems:
+        raise ConfigError(merged.problems)
+    findings = Findings(merged.origins, f"in {', '.join(merged.names)}")
     plan = parse_section(PlanConfig, merged.raw, (), findings)
     if plan is not None:
         data = {
@@ -109,17 +107,6 @@ def read_plan(paths: Sequence[str | Path]) -> PlanConfig:
     if plan is None or findings.errors:
         raise ConfigError(findings.errors)
     return plan
-
-
-def _read(path: Path, name: str) -> dict[str, Any]:
-    """Read one file of a plan."""
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as err:
-        raise ConfigError([f"{name}: expected a plan in YAML, got: {err}."]) from err
-    if not isinstance(data, dict):
-        raise ConfigError([f"{name}: expected a mapping of keys to values."])
-    return data
 
 
 def _check_names(

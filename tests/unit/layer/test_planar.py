@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from deepreg_meta.layer.planar import (
+    PlanarAveragePooling3D,
     PlanarConv3DTranspose,
     PlanarMaxPool3D,
     flat_axis,
@@ -66,12 +67,18 @@ def test_transposed_convolution_and_its_gradients_are_kerass(rng, axis, options)
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize("padding", ["same", "valid"])
-def test_maxima_are_kerass(rng, axis, padding):
+@pytest.mark.parametrize(
+    ("plain", "ours"),
+    [
+        (tf.keras.layers.MaxPool3D, PlanarMaxPool3D),
+        (tf.keras.layers.AveragePooling3D, PlanarAveragePooling3D),
+    ],
+)
+def test_maxima_and_means_are_kerass(rng, axis, padding, plain, ours):
     image = image_of(rng, axis)
     options = dict(pool_size=planar(2, axis), strides=planar(2, axis), padding=padding)
-    expected = tf.keras.layers.MaxPool3D(**options)(image)
-    ours = PlanarMaxPool3D(**options)
-    np.testing.assert_array_equal(ours(image), expected)
+    expected, ours = plain(**options)(image), ours(**options)
+    np.testing.assert_allclose(ours(image), expected, rtol=0, atol=1e-6)
     assert not any("3D" in kind for kind in kinds(ours, image))
 
 

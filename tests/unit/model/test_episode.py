@@ -1,7 +1,5 @@
 """Tests of mini-batches: what training and adaptation see, and what they must not."""
 
-import contextlib
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,6 +10,8 @@ from deepreg_meta.layer.warp import apply_affine, reference_grid, sample
 from deepreg_meta.model.alignment import MODES, soft_centroid
 from deepreg_meta.model.episode import BatchDrawer, DrawOptions, Task
 from deepreg_meta.model.registration import RegistrationLoss
+from tests.helpers import draw_training as train
+from tests.helpers import eager
 
 MOVING, FIXED, AXIS = (9, 10, 8), (8, 11, 9), 1
 LABELED = dict(
@@ -58,22 +58,6 @@ def make_drawer(loss=LABELED, labeled=True, **options):
     options = dict(align="centroid", frames=(2, 4), frame_axis=AXIS) | options
     loss = RegistrationLoss(loss, labeled)
     return BatchDrawer(DrawOptions(**options), loss, MOVING, FIXED)
-
-
-@contextlib.contextmanager
-def eager(wanted=True):
-    """Run functions as they stand: compiling them takes seconds and changes no law."""
-    tf.config.run_functions_eagerly(wanted)
-    try:
-        yield
-    finally:
-        tf.config.run_functions_eagerly(False)
-
-
-def train(drawer, task, seed=0, compiled=False):
-    """Draw a training mini-batch."""
-    with eager(not compiled):
-        return drawer.training(task, drawer.constants(task), tf.constant([seed, 5]))
 
 
 def adapt(drawer, task, num_seen, label=0, compiled=False):

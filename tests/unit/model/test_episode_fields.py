@@ -1,6 +1,5 @@
 """Tests of mini-batches that random fields deform, see `test_episode.py`."""
 
-import contextlib
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +19,8 @@ from deepreg_meta.layer.warp import (
 from deepreg_meta.model.alignment import soft_centroid
 from deepreg_meta.model.episode import BatchDrawer, DrawOptions
 from deepreg_meta.model.registration import RegistrationLoss
-from tests.helpers import FIXED_SHAPE, MOVING_SHAPE, make_task
+from tests.helpers import FIXED_SHAPE, MOVING_SHAPE, eager, make_task
+from tests.helpers import draw_training as train
 
 FIELD = FieldOptions(sigma=0.8, num_centers=4, width=(4.0, 6.0), reference=None)
 DICE = dict(label=dict(name="multi_scale_dice", sigmas_mm=[0]))
@@ -33,22 +33,6 @@ def make_drawer(images="both", loss=DICE, labeled=True, **options):
     options = dict(moving_field=moving, fixed_field=fixed, batch_size=3) | options
     loss = RegistrationLoss(loss, labeled)
     return BatchDrawer(DrawOptions(**options), loss, MOVING_SHAPE, FIXED_SHAPE)
-
-
-@contextlib.contextmanager
-def eager(wanted=True):
-    """Run functions as they stand: compiling them takes seconds and changes no law."""
-    tf.config.run_functions_eagerly(wanted)
-    try:
-        yield
-    finally:
-        tf.config.run_functions_eagerly(False)
-
-
-def train(drawer, task, seed=0, compiled=False):
-    """Draw a training mini-batch."""
-    with eager(not compiled):
-        return drawer.training(task, drawer.constants(task), tf.constant([seed, 5]))
 
 
 def fixed_label(batch):

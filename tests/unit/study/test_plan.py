@@ -30,5 +30,5 @@ def test_a_wrong_plan_is_refused_by_its_key(write, plan_text, extra, message):
 
 
 def test_a_missing_file_is_told(tmp_path):
-    with pytest.raises(ConfigError, match="none.yml: expected a plan"):
+    with pytest.raises(ConfigError, match="none.yml: no such file"):
         read_plan([tmp_path / "none.yml"])
