@@ -215,7 +215,6 @@ def _check(
             "expected locations or displacements in float32 or float64, got "
             f"{loc.dtype.name}, whose steps are too coarse for coordinates."
         )
-    _check_batches(volume, loc)
     if interpolation == "linear" and volume.dtype != loc.dtype:
         raise ValueError(
             "expected a volume of the type of its locations for linear interpolation, "
@@ -223,19 +222,25 @@ def _check(
         )
 
 
-def _check_batches(a: tf.Tensor, b: tf.Tensor) -> None:
+def _of_one_batch(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     """
     Refuse different batch sizes when they are known at last.
 
     A graph knows them before it runs unless they are dynamic; it then checks as it
-    runs. XLA, for which they are always known, drops the check.
+    runs, before anything is computed from the result. XLA, for which they are always
+    known, drops the check.
+
+    :param a: shape = (batch, ...).
+    :param b: shape = (batch, ...).
+    :return: `a`.
+    :raises tf.errors.InvalidArgumentError: when the graph runs, for different sizes.
     """
-    if a.shape[0] is None or b.shape[0] is None:
-        tf.debugging.assert_equal(
-            tf.shape(a)[0],
-            tf.shape(b)[0],
-            "expected as many volumes or fields as fields",
-        )
+    if a.shape[0] is not None and b.shape[0] is not None:
+        return a
+    message = "expected as many volumes or fields as fields"
+    equal = tf.debugging.assert_equal(tf.shape(a)[0], tf.shape(b)[0], message)
+    with tf.control_dependencies([] if equal is None else [equal]):
+        return tf.identity(a)
 
 
 def _sample(
@@ -243,6 +248,7 @@ def _sample(
 ) -> tf.Tensor:
     """Sample at locations given per axis, each of shape (batch, ...)."""
     size = tuple(volume.shape[1:4])
+    volume = _of_one_batch(volume, coordinates[0])
     has_channels = volume.shape.rank == 5 and volume.shape[4] != 1
     flat = tf.reshape(volume, [-1, volume.shape[4]] if has_channels else [-1])
     starts = tf.range(tf.shape(coordinates[0])[0]) * (size[0] * size[1] * size[2])
@@ -352,8 +358,7 @@ def compose(outer: tf.Tensor, inner: tf.Tensor) -> tf.Tensor:
             "expected fields of one grid to compose, got outer of shape "
             f"{outer.shape} and inner of shape {inner.shape}."
         )
-    _check_batches(outer, inner)
-    return _compose_compiled(outer, inner)
+    return _compose_compiled(_of_one_batch(outer, inner), inner)
 
 
 def integrate(dvf: tf.Tensor, num_steps: int = 7) -> tf.Tensor:

@@ -478,3 +478,16 @@ def test_batches_of_two_sizes_are_refused_when_a_graph_learns_them(rng, name):
     for a, b in ((fields, fields[:1]), (fields[:1], fields)):
         with pytest.raises(tf.errors.InvalidArgumentError, match="as many volumes"):
             function(a, b)
+    # whatever else the two sizes break runs after the check, not beside it
+    assert "Assert" in _ancestors(function.get_concrete_function().outputs[0].op)
+
+
+def _ancestors(op):
+    """Return the types of all operations that must run before one ends."""
+    seen, ahead = set(), [op]
+    while ahead:
+        op = ahead.pop()
+        if op not in seen:
+            seen.add(op)
+            ahead += [*op.control_inputs, *(x.op for x in op.inputs)]
+    return {op.type for op in seen}
