@@ -6,13 +6,16 @@ Run what is missing of a study, one run after another, in one folder.
     <output>/runs/<run>/tests/<test> what `deepreg_predict` wrote
     <output>/runs/<run>/rows.csv     one row per test case; its presence ends a run
     <output>/runs/<run>/error.txt    why a run failed
+    <output>/runs/<run>/output.txt   what it printed, when several run at a time
     <output>/rows.csv                the rows of all runs
 """
 
+import functools
 import logging
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ from deepreg_meta.config.files import Merged, read_files
 from deepreg_meta.results.outputs import Outputs
 from deepreg_meta.study.rows import FIELD_FILE, case_rows, has_truth
 from deepreg_meta.study.schedule import Run
+from deepreg_meta.study.worker import in_processes, output_into
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +42,7 @@ def run_study(
     train: Trainer | None = None,
     predict: Trainer | None = None,
     gpu: str | None = "",
+    jobs: int = 1,
 ) -> dict[str, str]:
     """
     Run a study, but for the runs that are finished; an interrupted one goes on.
@@ -46,27 +51,49 @@ def run_study(
     :param output: folder of the study.
     :param train: called as `deepreg_meta.train.train`, which is the default.
     :param predict: called as `deepreg_meta.predict.predict`, which is the default.
-    :param gpu: as of `train`; "" is the CPU, so that the seconds of a pair are its.
+    :param gpu: as of `train`; "" is the CPU.
+    :param jobs: number of runs at a time, as of `worker.in_processes`.
     :return: of the runs that failed, the reason by the name of the run; they are left
         out of `rows.csv` and tried again by the next call.
     """
     output = Path(output)
     failures: dict[str, str] = {}
     missing = [run for run in runs if not is_finished(run, output)]
+    attempt = functools.partial(
+        _attempt, output=output, train=train, predict=predict, gpu=gpu, quiet=jobs > 1
+    )
     with tqdm(
         total=len(runs), initial=len(runs) - len(missing), unit="run", desc="study"
     ) as bar:
-        for run in missing:
-            bar.set_postfix_str(run.name)
-            try:
-                finish_run(run, output, train, predict, gpu)
-            except Exception as err:  # one run must not lose the others
-                failures[run.name] = str(err) or repr(err)
-                _note_failure(run_folder(run, output), run, err)
+        for run, reason in in_processes(attempt, missing, jobs):
+            if reason:
+                failures[run.name] = reason
+                logger.error("%s failed: %s", run.name, reason)
             gather_rows(runs, output)  # what is there can be looked at meanwhile
+            bar.set_postfix_str(run.name)
             bar.update(1)
     gather_rows(runs, output)
     return failures
+
+
+def _attempt(
+    run: Run,
+    output: Path,
+    train: Trainer | None,
+    predict: Trainer | None,
+    gpu: str | None,
+    quiet: bool,
+) -> str:
+    """Finish a run; return why it failed, or nothing. No run may lose the others."""
+    folder = run_folder(run, output)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with output_into(folder / "output.txt") if quiet else nullcontext():
+            finish_run(run, output, train, predict, gpu)
+    except Exception as err:
+        (folder / ERROR).write_text(traceback.format_exc(), encoding="utf-8")
+        return str(err) or repr(err)
+    return ""
 
 
 def run_folder(run: Run, output: Path) -> Path:
@@ -107,11 +134,11 @@ def finish_run(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / ERROR).unlink(missing_ok=True)
     config = merged_config(run)
-    _write_whole(folder / "run.yaml", yaml.safe_dump(config, sort_keys=False))
+    write_whole(folder / "run.yaml", yaml.safe_dump(config, sort_keys=False))
     _train(folder, config, train, gpu)
     rows: list[dict] = []
     for test, test_folder in run.tests.items():
-        results = _predict(folder, run, test, predict, gpu)
+        results = predict_test(folder, run, test, predict, gpu, folder / "tests")
         head = {
             "method": run.method,
             "data": run.data,
@@ -124,7 +151,7 @@ def finish_run(
         for path in results.glob(f"*/{FIELD_FILE}"):
             path.unlink()  # measured; the figures of a case are in its row
     table = pd.DataFrame(rows)
-    _write_whole(folder / ROWS, table.to_csv(index=False))
+    write_whole(folder / ROWS, table.to_csv(index=False))
     return table
 
 
@@ -154,7 +181,7 @@ def gather_rows(runs: Sequence[Run], output: Path) -> pd.DataFrame:
     ]
     table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
     if tables:
-        _write_whole(output / ROWS, table.to_csv(index=False))
+        write_whole(output / ROWS, table.to_csv(index=False))
     return table
 
 
@@ -200,10 +227,25 @@ def _train(
     )
 
 
-def _predict(
-    folder: Path, run: Run, test: str, predict: Trainer | None, gpu: str | None
+def predict_test(
+    folder: Path,
+    run: Run,
+    test: str,
+    predict: Trainer | None,
+    gpu: str | None,
+    log_root: Path,
 ) -> Path:
-    """Register the cases of one test set; return the folder of the results."""
+    """
+    Register the cases of one test set.
+
+    :param folder: of the run, which has been trained.
+    :param run: of the study.
+    :param test: name of the test set.
+    :param predict: as of `run_study`.
+    :param gpu: as of `run_study`.
+    :param log_root: folder for the results, in which they have one named as the test.
+    :return: the folder of the results.
+    """
     if predict is None:
         from deepreg_meta.predict import predict as our_predict
 
@@ -213,7 +255,7 @@ def _predict(
     merged.update(run.test_config, "")
     merged.update({"dataset": {"dir": {"test": run.tests[test]}}}, "")
     extra = folder / f"test_{test}.yaml"
-    _write_whole(extra, yaml.safe_dump(merged.raw, sort_keys=False))
+    write_whole(extra, yaml.safe_dump(merged.raw, sort_keys=False))
     formats = ("nifti",) if has_truth(run.tests[test]) else ()
     return Path(
         predict(
@@ -222,7 +264,7 @@ def _predict(
             config_path=[str(folder / "config.yaml"), str(extra)],
             gpu=gpu,
             log_dir=test,
-            log_root=str(folder / "tests"),
+            log_root=str(log_root),
             outputs=Outputs(volumes=False, formats=formats, figure=False),
         )
     )
@@ -234,14 +276,13 @@ def _forget_graphs() -> None:
         sys.modules["tf_keras"].backend.clear_session()
 
 
-def _note_failure(folder: Path, run: Run, err: Exception) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / ERROR).write_text(traceback.format_exc(), encoding="utf-8")
-    logger.error("%s failed: %s (%s)", run.name, err, folder / ERROR)
+def write_whole(path: Path, text: str) -> None:
+    """
+    Write a file at once, so that an interruption leaves none that is half there.
 
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write a file at once, so that an interruption leaves none that is half there."""
+    :param path: of the file.
+    :param text: all of it.
+    """
     part = path.with_name(f".{path.name}.tmp")
     part.write_text(text, encoding="utf-8")
     part.replace(path)

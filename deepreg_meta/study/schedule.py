@@ -12,6 +12,8 @@ from deepreg_meta.config import ConfigError, load_config
 from deepreg_meta.config.files import Merged
 from deepreg_meta.study.plan import DataConfig, PlanConfig, SweepConfig, read_plan
 
+MAIN = "main"  # the part of a study that is no sweep
+
 
 @dataclass(frozen=True)
 class Run:
@@ -53,6 +55,7 @@ def plan_runs(
     data_dir: str | Path,
     methods: Collection[str] | None = None,
     data: Collection[str] | None = None,
+    parts: Collection[str] | None = None,
 ) -> list[Run]:
     """
     List the runs of a plan: the main part, seed by seed, then the sweeps.
@@ -63,6 +66,7 @@ def plan_runs(
     :param data_dir: folder that those of the data are relative to.
     :param methods: those to run, None for all of the plan.
     :param data: those to run on, None for all of the plan.
+    :param parts: names of sweeps, and `main` for what is none; None for all.
     :return: at least one run, no two of one name.
     :raises ConfigError: for a plan or a configuration that cannot be used.
     """
@@ -70,6 +74,7 @@ def plan_runs(
     for kind, wanted, known in (
         ("methods", methods, plan.methods),
         ("data", data, plan.data),
+        ("parts", parts, [MAIN, *plan.sweeps]),
     ):
         unknown = sorted(set(wanted or ()) - set(known))
         if unknown:
@@ -84,6 +89,7 @@ def plan_runs(
         for run in runs
         if (methods is None or run.method in methods)
         and (data is None or run.data in data)
+        and (parts is None or (run.sweep or MAIN) in parts)
     ]
     _check_runs(chosen)
     return chosen

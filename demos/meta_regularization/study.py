@@ -10,6 +10,7 @@ of the results has what is there.
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ from deepreg_meta.study.table import (
     method_table,
     sweep_table,
 )
+from deepreg_meta.study.timing import time_methods
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +47,6 @@ COLUMNS = {
     "EPE before (px)": ("epe_before", 2, 1.0),
     "EPE (px)": ("epe", 2, 1.0),
     "EPE in the liver (px)": ("epe_label", 2, 1.0),
-    "CPU s": ("seconds", 4, 1.0),
 }
 # the paper's tables: (training, test)
 TABLES = {
@@ -118,13 +119,16 @@ def ablation_table(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(lines, ignore_index=True) if lines else pd.DataFrame()
 
 
-def write_report(rows: pd.DataFrame, output: Path, runs: Sequence[Run]) -> Path:
+def write_report(
+    rows: pd.DataFrame, output: Path, runs: Sequence[Run], seconds: pd.DataFrame
+) -> Path:
     """
     Write the tables and draw the figures.
 
     :param rows: of all finished runs; at least one.
     :param output: folder of the study.
     :param runs: of the plan.
+    :param seconds: of `time_methods`.
     :return: the page of Markdown.
     """
     main, parts = main_rows(rows), ["# Results of the study"]
@@ -138,6 +142,7 @@ def write_report(rows: pd.DataFrame, output: Path, runs: Sequence[Run]) -> Path:
                 parts += [f"## {title}: trained on {data}, tested on {test}", table]
     parts += ["## Table 5: without and with the layer", markdown(ablation_table(main))]
     parts += ["## Tests of the Dice", markdown(test_table(main))]
+    parts += ["## Seconds of a registration, median", markdown(seconds)]
     parts += _sweep_parts(rows, output)
     figures = output / "figures"
     for (data, test), own in main.groupby(["data", "test"], sort=False):
@@ -165,10 +170,10 @@ def _sweep_parts(rows: pd.DataFrame, output: Path) -> list[str]:
             shown = {"Dice (%)": ("dice", 100.0), "det > 0 (%)": ("positive", 1.0)}
             sweep_curves(output / "figures" / "lambda.png", own, shown, "lambda")
             parts.append("![Figs. 3 and 4](figures/lambda.png)")
-        if sweep == "rho":
-            for method in dict.fromkeys(table["method"]):
-                best = best_setting(table, "dice", method)
-                parts.append(f"Best on the validation images, {method}: {best}.")
+        if set(table["test"]) == {"valid"}:
+            for (data, method), own in table.groupby(["data", "method"], sort=False):
+                best = best_setting(own, "dice", method)
+                parts.append(f"Best on validation images, {data}, {method}: {best}.")
     return parts
 
 
@@ -178,6 +183,9 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument("--form", choices=FORMS, default="smoke")
     parser.add_argument("--from", dest="source", type=Path, help="folder of data")
     parser.add_argument("--only", help="methods, separated by commas")
+    parser.add_argument("--part", help='"main" or sweeps, separated by commas')
+    parser.add_argument("--jobs", type=int, help="runs at a time; default: one for "
+                        "each core of the CPU, one on a GPU")  # fmt: skip
     parser.add_argument("--output", type=Path, help="default: logs_<form>")
     parser.add_argument("--data-dir", type=Path, help="default: dataset/<form>")
     parser.add_argument("--gpu", default="", help='such as "0"; "" is the CPU')
@@ -193,14 +201,16 @@ def main(args: Sequence[str] | None = None) -> int:
         for name, entry in read_plan(plan).data.items()
         if Path(entry["train"]).parts[0] in found
     ]
-    only = parsed.only.split(",") if parsed.only else None
-    runs = plan_runs(plan, data_dir.resolve(), only, names)
-    failures = run_study(runs, output, gpu=parsed.gpu)
-    # with --only the other methods' rows are still there
+    chosen = [text.split(",") if text else None for text in (parsed.only, parsed.part)]
+    runs = plan_runs(plan, data_dir.resolve(), chosen[0], names, chosen[1])
+    jobs = parsed.jobs or (1 if parsed.gpu else os.cpu_count() or 1)
+    failures = run_study(runs, output, gpu=parsed.gpu, jobs=jobs)
+    seconds = time_methods(runs, output, gpu=parsed.gpu)
+    # what was not chosen may still be there
     runs = plan_runs(plan, data_dir.resolve(), None, names)
     rows = gather_rows(runs, output)
     if len(rows):
-        print(f"The report is in {write_report(rows, output, runs)}")
+        print(f"The report is in {write_report(rows, output, runs, seconds)}")
     for name, reason in failures.items():
         print(f"{name} failed: {reason}", file=sys.stderr)
     return 1 if failures else 0

@@ -33,7 +33,7 @@ def test_training_is_joint_training_with_two_pairs(runs):
     for run in runs:
         meta = load_config(run.files, run.overrides).train.meta
         assert (meta.inner_steps, meta.tasks_per_step) == (1, 2)
-        assert meta.meta_step_size == meta.meta_step_size_end == 1.0
+        assert (meta.meta_step_size, meta.meta_step_size_end) == (1.0, 0.02)
         assert meta.inner_optimizer_state == "carry"
 
 

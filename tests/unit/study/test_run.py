@@ -1,5 +1,9 @@
 """Tests of running a study, with trainings that are made up: what is run, and when."""
 
+import os
+import re
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -8,6 +12,7 @@ import yaml
 
 from deepreg_meta.study.run import gather_rows, is_finished, run_folder, run_study
 from deepreg_meta.study.schedule import Run
+from deepreg_meta.study.timing import time_methods
 
 BASE = {"train": {"epochs": 4, "method": "reptile"}, "dataset": {"type": "paired"}}
 
@@ -133,6 +138,56 @@ def test_a_folder_of_another_configuration_is_refused(study, runs, tmp_path):
     runs[0].overrides["train"].pop("epochs")
     runs[0].overrides["dataset"] = {"dir": {"train": "/elsewhere"}}  # data may move
     assert is_finished(runs[0], tmp_path / "out")
+
+
+def touch(config_path, gpu, ckpt_path, log_dir, log_root):
+    """Stands in for a training in a process of its own: says where it is."""
+    sys.stdout.write(f"this is process {os.getpid()}\n")
+    sys.stdout.flush()
+    os.write(2, f"of {os.environ['TF_NUM_INTRAOP_THREADS']} threads".encode())
+    if log_dir.startswith("liver--layer"):
+        raise ValueError("the loss is not finite")
+
+
+def write_result(ckpt_path, mode, config_path, gpu, log_dir, log_root, outputs):
+    """Stands in for a prediction in a process of its own."""
+    return Trainer().predict(
+        ckpt_path, mode, config_path, gpu, log_dir, log_root, outputs
+    )
+
+
+def test_runs_share_the_machine_as_processes_that_print_into_files(
+    runs, tmp_path, monkeypatch
+):
+    monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
+    runs.append(replace(runs[0], seed=2))
+    failures = run_study(runs, tmp_path / "out", touch, write_result, jobs=2)
+    assert failures == {runs[1].name: "the loss is not finite"}
+    rows = pd.read_csv(tmp_path / "out" / "rows.csv")
+    # in the order of the plan, whichever ended first
+    assert rows[["method", "seed", "test"]].values.tolist() == [
+        ["plain", 1, "a"], ["plain", 1, "b"], ["plain", 2, "a"], ["plain", 2, "b"],
+    ]  # fmt: skip
+    for run in runs:
+        text = (run_folder(run, tmp_path / "out") / "output.txt").read_text()
+        process = int(re.match(r"this is process (\d+)\n", text)[1])
+        assert process != os.getpid()
+        assert f"of {max(1, os.cpu_count() // 2)} threads" in text
+
+
+def test_methods_are_timed_one_by_one_and_once(runs, study, tmp_path):
+    trainer = Trainer()
+    study(trainer)
+    swept = replace(runs[0], method="other", sweep="lambda", setting="weight=1")
+    out = tmp_path / "out"
+    trainer.tested.clear()
+    table = time_methods([*runs, swept], out, trainer.predict)
+    assert table[["method", "seconds", "cases"]].values.tolist() == [
+        ["plain", 0.5, 1], ["layer", 0.5, 1],
+    ]  # fmt: skip
+    assert [name for name, _, _ in trainer.tested] == [run.name for run in runs]
+    again = time_methods([*runs, swept], out, trainer.predict)
+    assert len(trainer.tested) == 2 and again.equals(table)
 
 
 def test_no_row_is_no_table(runs, tmp_path):

@@ -48,6 +48,15 @@ def test_a_later_file_changes_what_it_names(write, plan_text):
     assert runs[0].overrides["train"]["epochs"] == 1
 
 
+def test_only_some_parts_are_run_on_demand(write, plan_text):
+    files = write(plan_text)
+    assert {run.sweep for run in plan_runs(files, "/d", parts=["main"])} == {""}
+    assert len(plan_runs(files, "/d", parts=["lambda"])) == 4
+    assert len(plan_runs(files, "/d", parts=["lambda", "main"])) == 10
+    with pytest.raises(ConfigError, match="some of main, lambda, got 'rho'"):
+        plan_runs(files, "/d", parts=["rho"])
+
+
 def test_only_some_methods_and_data_are_run_on_demand(write, plan_text):
     runs = plan_runs(write(plan_text), "/d", methods=["wide"], data=["liver"])
     assert [run.name for run in runs] == ["liver--wide--seed0", "liver--wide--seed4"]

@@ -1,0 +1,78 @@
+"""Independent pieces of work in several processes, each with its share of the cores."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+_THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+
+
+def in_processes(
+    function: Callable[[Item], Result], items: Sequence[Item], jobs: int
+) -> Iterator[tuple[Item, Result]]:
+    """
+    Call a function for every item, as many at a time as there are jobs.
+
+    With one job everything happens in this process. Networks on small images do not
+    fill the cores of a CPU: there, several processes of one thread each get more done
+    than one process of several threads.
+
+    :param function: known by its name in a module, as are its arguments' types.
+    :param items: one for each call.
+    :param jobs: number of processes, >= 1; each computes with the cores divided by it.
+    :return: items and results, in the order in which they are finished.
+    :raises ValueError: for another number of jobs.
+    """
+    if jobs < 1:
+        raise ValueError(f"jobs: expected an integer >= 1, got {jobs!r}.")
+    if jobs == 1:
+        for item in items:
+            yield item, function(item)
+        return
+    # not forked: TensorFlow's threads do not survive that
+    pool = ProcessPoolExecutor(
+        jobs, get_context("spawn"), initializer=_share_cores, initargs=(jobs,)
+    )
+    try:
+        futures = {pool.submit(function, item): item for item in items}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    finally:  # an error, or an interruption: what has not begun is not begun
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _share_cores(jobs: int) -> None:
+    """Let this process compute with its share of the cores."""
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    for name in _THREADS:
+        os.environ.setdefault(name, str(threads))
+
+
+@contextmanager
+def output_into(path: Path) -> Iterator[None]:
+    """
+    Write what this process prints, its libraries included, into a file.
+
+    :param path: of the file; what is printed is appended.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [(stream, os.dup(stream)) for stream in (1, 2)]
+    with path.open("a", encoding="utf-8") as file:
+        try:
+            for stream, _ in kept:
+                os.dup2(file.fileno(), stream)
+            yield
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for stream, copy in kept:
+                os.dup2(copy, stream)
+                os.close(copy)
