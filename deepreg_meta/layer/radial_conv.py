@@ -9,8 +9,7 @@ import tensorflow as tf
 from deepreg_meta.layer.radial_filter import (
     BORDERS,
     convolve,
-    filter_images_separably,
-    filter_separably,
+    filter_field,
 )
 from deepreg_meta.layer.radial_kernel import (
     PARAMETERIZATIONS,
@@ -160,36 +159,21 @@ class RadialConv(tf.keras.layers.Layer):
         :param inputs: shape = (batch, d1, d2, d3, 3), in voxels.
         :return: as the inputs, float32.
         """
-        if len(self._axes) == 2 and self.parameterization == "separable":
-            return self._filter_image(inputs)
+        if self.parameterization == "separable":
+            return filter_field(inputs, self.kernel_weights, self._axes, self.border)
         fields = tf.transpose(inputs, [0, 4, 1, 2, 3])  # (batch, 3, d1, d2, d3)
         moving, still = fields, tf.unstack(fields, axis=1)
         if len(self._axes) == 2:
             moving = tf.stack([still[axis] for axis in self._axes], axis=1)
         lengths = [inputs.shape[1 + axis] for axis in self._axes]
         volumes = tf.reshape(moving, [-1, *lengths])
-        if self.parameterization == "separable":
-            volumes = filter_separably(volumes, self.kernel_weights, self.border)
-        else:
-            volumes = convolve(volumes, self.kernel(), self.border)
+        volumes = convolve(volumes, self.kernel(), self.border)
         moving = tf.reshape(volumes, [-1, *moving.shape[1:]])
         if len(self._axes) == 2:
             for axis, moved in zip(self._axes, tf.unstack(moving, axis=1), strict=True):
                 still[axis] = moved
             moving = tf.stack(still, axis=1)
         return tf.transpose(moving, [0, 2, 3, 4, 1])
-
-    def _filter_image(self, field: tf.Tensor) -> tf.Tensor:
-        """Convolve the field of an image with a separable kernel."""
-        parts = tf.unstack(field, axis=-1)  # (batch, d1, d2, d3) each
-        d1, d2 = (field.shape[1 + axis] for axis in self._axes)
-        images = [tf.reshape(parts[axis], [-1, d1, d2]) for axis in self._axes]
-        filtered = filter_images_separably(
-            tf.stack(images, axis=2), self.kernel_weights, self.border
-        )
-        for axis, image in zip(self._axes, tf.unstack(filtered, axis=2), strict=True):
-            parts[axis] = tf.reshape(image, [-1, *field.shape[1:4]])
-        return tf.stack(parts, axis=-1)
 
     def kernel(self) -> tf.Tensor:
         """

@@ -8,13 +8,26 @@ from scipy import ndimage
 from deepreg_meta.layer.radial_filter import (
     BORDERS,
     convolve,
-    filter_separably,
+    filter_field,
     tap_places,
 )
 from deepreg_meta.layer.radial_kernel import dense_kernel
 
 SCIPY = {"edge": "nearest", "zero": "constant"}
 SIZES = [(6, 7), (20, 35), (2, 3), (5, 6, 7), (3, 2, 18)]
+LONG = [(100, 130), (3, 4, 100)]  # band matrices of several blocks
+
+
+def filter_separably(volumes, half, border):
+    """Filter the components of fields, all alike; shape = (batch, d1, d2[, d3])."""
+    size = volumes.shape[1:].as_list()
+    field = tf.stack([tf.reshape(volumes, [-1, *(size + [1])[:3]])] * 3, axis=-1)
+    found = filter_field(field, half, tuple(range(len(size))), border)
+    for axis in range(1, len(size)):
+        np.testing.assert_allclose(found[..., axis], found[..., 0], rtol=0, atol=1e-6)
+    if len(size) == 2:  # nothing lies along the third axis
+        np.testing.assert_array_equal(found[..., 2], field[..., 2])
+    return tf.reshape(found[..., 0], [-1, *size])
 
 
 def reference(volumes, kernel, border):
@@ -34,7 +47,7 @@ def test_it_is_scipys_convolution(rng, border, size, taps):
 
 
 @pytest.mark.parametrize("border", BORDERS)
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", [*SIZES, *LONG])
 @pytest.mark.parametrize("taps", [3, 13])
 @pytest.mark.parametrize("dtype", [tf.float32, tf.float64])
 def test_a_separable_filter_is_the_convolution_with_the_outer_product(
@@ -84,28 +97,69 @@ def test_constants_stay_within_edges_and_shrink_at_zeros(size):
 
 @pytest.mark.parametrize("border", BORDERS)
 @pytest.mark.parametrize("size", [(3, 4), (2, 3, 4)])
-@pytest.mark.parametrize("is_separable", [True, False])
-def test_gradients_are_those_of_differences(mode, rng, border, size, is_separable):
-    """To the volumes and to the weights."""
+def test_gradients_of_a_convolution_are_those_of_differences(mode, rng, border, size):
+    """To the volumes and to the kernel."""
     volumes = tf.constant(rng.normal(size=(1, *size)))
-    shape = [3] if is_separable else [3] * len(size)
-    weights = tf.constant(rng.normal(size=shape))
-    operation = filter_separably if is_separable else convolve
-    function = mode(lambda v, w: operation(v, w, border))
-    ours, numerical = tf.test.compute_gradient(function, [volumes, weights], delta=1e-6)
+    weights = tf.constant(rng.normal(size=[3] * len(size)))
+    function = mode(lambda v, w: convolve(v, w, border))
+    check_gradients(function, [volumes, weights])
+
+
+def check_gradients(function, inputs):
+    ours, numerical = tf.test.compute_gradient(function, inputs, delta=1e-6)
     for a, b in zip(ours, numerical, strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-7)
         assert np.abs(a).max() > 0.1
 
 
-@pytest.mark.parametrize("operation", [filter_separably, convolve])
-def test_the_batch_may_be_unknown_when_traced(rng, operation):
+@pytest.mark.parametrize("border", BORDERS)
+@pytest.mark.parametrize("size", [(3, 4, 1), (1, 4, 3), (2, 3, 4)])
+def test_gradients_of_a_filter_are_those_of_differences(mode, rng, border, size):
+    """To the field and to the profile; the filter beyond it is no symmetric matrix."""
+    axes = tuple(axis for axis in range(3) if size[axis] > 1)
+    field = tf.constant(rng.normal(size=(2, *size, 3)))
+    half = tf.constant(rng.normal(size=[3]))
+    function = mode(lambda f, h: filter_field(f, h, axes, border))
+    check_gradients(function, [field, half])
+
+
+@pytest.mark.parametrize("border", BORDERS)
+@pytest.mark.parametrize("size", LONG)
+def test_gradients_of_long_filters_are_those_of_the_convolution(rng, border, size):
+    axes = tuple(range(len(size)))
+    field = tf.constant(rng.normal(size=(2, *(size + (1,))[:3], 3)))
+    half = tf.constant(rng.normal(size=[5]))
+    upstream = tf.constant(rng.normal(size=field.shape))
+
+    def by_convolution(field, half):
+        kernel = dense_kernel("separable", half, 9, len(size))
+        parts = tf.unstack(field, axis=-1)
+        for axis in axes:
+            volumes = tf.reshape(parts[axis], [-1, *size])
+            moved = convolve(volumes, kernel, border)
+            parts[axis] = tf.reshape(moved, parts[axis].shape)
+        return tf.stack(parts, axis=-1)
+
+    found = []
+    for function in (lambda f, h: filter_field(f, h, axes, border), by_convolution):
+        with tf.GradientTape() as tape:
+            tape.watch([field, half])
+            value = function(field, half)
+        found.append(tape.gradient(value, [field, half], output_gradients=upstream))
+    for ours, expected in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-9, atol=1e-9)
+        assert np.abs(ours).max() > 1.0
+
+
+@pytest.mark.parametrize("kind", ["filter", "convolution"])
+def test_the_batch_may_be_unknown_when_traced(rng, kind):
+    def operation(volumes):
+        if kind == "convolution":
+            return convolve(volumes, tf.ones([3, 3], tf.float64), "edge")
+        field = tf.stack([volumes[..., None]] * 3, axis=-1)
+        return filter_field(field, tf.constant([0.5, 0.3], tf.float64), (0, 1), "edge")
+
     volumes = tf.constant(rng.normal(size=(3, 6, 7)))
-    shape = [3] if operation is filter_separably else [3, 3]
-    weights = tf.constant(rng.normal(size=shape))
     spec = tf.TensorSpec([None, 6, 7], tf.float64)
-    function = tf.function(
-        lambda v: operation(v, weights, "edge"), input_signature=[spec]
-    )
-    expected = operation(volumes, weights, "edge")
-    np.testing.assert_allclose(function(volumes), expected, atol=1e-12)
+    function = tf.function(operation, input_signature=[spec])
+    np.testing.assert_allclose(function(volumes), operation(volumes), atol=1e-12)
