@@ -103,7 +103,7 @@ def predict(
     config = load_config(list(config_path) or [str(saved)], overrides)
     cli.prepare_tensorflow(gpu, gpu_allow_growth)
     outputs = outputs or Outputs()
-    is_plain = config.adapt.steps == 0 and adapt_seconds is None
+    is_plain = not config.adapt.adapts and adapt_seconds is None
     if not config.is_reptile and is_plain:
         return _predict_with_deepreg(
             config,

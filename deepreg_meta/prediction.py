@@ -48,7 +48,7 @@ def adapt_and_predict(
             f"folder for --mode {mode}, got none."
         )
     model = load_model(config, checkpoint)
-    tuner = FineTune(config.adapt.steps, adapt_seconds, config.adapt.keep)
+    tuner = FineTune.of(config.adapt, seconds=adapt_seconds)
     try:
         with whole_folder(folder) as working:
             results = predict_cases(model, cases, tuner, working, outputs or Outputs())

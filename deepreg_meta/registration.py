@@ -76,6 +76,7 @@ class Registrar:
         keep: Literal["best", "last"] = "best",
         initial: str = "config",
         limits: Limits | None = None,
+        carry: bool = False,
     ) -> RegisteredPair:
         """
         Adapt to a pair of files and register it.
@@ -93,6 +94,8 @@ class Registrar:
             `align`; center; header, as their world coordinates say; mass, centres of
             mass; or a file with an affine transform, fixed to moving.
         :param limits: beyond which the transform is reported; None is the default.
+        :param carry: start from the adapted weights of the last pair that carried them,
+            as neighbouring frames of a sequence do; `forget_pair` begins anew.
         :return: transform, scores and warped volumes, nothing written yet.
         :raises ValueError: for files or options that cannot be used.
         :raises FileNotFoundError: for a missing file.
@@ -101,8 +104,7 @@ class Registrar:
             side if isinstance(side, PairFiles) else PairFiles(str(side))
             for side in (fixed, moving)
         ]
-        steps = self.config.adapt.steps if adapt_steps is None else adapt_steps
-        tuner = FineTune(steps, adapt_seconds, keep)
+        tuner = FineTune.of(self.config.adapt, adapt_steps, adapt_seconds, keep, carry)
         config = pair_config(self.config, initial, bool(sides[0].labels))
         check_can_adapt(config, tuner)
         landmarks = [_landmarks(side) for side in sides]
@@ -129,6 +131,11 @@ class Registrar:
         for warning in pair.warnings:
             logger.warning("Suspect transform: %s.", warning)
         return pair
+
+    def forget_pair(self) -> None:
+        """Let the next pair that carries weights on start from the trained ones."""
+        for model in self._models.values():
+            model.forget_pair()
 
     def _run_network(
         self, config: RunConfig, case: Case, shown: Case, tuner: FineTune

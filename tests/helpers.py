@@ -87,6 +87,8 @@ def model_config(
     align: str = "centroid",
     adapt: dict | None = None,
     seed: int = 3,
+    scales: list | None = None,
+    backbone: dict | None = None,
     **meta: object,
 ) -> dict:
     """:return: `train` with `align` and `adapt` beside it, for `build_reptile`."""
@@ -97,7 +99,9 @@ def model_config(
         method="reptile",
         seed=seed,
         meta=dict(inner_steps=2, num_episodes=4, **meta),
-        backbone=dict(
+        scales=scales,
+        backbone=backbone
+        or dict(
             name="local_norm",
             num_channel_initial=channels,
             extract_levels=[0, 1],

@@ -2,14 +2,16 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
 import tensorflow as tf
 
 from deepreg_meta import weights
+from deepreg_meta.config.schema import AdaptConfig
 from deepreg_meta.model.adaptation import AdaptPlan
+from deepreg_meta.model.plateau import Plateau
 from deepreg_meta.model.reptile import ReptileModel
 
 
@@ -31,32 +33,67 @@ class FineTune(tf.keras.callbacks.Callback):
 
     def __init__(
         self,
-        steps: int = 0,
+        steps: int | Sequence[int] = 0,
         seconds: float | None = None,
         keep: Literal["last", "best"] = "last",
         on_pair: Callable[[int, dict[str, np.ndarray], float], None] | None = None,
+        plateau: Plateau | None = None,
+        carry: bool = False,
     ) -> None:
         """
-        :param steps: updates for each pair, N >= 0; 0 predicts without adaptation.
+        :param steps: updates for each pair, N >= 0; 0 predicts without adaptation. Of
+            several scales a number for all, or one for each.
         :param seconds: take as many updates as fit into this time instead.
         :param keep: predict with the last weights, or with the best by their loss.
         :param on_pair: called with the index of a pair, its outputs and its seconds.
+        :param plateau: ends the updates of a pair early; None takes all of them.
+        :param carry: a pair starts from the adapted weights of the one before.
         :raises ValueError: for a negative number of steps, a time that is not > 0, or
             another choice of weights.
         """
         super().__init__()
-        if steps < 0:
-            raise ValueError(f"adapt.steps: expected an integer >= 0, got {steps}.")
+        numbers = (steps,) if isinstance(steps, int) else tuple(steps)
+        if not numbers or min(numbers) < 0:
+            rule = "an integer >= 0" if isinstance(steps, int) else "integers >= 0"
+            raise ValueError(f"adapt.steps: expected {rule}, got {steps}.")
         if seconds is not None and not 0 < seconds < float("inf"):
             raise ValueError(f"adapt seconds: expected a number > 0, got {seconds}.")
         if keep not in ("last", "best"):
             raise ValueError(f"adapt.keep: expected last or best, got {keep!r}.")
-        self.plan = AdaptPlan(steps, seconds, keep)
+        wanted = steps if isinstance(steps, int) else numbers
+        self.plan = AdaptPlan(wanted, seconds, keep, plateau, carry)
         self.histories: list[np.ndarray] = []
         self.seconds: list[float] = []
         self._on_pair = on_pair
         self._start: list[np.ndarray] = []
         self._begin = 0.0
+
+    @classmethod
+    def of(
+        cls,
+        adapt: AdaptConfig,
+        steps: int | Sequence[int] | None = None,
+        seconds: float | None = None,
+        keep: Literal["last", "best"] | None = None,
+        carry: bool = False,
+    ) -> "FineTune":
+        """
+        Adapt as a configuration says, but for what is given.
+
+        :param adapt: the section.
+        :param steps: as above; None are those of the section.
+        :param seconds: as above.
+        :param keep: as above; None is that of the section.
+        :param carry: as above.
+        """
+        plateau = adapt.plateau
+        return cls(
+            adapt.steps if steps is None else steps,
+            seconds,
+            keep or adapt.keep,
+            plateau=None if plateau is None else Plateau(**plateau.model_dump()),
+            carry=carry,
+        )
 
     @contextlib.contextmanager
     def protect(self, model: ReptileModel) -> Iterator[None]:
@@ -84,12 +121,10 @@ class FineTune(tf.keras.callbacks.Callback):
         :param inputs: of the pair, as for `predict`.
         :return: seconds that it took.
         """
-        begin, plan = time.perf_counter(), self.plan
-        few = plan._replace(steps=min(plan.steps, 1))
-        if plan.seconds is not None:
-            few = plan._replace(seconds=1e-9)  # one update is always taken
-        model.adapt_plan = few
+        begin = time.perf_counter()
+        model.adapt_plan = self.plan.fewest()
         model.predict(inputs, batch_size=1, verbose=0)
+        model.forget_pair()  # which was carried for nothing
         return time.perf_counter() - begin
 
     def on_predict_begin(self, logs: dict | None = None) -> None:

@@ -17,6 +17,7 @@ from deepreg_meta.config.findings import (
     suggest,
 )
 from deepreg_meta.config.run import METHOD, OUR_DATASET_KEYS, ConfigError, RunConfig
+from deepreg_meta.config.scale_rules import check_scales
 from deepreg_meta.config.schema import (
     MODES,
     AdaptConfig,
@@ -100,7 +101,9 @@ def _build(merged: Merged, findings: Findings) -> RunConfig | None:
     if dataset and method is not None:
         dataset_rules.check_dataset(dataset, is_reptile, findings)
     if dataset and align and adapt and method is not None and is_sparse_good:
-        _check_together(dataset, align, adapt, (sparse, sparse_key), method, findings)
+        _check_together(
+            dataset, align, adapt, train, (sparse, sparse_key), method, findings
+        )
     if method is None or findings.errors:
         return None
     if is_reptile and dataset.phantom is None:
@@ -141,6 +144,7 @@ def _check_together(
     dataset: DatasetConfig,
     align: AlignConfig,
     adapt: AdaptConfig,
+    train: TrainConfig | None,
     sparse: tuple[SparseFramesConfig | None, Key],
     method: str,
     findings: Findings,
@@ -148,6 +152,7 @@ def _check_together(
     """Check our sections, each of them good, against each other."""
     rules.check_labels(dataset, align, adapt, findings)
     rules.check_schedule(sparse[0], adapt, findings)
+    check_scales(adapt, train, dataset, sparse[0] is not None, findings)
     rules.check_frames(sparse[0], adapt, dataset, sparse[1], findings)
     if method != METHOD and align.mode != "corner":
         findings.warn(
@@ -203,7 +208,7 @@ def _parse(
     if isinstance(data, Mapping):
         optional = (
             *("dir", "phantom", "grid", "meta", "preprocess"),
-            *("seed", "precision", "recompute", "layers"),
+            *("seed", "precision", "recompute", "layers", "scales"),
         )
         data = {k: v for k, v in data.items() if v is not None or k not in optional}
     return parse_section(model, data, (name,), findings)
@@ -248,7 +253,10 @@ def _write_defaults(config: RunConfig) -> None:
     folders = dataset.get("dir") or {}
     dataset["dir"] = {mode: folders.get(mode) for mode in MODES}
     typed = config.reptile_train.model_dump(mode="json")
-    for name in ("seed", "precision", "recompute", "meta", "save_period", "preprocess"):
+    for name in (
+        *("seed", "precision", "recompute", "scales"),
+        *("meta", "save_period", "preprocess"),
+    ):
         train[name] = typed[name]
     for name, term in train["loss"].items():
         if isinstance(term, dict) and typed["loss"].get(name):

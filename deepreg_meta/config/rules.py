@@ -159,7 +159,7 @@ def check_deepreg_train(train: Mapping[str, Any], findings: Findings) -> None:
             f"{show(train['meta'])}. Meta-learning is `train.method: reptile` with "
             f"`train.meta.base: {method}`.",
         )
-    for name in ("precision", "recompute"):
+    for name in ("precision", "recompute", "scales"):
         if train.get(name) is not None:
             findings.error(
                 ("train", name),

@@ -33,7 +33,7 @@ OUR_DATASET_KEYS = (
     *("phantom", "labels", "spacing_mm", "grid", "intensity"),
     "cache_gb",
 )
-_OUR_TRAIN_KEYS = ("seed", "precision", "recompute", "meta")
+_OUR_TRAIN_KEYS = ("seed", "precision", "recompute", "scales", "meta")
 
 
 class ConfigError(ValueError):

@@ -15,6 +15,12 @@ from deepreg_meta.config.preprocessing import (
     IntensityConfig,
     SpacingConfig,
 )
+from deepreg_meta.config.scales import (
+    SCALES_RULE,
+    AdaptScales,
+    PlateauConfig,
+    TrainScales,
+)
 from deepreg_meta.config.section import DeepRegSection, Section
 from deepreg_meta.config.section import PositiveInt as _PositiveInt
 from deepreg_meta.config.section import as_tuple as _as_tuple
@@ -141,10 +147,32 @@ class OptimizerConfig(DeepRegSection):
     learning_rate: float = _rule("a number > 0, such as 1.0e-3", gt=0)
 
 
+def _check_steps(steps: Any) -> Any:
+    numbers = steps if isinstance(steps, tuple) else (steps,)
+    if not numbers or min(numbers) < 0:
+        raise ValueError("a negative number, or none at all")
+    return steps
+
+
+_Steps = Annotated[
+    int | tuple[int, ...], BeforeValidator(_as_tuple), AfterValidator(_check_steps)
+]
+
+
 class AdaptConfig(Section):
     """`adapt`: adaptation at test time. A null is filled in by `RunConfig`."""
 
-    steps: int = _rule("an integer >= 0, the number of updates", default=0, ge=0)
+    steps: _Steps = _rule(
+        "an integer >= 0, the number of updates, or a list of them, one for each scale",
+        default=0,
+    )
+    scales: AdaptScales = _rule(SCALES_RULE, default=None)
+    scale_start: Literal["previous", "own"] = _rule(
+        "previous or own", default="previous"
+    )
+    plateau: PlateauConfig | None = _rule(
+        "null or a mapping with patience and min_delta", default=None
+    )
     optimizer: OptimizerConfig | None = _rule(
         "null (that of train.optimizer) or a mapping with name and learning_rate",
         default=None,
@@ -160,6 +188,11 @@ class AdaptConfig(Section):
     )
     schedule: Literal["sweep", "all"] = _rule("sweep or all", default="sweep")
     keep: Literal["last", "best"] = _rule("last or best", default="last")
+
+    @property
+    def adapts(self) -> bool:
+        """Whether any update is taken."""
+        return bool(self.steps if isinstance(self.steps, int) else any(self.steps))
 
 
 class PhantomConfig(Section):
@@ -288,6 +321,7 @@ class TrainConfig(DeepRegSection):
     recompute: bool = _rule(
         "true or false (true saves memory and costs time)", default=False
     )
+    scales: TrainScales = _rule(SCALES_RULE, default=None)
     meta: MetaConfig = _rule("a mapping", default=MetaConfig())
     backbone: BackboneConfig = _rule("a mapping with name")
     loss: LossConfig = _rule("a mapping with image, label, regularization")

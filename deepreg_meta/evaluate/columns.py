@@ -79,6 +79,7 @@ COLUMNS: dict[str, str] = {
         for stage, when in _DESCRIBED.items()
     },
     "num_landmarks": "landmarks that both images of the case show",
+    "scale": "scale of the grid that an update was of, as a share of the sides",
     "num_frames": "frames of the fixed image seen (case: by the prediction)",
     "warning": "what is suspect about the transform; empty for nothing",
     "num_updates": "adaptation updates made",

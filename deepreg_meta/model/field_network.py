@@ -40,7 +40,8 @@ class FieldNetwork(tf.keras.layers.Layer):
             the model cannot have.
         """
         super().__init__(name=name)
-        self.fixed_image_size = tuple(fixed_image_size)
+        d1, d2, d3 = fixed_image_size
+        self.fixed_image_size = (d1, d2, d3)
         kind = REGISTRY.get(category=BACKBONE_CLASS, key=backbone["name"])
         if issubclass(kind, GlobalNet) and precision != "float32":
             raise ValueError(

@@ -13,6 +13,7 @@ import tensorflow as tf
 from deepreg_meta import weights
 from deepreg_meta.model.field_network import FieldNetwork
 from deepreg_meta.model.partial import ALL, Part, select_part
+from deepreg_meta.model.plateau import NEVER, Plateau
 from deepreg_meta.model.registration import Batch, RegistrationLoss
 from deepreg_meta.model.side_loss import SideLoss
 
@@ -186,6 +187,7 @@ class InnerLoop:
         num_steps: tf.Tensor | int,
         record: Record | None = None,
         average: bool = False,
+        plateau: Plateau | None = None,
     ) -> tuple[list[tf.Tensor] | None, tf.Tensor]:
         """
         Take several steps, as a loop of the graph.
@@ -194,32 +196,41 @@ class InnerLoop:
         :param num_steps: how many, k.
         :param record: gives further figures of a step.
         :param average: sum the iterates up, for equation 10 of Baum et al. 2022.
+        :param plateau: ends the loop early; None takes all steps.
         :return: the mean of the k iterates (None unless `average`), and the losses of
             each step in the order of `loss.names`, then the total, then what was
-            recorded, shape = (num_steps, n).
+            recorded, shape = (num_steps, n), or fewer rows after a plateau.
         """
         # an array, so that zero steps give zero rows of the right width
-        rows = tf.TensorArray(tf.float32, size=num_steps, element_shape=[None])
+        is_short, end = plateau is not None, plateau or NEVER
+        rows = tf.TensorArray(
+            tf.float32,
+            size=0 if is_short else num_steps,
+            dynamic_size=is_short,
+            element_shape=[None],
+        )
         total = weights.zeros_like(self.network.weights) if average else []
         look = self._look if record is None else self._looking(record)
 
         # written out, because Keras calls `train_step` without AutoGraph
-        def body(index: tf.Tensor, rows: tf.TensorArray, total: list) -> tuple:
+        def body(
+            index: tf.Tensor, rows: tf.TensorArray, total: list, state: tuple
+        ) -> tuple:
             sight, _ = self._update(draw(index), index, look)
             if average:
                 total = weights.accumulate(total, self.network.weights)
-            return index + 1, rows.write(index, sight.row), total
+            state = end.after(state, sight.parts["total"])
+            return index + 1, rows.write(index, sight.row), total, state
 
-        _, rows, total = tf.while_loop(
-            lambda index, *_: index < num_steps,
+        count, rows, total, _ = tf.while_loop(
+            lambda index, rows, total, state: (index < num_steps) & end.goes_on(state),
             body,
-            (tf.constant(0), rows, total),
+            (tf.constant(0), rows, total, end.begin()),
             parallel_iterations=1,
         )
         mean = None
         if average:
-            count = tf.cast(tf.maximum(num_steps, 1), tf.float32)
-            mean = weights.scale(total, 1.0 / count)
+            mean = weights.scale(total, 1.0 / tf.cast(tf.maximum(count, 1), tf.float32))
         return mean, rows.stack()
 
     def run_for_best(
@@ -231,6 +242,7 @@ class InnerLoop:
         record: Record | None = None,
         start_loss: tf.Tensor | None = None,
         is_own_judge: bool = False,
+        plateau: Plateau | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """
         Take several steps and leave the network with the best weights met on the way.
@@ -246,10 +258,12 @@ class InnerLoop:
         :param start_loss: what `judge` gives before the first step, where it is known.
         :param is_own_judge: every step's own loss of its field, before the update, is
             what `judge` would give, which then looks at the last weights only.
+        :param plateau: as in `run`.
         :return: the rows of `run`, and how many updates led to the weights, int32.
         """
         variables = self.part.weights
         look = self._look if record is None else self._looking(record)
+        end = plateau or NEVER
         rows = tf.TensorArray(
             tf.float32, size=0, dynamic_size=True, element_shape=[None]
         )
@@ -261,8 +275,10 @@ class InnerLoop:
             best = _better(best, loss, best.step, best.weights)
         begin = tf.timestamp()
 
-        def may_go_on(index: tf.Tensor, *_: object) -> tf.Tensor:
-            wanted = index < num_steps
+        def may_go_on(
+            index: tf.Tensor, rows: tf.TensorArray, best: Best, state: tuple
+        ) -> tf.Tensor:
+            wanted = (index < num_steps) & end.goes_on(state)
             if seconds is None:
                 return wanted
             taken = tf.cast(index, tf.float64)
@@ -270,17 +286,23 @@ class InnerLoop:
             fits = (taken + 1.0) * mean <= tf.cast(seconds, tf.float64)
             return wanted & (fits | (index == 0))
 
-        def body(index: tf.Tensor, rows: tf.TensorArray, best: Best) -> tuple:
+        def body(
+            index: tf.Tensor, rows: tf.TensorArray, best: Best, state: tuple
+        ) -> tuple:
             before = weights.snapshot(variables) if is_own_judge else []
             sight, _ = self._update(draw(index), index, look)
             if is_own_judge:
                 best = _better(best, _field_loss(sight.parts), index, before)
             else:
                 best = _better(best, judge(), index + 1, weights.snapshot(variables))
-            return index + 1, rows.write(index, sight.row), best
+            state = end.after(state, sight.parts["total"])
+            return index + 1, rows.write(index, sight.row), best, state
 
-        count, rows, best = tf.while_loop(
-            may_go_on, body, (tf.constant(0), rows, best), parallel_iterations=1
+        count, rows, best, _ = tf.while_loop(
+            may_go_on,
+            body,
+            (tf.constant(0), rows, best, end.begin()),
+            parallel_iterations=1,
         )
         if is_own_judge:
             best = _better(best, judge(), count, weights.snapshot(variables))

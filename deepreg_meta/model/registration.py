@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 from deepreg.registry import REGISTRY
 
-from deepreg_meta.layer.warp import apply_affine, displaced_grid, sample
+from deepreg_meta.layer.warp import apply_affine, displaced_grid, sample, warp
 from deepreg_meta.loss.deform import BendingEnergy, GradientNorm
 from deepreg_meta.loss.image import LocalNcc, NccTarget
 from deepreg_meta.loss.label import DiceTarget, MultiScaleDice
@@ -43,6 +43,9 @@ class Batch(NamedTuple):
     moving_mask: MovingMask | None = None
     # the fixed image within loss_mask, prepared for its loss; None: at every step anew
     image_target: NccTarget | tf.Tensor | None = None
+    # (batch, f_dim1, f_dim2, f_dim3, 3), the field that a residual one refines: volumes
+    # are sampled once, under the two of them composed; None for a whole field
+    base: tf.Tensor | None = None
 
 
 def _fast_equal(name: str, options: dict) -> Any:
@@ -142,6 +145,16 @@ class RegistrationLoss:
         """Return the same losses but for that of the labels."""
         return RegistrationLoss(self._config, labeled=False)
 
+    def check_grid(self, size: Sequence[int]) -> None:
+        """
+        Refuse a grid that the regularisation cannot take.
+
+        :param size: (d1, d2, d3), voxels.
+        :raises ValueError: as the loss does.
+        """
+        if "regularization" in self._losses:
+            self._losses["regularization"](tf.zeros([1, *size, 3]))
+
     @property
     def uses_label(self) -> bool:
         """Whether a label loss takes part."""
@@ -219,6 +232,8 @@ class RegistrationLoss:
     def _warped(self, ddf: tf.Tensor, batch: Batch) -> _Warped:
         """Return what the image and label losses see of the moving side."""
         batch = _constant(batch)
+        if batch.base is not None:
+            ddf += warp(batch.base, ddf, boundary="border")
         loc = locations(ddf, batch.matrix, batch.offset)
         image = sample(batch.moving_image, loc) if self.uses_image else None
         label = sample(batch.moving_label, loc) if self.uses_label else None

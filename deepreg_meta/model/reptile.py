@@ -16,6 +16,7 @@ from deepreg_meta.model.adaptation import (
 from deepreg_meta.model.episode import BatchDrawer, Task
 from deepreg_meta.model.field_network import FieldNetwork
 from deepreg_meta.model.inner_loop import InnerLoop
+from deepreg_meta.model.multi_scale import SCALE, Scales
 from deepreg_meta.model.partial import Part
 from deepreg_meta.model.registration import Batch, RegistrationLoss
 from deepreg_meta.model.replicas import Replicas, check_no_scope
@@ -75,6 +76,7 @@ class ReptileModel(tf.keras.Model):
         adapt_part: Part | None = None,
         adapt_plan: AdaptPlan | None = None,
         adapt_drawer: BatchDrawer | None = None,
+        scales: Scales | None = None,
         new_network: Callable[[], FieldNetwork] | None = None,
         name: str = "reptile",
     ) -> None:
@@ -88,6 +90,8 @@ class ReptileModel(tf.keras.Model):
         :param adapt_plan: of adaptation in validation and prediction; None takes no
             steps.
         :param adapt_drawer: draws what adaptation sees; None is `drawer`.
+        :param scales: at which adaptation goes on, one after the other; None adapts the
+            network as a whole, on the full grid.
         :param new_network: builds another one like `network`, for training on several
             devices.
         :param name: of the model.
@@ -100,7 +104,7 @@ class ReptileModel(tf.keras.Model):
         self._plan, self._plan_values = AdaptPlan(), PlanValues()
         self.adapt_plan = adapt_plan or AdaptPlan()
         self._adapt_optimizer, self._new_network = adapt_optimizer, new_network
-        self._adapt_part = adapt_part
+        self._adapt_part, self._scales = adapt_part, scales
         self._replicas: Replicas | None = None
         self.episode = tf.Variable(0, dtype=tf.int64, trainable=False, name="episode")
         names = [name.removeprefix("val_") for name in self.log_names]
@@ -138,8 +142,15 @@ class ReptileModel(tf.keras.Model):
         adapt = self._adapt_optimizer
         if adapt is None:
             adapt = type(optimizer).from_config(optimizer.get_config())
-        loop = InnerLoop(self.network, self.loss_fn, adapt, self._adapt_part)
-        self._adaptation = Adaptation(loop, self._adapt_drawer)
+        self._adaptation = self._build_adaptation(adapt)
+        self._adaptation.prepare(self._plan)
+
+    def _build_adaptation(self, optimizer: tf.keras.optimizers.Optimizer) -> Adaptation:
+        """Build what adapts to single pairs, at one scale or at several."""
+        if self._scales is not None:
+            return self._scales.build(optimizer, self._adapt_drawer, self.loss_fn)
+        loop = InnerLoop(self.network, self.loss_fn, optimizer, self._adapt_part)
+        return Adaptation(loop, self._adapt_drawer)
 
     def _build_replicas(
         self,
@@ -294,11 +305,17 @@ class ReptileModel(tf.keras.Model):
             self.predict_function = None  # it was traced for another kind
         self._plan = plan
         self._plan_values.assign(plan)
+        if hasattr(self, "_adaptation"):
+            self._adaptation.prepare(plan)
+
+    def forget_pair(self) -> None:
+        """Let the next pair whose plan carries weights start from the meta-weights."""
+        self._adaptation.forget()
 
     @property
     def adapt_steps(self) -> int:
         """Updates of adaptation in validation and prediction."""
-        return int(self.adapt_plan.steps)
+        return self.adapt_plan.most
 
     @adapt_steps.setter
     def adapt_steps(self, steps: int) -> None:
@@ -307,7 +324,8 @@ class ReptileModel(tf.keras.Model):
     @property
     def history_names(self) -> list[str]:
         """Return the columns of the history of an adaptation."""
-        return history_names(self.loss_fn)
+        names = history_names(self.loss_fn)
+        return names if self._scales is None else [*names, SCALE]
 
     @property
     def log_names(self) -> list[str]:

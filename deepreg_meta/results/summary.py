@@ -19,7 +19,7 @@ from deepreg_meta.results.case import CaseResult
 def _step_rows(result: CaseResult, names: list[str]) -> list[dict]:
     """Turn the history of an adaptation into documented rows."""
     keys = {"total": "loss"}
-    fixed = {"total", "tre_mm", "dsc", "num_frames"}
+    fixed = {"total", "tre_mm", "dsc", "num_frames", "scale"}
     keys |= {name: f"loss_{name}" for name in names if name not in fixed}
     rows = []
     for step, values in enumerate(result.outputs["history"]):

@@ -57,6 +57,9 @@ def test_the_defaults_of_our_sections_are_written_out(write):
         "layers": "all",
         "schedule": "all",
         "keep": "last",
+        "scales": None,
+        "scale_start": "previous",
+        "plateau": None,
     }
     assert raw["align"] == {"mode": "center", "label": 0}
     assert raw["train"]["seed"] == 0

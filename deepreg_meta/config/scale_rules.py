@@ -1,0 +1,98 @@
+"""What several scales ask of the other keys."""
+
+import itertools
+from collections.abc import Sequence
+
+from deepreg_meta.config.findings import Findings, Key, show
+from deepreg_meta.config.schema import (
+    SHAPE_KEYS,
+    AdaptConfig,
+    DatasetConfig,
+    TrainConfig,
+)
+from deepreg_meta.geometry.scale import scaled_size
+
+
+def check_scales(
+    adapt: AdaptConfig,
+    train: TrainConfig | None,
+    dataset: DatasetConfig,
+    is_sparse: bool,
+    findings: Findings,
+) -> None:
+    """
+    Check `adapt.scales`, `adapt.steps` and `train.scales` against the other keys.
+
+    :param adapt: the section.
+    :param train: the section of a run with method reptile; None for DeepReg's own.
+    :param dataset: the section with the shapes.
+    :param is_sparse: whether frames of the fixed image are left out.
+    :param findings: receives the errors.
+    """
+    trained = None if train is None else train.scales
+    scales = None if adapt.scales is None else tuple(x.scale for x in adapt.scales)
+    _check_steps(adapt, scales, findings)
+    for key, numbers in ((("train", "scales"), trained), (("adapt", "scales"), scales)):
+        if numbers is not None:
+            _check_grids(key, numbers, dataset, findings)
+            if adapt.layers != "all":
+                findings.error(
+                    ("adapt", "layers"),
+                    f"expected all with {'.'.join(key)}, got {adapt.layers!r}.",
+                )
+    if scales is None:
+        return
+    if trained is not None and trained != scales:
+        findings.error(
+            ("adapt", "scales"),
+            f"expected those of train.scales, {show(list(trained))}, got "
+            f"{show(list(scales))}.",
+        )
+    if trained is None and adapt.scale_start == "own":
+        findings.error(
+            ("adapt", "scale_start"),
+            "expected previous without train.scales, which train weights for every "
+            "scale, got 'own'.",
+        )
+    if is_sparse:
+        findings.error(
+            ("adapt", "scales"),
+            f"expected null with the augmentation sparse_frames, got "
+            f"{show(list(scales))}.",
+        )
+    if len(adapt.labels) > 1:
+        findings.error(
+            ("adapt", "labels"),
+            f"expected one label at most with adapt.scales, got "
+            f"{show(list(adapt.labels))}.",
+        )
+
+
+def _check_steps(
+    adapt: AdaptConfig, scales: Sequence[float] | None, findings: Findings
+) -> None:
+    if isinstance(adapt.steps, int):
+        return
+    count = 1 if scales is None else len(scales)
+    if len(adapt.steps) != count:
+        rule = "one integer without adapt.scales"
+        if scales is not None:
+            rule = f"one integer or {count}, one for each of adapt.scales"
+        findings.error(
+            ("adapt", "steps"), f"expected {rule}, got {show(list(adapt.steps))}."
+        )
+
+
+def _check_grids(
+    key: Key, scales: Sequence[float], dataset: DatasetConfig, findings: Findings
+) -> None:
+    """Refuse two scales of one grid."""
+    if getattr(dataset, SHAPE_KEYS[dataset.type][-1]) is None:
+        return  # `check_dataset` names it
+    grids = [scaled_size(dataset.fixed_shape, scale) for scale in scales]
+    for coarse, fine in itertools.pairwise(grids):
+        if coarse == fine:
+            findings.error(
+                key,
+                f"expected scales of different grids, got two of {list(fine)} voxels.",
+            )

@@ -1,0 +1,294 @@
+"""
+Multi-scale test-time training: adapt from coarse to fine, each scale to what is left.
+
+Source: Zhu et al., ICRA 2021, sections II-C to II-E (SSMSR; with one scale, SSR).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from deepreg_meta import weights
+from deepreg_meta.geometry.scale import Size
+from deepreg_meta.layer.rescale import rescale, rescale_mask
+from deepreg_meta.layer.warp import sample
+from deepreg_meta.model.adaptation import Adaptation, AdaptPlan
+from deepreg_meta.model.episode import BatchDrawer, Constants, Task
+from deepreg_meta.model.field_network import FieldNetwork
+from deepreg_meta.model.inner_loop import MAX_STEPS, InnerLoop
+from deepreg_meta.model.pyramid import refine
+from deepreg_meta.model.registration import (
+    Batch,
+    MovingMask,
+    RegistrationLoss,
+    locations,
+)
+from deepreg_meta.model.score import landmark_points, score_field
+
+SCALE = "scale"  # a column of histories
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """
+    One scale.
+
+    :param scale: of the full grid's sides, in (0, 1].
+    :param loop: trains the network of this scale by the loss of this scale.
+    """
+
+    scale: float
+    loop: InnerLoop
+
+    @property
+    def size(self) -> Size:
+        """The grid of the scale."""
+        return self.loop.network.fixed_image_size
+
+
+@dataclass(frozen=True)
+class ScaleOptions:
+    """
+    What one scale has of its own.
+
+    :param scale: of the full grid's sides, in (0, 1].
+    :param learning_rate: of its updates; None is that of the others.
+    :param loss: of its updates; None is that of the others.
+    """
+
+    scale: float
+    learning_rate: float | None = None
+    loss: RegistrationLoss | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Scales:
+    """
+    How the networks of several scales come to be; a plain class, as `Part` is.
+
+    :param options: of the scales, from the coarsest to the finest, which is 1.
+    :param networks: one for each scale.
+    :param start: weights that every scale starts from; None leaves each its own.
+    :param consecutive: a scale starts from the adapted weights of the coarser one.
+    """
+
+    options: tuple[ScaleOptions, ...]
+    networks: tuple[FieldNetwork, ...]
+    start: tuple[tf.Variable, ...] | None = None
+    consecutive: bool = True
+
+    def build(
+        self,
+        optimizer: tf.keras.optimizers.Optimizer,
+        drawer: BatchDrawer,
+        loss: RegistrationLoss,
+    ) -> "MultiScaleAdaptation":
+        """
+        Build what adapts them.
+
+        :param optimizer: of the updates; every scale has a new one like it.
+        :param drawer: draws the pair on the full grid.
+        :param loss: of the scales that have none of their own, and of the whole field.
+        """
+        levels = []
+        for own, network in zip(self.options, self.networks, strict=True):
+            copy = type(optimizer).from_config(optimizer.get_config())
+            if own.learning_rate is not None:
+                copy.learning_rate = own.learning_rate
+            levels.append(Level(own.scale, InnerLoop(network, own.loss or loss, copy)))
+        return MultiScaleAdaptation(levels, drawer, loss, self.start, self.consecutive)
+
+
+class MultiScaleAdaptation(Adaptation):
+    """
+    Adapt networks of several scales to one pair, one after the other.
+
+    At scale s the network sees the moving image, warped by the field so far, and the
+    fixed one, both on the grid of s. Its loss compares the two there, under the
+    residual field that it predicts. Then the residual is composed with the field so
+    far (`refine`).
+    """
+
+    def __init__(
+        self,
+        levels: Sequence[Level],
+        drawer: BatchDrawer,
+        loss: RegistrationLoss,
+        start: Sequence[tf.Variable] | None = None,
+        consecutive: bool = True,
+    ) -> None:
+        """
+        :param levels: from the coarsest scale to the finest, which is 1.
+        :param drawer: draws the pair on the full grid; sees all frames.
+        :param loss: judges the field of all scales together.
+        :param start: weights that every level has before it adapts; None leaves each
+            its own.
+        :param consecutive: a level starts from the adapted weights of the coarser one.
+        """
+        super().__init__(levels[-1].loop, drawer)
+        self.levels, self._loss = tuple(levels), loss
+        self._start, self._consecutive = start, consecutive
+
+    @property
+    def variables(self) -> list[tf.Variable]:
+        """The weights of all levels."""
+        return [v for level in self.levels for v in level.loop.network.weights]
+
+    @property
+    def history_names(self) -> list[str]:
+        """The columns of a history: the last one says which scale an update was of."""
+        return [*super().history_names, SCALE]
+
+    def begin(self) -> None:
+        """Give every level the weights that it starts from."""
+        if self._start is None:
+            return
+        for level in self.levels:
+            own = level.loop.network.weights
+            if own[0] is not self._start[0]:
+                weights.restore(own, weights.snapshot(self._start))
+
+    def _predict(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the field of all levels, and its total loss on the full grid."""
+        ddf = None
+        for level in self.levels:
+            ddf = self._refined(level, batch, ddf)
+        return ddf, self._loss.parts(ddf, batch)["total"]
+
+    def _refined(self, level: Level, batch: Batch, ddf: tf.Tensor | None) -> tf.Tensor:
+        """Return the field with what the present weights of a level add to it."""
+        moved = batch.moving_input
+        if ddf is not None:
+            moved = _moved(batch.moving_image, batch, ddf)
+        images = rescale(moved, level.size), rescale(batch.fixed_input, level.size)
+        residual = level.loop.network(*images, training=False)
+        return refine(ddf, residual, self.drawer.fixed_size)
+
+    def _take_steps(
+        self,
+        task: Task,
+        constants: Constants,
+        final: Batch,
+        start_loss: tf.Tensor,
+        plan: AdaptPlan,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Take the updates of all levels, as `Adaptation` does those of its network."""
+        ddf, rows, total = None, [], tf.constant(0)
+        whole = sum(level.scale for level in self.levels)
+        before = None
+        for index, level in enumerate(self.levels):
+            own = level.loop.network.weights
+            if before is not None and self._consecutive:
+                weights.restore(own, weights.snapshot(before))
+            batch = self._level_batch(level, task, final, ddf)
+            # fine scales cost more: the time is dealt out as the sides of the grids are
+            own_plan = plan.at(index, len(self.levels), level.scale / whole)
+            history, steps = self._adapt_level(level, task, final, batch, ddf, own_plan)
+            rows.append(tf.reshape(history, [-1, len(self.history_names)]))
+            total += steps
+            before = own
+            if level is not self.levels[-1]:
+                ddf = self._refined(level, final, ddf)
+        return tf.concat(rows, axis=0), total
+
+    def _adapt_level(
+        self,
+        level: Level,
+        task: Task,
+        final: Batch,
+        batch: Batch,
+        ddf: tf.Tensor | None,
+        plan: AdaptPlan,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Take the updates of one level; return its history and their number."""
+        points, network = landmark_points(task), level.loop.network
+
+        def record(step: tf.Tensor, seen: Batch, residual: tf.Tensor) -> tf.Tensor:
+            field = refine(ddf, residual, self.drawer.fixed_size)
+            scores = score_field(task, points, final, field)
+            return tf.concat([[0.0], scores, [level.scale]], axis=0)
+
+        def judge() -> tf.Tensor:
+            field = network(batch.moving_input, batch.fixed_input, training=False)
+            return level.loop.loss.parts(field, batch)["total"]
+
+        level.loop.reset_optimizer()
+        if not plan.keeps_best:
+            _, history = level.loop.run(
+                lambda step: batch, plan.steps, record, plateau=plan.plateau
+            )
+            return history, tf.shape(history)[0]
+        return level.loop.run_for_best(
+            lambda step: batch,
+            judge,
+            plan.steps if plan.seconds is None else MAX_STEPS,
+            plan.seconds,
+            record,
+            is_own_judge=network.is_same_in_training,
+            plateau=plan.plateau,
+        )
+
+    def _level_batch(
+        self, level: Level, task: Task, final: Batch, ddf: tf.Tensor | None
+    ) -> Batch:
+        """
+        Draw what one level sees: both images on its grid, the moving one moved so far.
+
+        :param level: the scale.
+        :param task: the pair.
+        :param final: what the prediction sees, on the full grid.
+        :param ddf: the field so far, None before the first level.
+        :return: a mini-batch of one, its moving side on the same grid. On the full grid
+            nothing is interpolated twice: the loss composes the two fields.
+        """
+        size, loss = level.size, level.loop.loss
+        moved = final.moving_input
+        if ddf is not None:
+            moved = _moved(final.moving_image, final, ddf)
+        label = self.drawer.options.adapt_labels[0]
+        if size == self.drawer.fixed_size:
+            batch = final._replace(moving_input=moved, base=ddf)
+            if loss is self._loss:
+                return batch
+            target = final.label_target
+            if loss.uses_label:
+                own = task.fixed_labels[label][None], final.loss_mask
+                target = loss.prepare_label(*own, task.fixed_spacing)
+            return batch._replace(label_target=target, image_target=None)
+        field = tf.zeros([1, *self.drawer.fixed_size, 3]) if ddf is None else ddf
+        moving, fixed = rescale(moved, size), rescale(final.fixed_input, size)
+        mask = rescale_mask(final.loss_mask, size)
+        ratio = [n / s for n, s in zip(self.drawer.fixed_size, size, strict=True)]
+        spacing = task.fixed_spacing * tf.constant(ratio, tf.float32)
+        moving_label = target = tf.ones_like(fixed)
+        fixed_label = tf.ones_like(fixed)
+        if loss.uses_label:
+            fixed_label = rescale(task.fixed_labels[label][None], size)
+            moving_label = rescale(_moved(final.moving_label, final, field), size)
+            target = loss.prepare_label(fixed_label, mask, spacing)
+        moving_mask = None
+        if final.moving_mask is not None:
+            inside = _moved(final.moving_mask.mask, final, field)
+            moving_mask = MovingMask(rescale_mask(inside, size), fixed_label, spacing)
+        image_target = None
+        if loss.uses_image and moving_mask is None:
+            image_target = loss.prepare_image(fixed, mask)
+        return Batch(
+            moving_input=moving,
+            fixed_input=fixed,
+            matrix=tf.eye(3)[None],
+            offset=tf.zeros([1, 3]),
+            moving_image=moving,
+            moving_label=moving_label,
+            loss_mask=mask,
+            label_target=target,
+            image_target=image_target,
+            shown=None if final.shown is None else rescale_mask(final.shown, size),
+            moving_mask=moving_mask,
+        )
+
+
+def _moved(volume: tf.Tensor, batch: Batch, ddf: tf.Tensor) -> tf.Tensor:
+    """Warp a moving volume on the full fixed grid."""
+    return sample(volume, locations(ddf, batch.matrix, batch.offset))

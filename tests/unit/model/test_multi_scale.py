@@ -1,0 +1,290 @@
+"""Tests of deepreg_meta/model/multi_scale.py."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deepreg_meta.callback.fine_tune import FineTune
+from deepreg_meta.layer.rescale import rescale, rescale_field
+from deepreg_meta.layer.warp import compose, sample
+from deepreg_meta.model.adaptation import AdaptPlan
+from deepreg_meta.model.build import build_optimizer
+from deepreg_meta.model.plateau import Plateau
+from deepreg_meta.model.registration import locations
+from tests.helpers import (
+    FIXED_SHAPE,
+    assert_same_bits,
+    differ,
+    make_model,
+    make_task,
+    stack_tasks,
+    values,
+)
+
+COARSE, SCALE = (8, 7, 5), 2 / 3  # bending energy needs five voxels
+RATE = 0.02
+IMAGE = dict(name="ssd", weight=1.0)
+
+
+def scaled_model(*scales, optimizer="SGD", adapt=None, **config):
+    """:return: a model that adapts at scales, by images and labels."""
+    entries = [s if isinstance(s, dict) else dict(scale=s) for s in scales]
+    return make_model(
+        image=IMAGE,
+        normalization="none",
+        adapt=dict(
+            scales=entries or None,
+            optimizer=dict(name=optimizer, learning_rate=RATE),
+            **(adapt or {}),
+        ),
+        **config,
+    )
+
+
+@pytest.fixture
+def task():
+    """:return: a pair."""
+    return make_task(1)
+
+
+def test_one_scale_is_the_adaptation_without_scales(task):
+    plain, scaled = scaled_model(), scaled_model(1.0)
+    expected = plain.adapt(task, 3)
+    found = scaled.adapt(task, 3)
+    for name in ("ddf", "ddf_unadapted", "matrix", "offset", "losses"):
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-6)
+    np.testing.assert_allclose(found["history"][:, :-1], expected["history"], atol=1e-5)
+    assert np.abs(expected["ddf"] - expected["ddf_unadapted"]).max() > 1e-3
+    assert scaled.history_names == [*plain.history_names, "scale"]
+    np.testing.assert_array_equal(found["history"][:, -1], [1, 1, 1])
+
+
+def step_by_hand(network, loss, batch, num_steps):
+    """Adapt as any Keras user would."""
+    optimizer = build_optimizer(dict(name="SGD", learning_rate=RATE))
+    for _ in range(num_steps):
+        with tf.GradientTape() as tape:
+            field = network(batch.moving_input, batch.fixed_input, training=True)
+            total = loss.parts(field, batch)["total"]
+        variables = network.trainable_variables
+        gradients = tape.gradient(total, variables)
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+
+def by_hand(model, task, steps):
+    """Two scales, one after the other, written out."""
+    adaptation, drawer = model._adaptation, model.adapt_drawer
+    coarse, fine = adaptation.levels
+    final = drawer.adaptation(task, drawer.constants(task), 0, None)
+    networks = coarse.loop.network, fine.loop.network
+    start = [values(network.weights) for network in networks]
+    for variable, value in zip(networks[0].weights, start[1], strict=True):
+        variable.assign(value)
+    batch = adaptation._level_batch(coarse, task, final, None)
+    np.testing.assert_allclose(
+        batch.moving_input, rescale(final.moving_input, COARSE), atol=1e-6
+    )
+    step_by_hand(networks[0], model.loss_fn, batch, steps[0])
+    first = rescale_field(
+        networks[0](batch.moving_input, batch.fixed_input, training=False), FIXED_SHAPE
+    )
+    for variable, value in zip(
+        networks[1].weights, values(networks[0].weights), strict=True
+    ):
+        variable.assign(value)
+    moved = sample(final.moving_image, locations(first, final.matrix, final.offset))
+    batch = adaptation._level_batch(fine, task, final, first)
+    np.testing.assert_allclose(batch.moving_input, moved, atol=1e-6)
+    # written another way: the field of the loss is the one that is composed
+    optimizer = build_optimizer(dict(name="SGD", learning_rate=RATE))
+    for _ in range(steps[1]):
+        with tf.GradientTape() as tape:
+            residual = networks[1](moved, final.fixed_input, training=True)
+            whole = compose(first, residual)
+            parts = model.loss_fn.parts(whole, final)
+            own = model.loss_fn.parts(residual, final)["regularization"]
+            total = parts["image"] + parts["label"] + 0.1 * own
+        variables = networks[1].trainable_variables
+        gradients = tape.gradient(total, variables)
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+    second = networks[1](moved, final.fixed_input, training=False)
+    for network, own in zip(networks, start, strict=True):
+        for variable, value in zip(network.weights, own, strict=True):
+            variable.assign(value)
+    return compose(first, second)[0]
+
+
+def test_two_scales_adapt_one_after_the_other(task):
+    model = scaled_model(SCALE, 1.0)
+    expected = by_hand(model, task, (2, 3))
+    before = values(model.network.weights)
+    found = model._adaptation.run(task, AdaptPlan(steps=(2, 3)))
+    np.testing.assert_allclose(found["ddf"], expected, atol=1e-4)
+    assert np.abs(found["ddf"] - found["ddf_unadapted"]).max() > 1e-3
+    np.testing.assert_allclose(found["history"][:, -1], [SCALE] * 2 + [1] * 3)
+    assert int(found["best_step"]) == 5
+    assert_same_bits(before, model.network.weights)
+
+
+def test_a_scale_that_starts_from_its_own_weights_does_not_see_the_coarser_ones(task):
+    """Without updates at the coarse scale both ways are one; with them they differ."""
+    fields = {}
+    for start in ("previous", "own"):
+        model = scaled_model(
+            SCALE, 1.0, adapt=dict(scale_start=start), scales=[SCALE, 1.0]
+        )
+        assert len(model.network.networks) == 2
+        for network in model.network.networks[:1]:  # of one's own from here on
+            for a, b in zip(
+                network.weights, model.network.networks[1].weights, strict=True
+            ):
+                a.assign(b)
+        fields[start] = [
+            model._adaptation.run(task, AdaptPlan(steps=steps))["ddf"].numpy()
+            for steps in ((0, 2), (2, 2))
+        ]
+    np.testing.assert_allclose(fields["own"][0], fields["previous"][0], atol=1e-5)
+    assert np.abs(fields["own"][1] - fields["previous"][1]).max() > 1e-4
+
+
+def test_the_scores_of_an_update_are_those_of_the_whole_field(task):
+    """The first update of the second scale scores what the first scale ended with."""
+    model = scaled_model(SCALE, 1.0)
+    full = model._adaptation.run(task, AdaptPlan(steps=(3, 1)))
+    names = model.history_names
+    row = dict(zip(names, full["history"][3].numpy(), strict=True))
+    model.network.set_weights([w * 0 for w in model.network.get_weights()])
+    still = model._adaptation.run(task, AdaptPlan(steps=(0, 0)))
+    assert np.abs(still["ddf"]).max() == 0  # no weights, no field
+    assert row["scale"] == 1 and 0 < row["dsc"] <= 1 and row["tre_mm"] > 0
+
+
+@pytest.mark.parametrize("keep", ["last", "best"])
+def test_the_best_weights_of_each_scale_predict(task, keep):
+    """A rate that is far too large: the best of it is what was there before."""
+    model = scaled_model(
+        dict(scale=SCALE, learning_rate=50.0), dict(scale=1.0, learning_rate=50.0)
+    )
+    found = model._adaptation.run(task, AdaptPlan(steps=3, keep=keep))
+    unadapted, adapted = found["losses"].numpy()
+    if keep == "best":
+        assert adapted <= unadapted
+    else:
+        assert not adapted <= unadapted
+
+
+def test_a_scale_has_its_own_rate_and_loss(task):
+    slow = dict(scale=SCALE, learning_rate=1e-9)
+    still = scaled_model(slow, dict(scale=1.0, learning_rate=1e-9))
+    found = still.adapt(task, 2)
+    np.testing.assert_allclose(found["ddf"], found["ddf_unadapted"], atol=1e-5)
+    moved = scaled_model(slow, 1.0).adapt(task, 2)
+    assert np.abs(moved["ddf"] - moved["ddf_unadapted"]).max() > 1e-3
+    rigid = dict(scale=SCALE, loss=dict(regularization=dict(weight=7.0)))
+    model = scaled_model(rigid, 1.0)
+    weights = [level.loop.loss.weights for level in model._adaptation.levels]
+    assert [w["regularization"] for w in weights] == [7.0, 0.1]
+    assert weights[0]["image"] == weights[1]["image"] == 1.0
+
+
+def test_a_pair_that_carries_on_starts_where_the_last_one_ended(task):
+    """Plain gradient descent has no memory: twice two updates are four."""
+    model = scaled_model()
+    four = model.adapt(task, 4)
+    carry = AdaptPlan(steps=2, carry=True)
+    adaptation = model._adaptation
+    adaptation.prepare(carry)
+    first = adaptation.run(task, carry)
+    second = adaptation.run(task, carry)
+    assert np.abs(first["ddf"] - second["ddf"]).max() > 1e-4
+    np.testing.assert_allclose(second["ddf"], four["ddf"], atol=1e-6)
+    np.testing.assert_array_equal(second["ddf_unadapted"], four["ddf_unadapted"])
+    adaptation.forget()
+    np.testing.assert_allclose(adaptation.run(task, carry)["ddf"], first["ddf"])
+
+
+def test_scales_carry_on_too(task):
+    """
+    Both scales go on: the first one where the last one of the pair before ended, as it
+    does when all start from one network.
+    """
+    model = scaled_model(SCALE, 1.0, adapt=dict(scale_start="own"), scales=[SCALE, 1.0])
+    carry = AdaptPlan(steps=(2, 0), carry=True)
+    model._adaptation.prepare(carry)
+    model._adaptation.run(task, carry)
+    twice = model._adaptation.run(task, carry)
+    once = model._adaptation.run(task, AdaptPlan(steps=(4, 0)))
+    np.testing.assert_allclose(twice["ddf"], once["ddf"], atol=1e-5)
+
+
+def test_updates_end_on_a_plateau(task):
+    """At a rate of next to nothing the loss never falls by a thousandth."""
+    patient = Plateau(patience=3, min_delta=1e-3)
+    slow = [dict(scale=s, learning_rate=1e-9) for s in (SCALE, 1.0)]
+    for keep in ("last", "best"):
+        plan = AdaptPlan(steps=20, plateau=patient, keep=keep)
+        found = scaled_model(*slow)._adaptation.run(task, plan)
+        np.testing.assert_allclose(found["history"][:, -1], [SCALE] * 4 + [1] * 4)
+    fast = scaled_model(SCALE, 1.0)._adaptation.run(
+        task, AdaptPlan(steps=5, plateau=Plateau(3, 0.0))
+    )
+    assert len(fast["history"]) == 10
+
+
+def test_masks_go_down_to_the_scale(task):
+    mask = np.zeros(FIXED_SHAPE, np.float32)
+    mask[:6] = 1
+    masked = task._replace(fixed_mask=tf.constant(mask))
+    model = scaled_model(SCALE, 1.0)
+    adaptation, drawer = model._adaptation, model.adapt_drawer
+    final = drawer.adaptation(masked, drawer.constants(masked), 0, None)
+    batch = adaptation._level_batch(adaptation.levels[0], masked, final, None)
+    np.testing.assert_array_equal(batch.loss_mask[0, :, 0, 0], [1] * 4 + [0] * 4)
+    assert batch.shown is not None and np.min(batch.shown) == 1
+
+
+def test_steps_are_one_number_or_one_for_each_scale(task):
+    model = scaled_model(SCALE, 1.0)
+    with pytest.raises(ValueError, match=r"adapt\.steps: expected one number or 2"):
+        model._adaptation.run(task, AdaptPlan(steps=(1, 2, 3)))
+
+
+def test_a_plan_in_numbers_needs_no_new_graph(task):
+    """`predict` with other numbers of updates for the scales."""
+    model = scaled_model(SCALE, 1.0)
+    inputs = {k: v.numpy() for k, v in stack_tasks(task).items()}
+    rows = []
+    for steps in ((1, 2), (2, 3)):
+        tuner = FineTune(steps)
+        model.predict(inputs, batch_size=1, callbacks=[tuner], verbose=0)
+        rows.append(len(tuner.histories[0]))
+        function = model.predict_function
+    assert rows == [3, 5]
+    model.adapt_plan = AdaptPlan(steps=(4, 4))
+    assert model.predict_function is function
+
+
+def test_a_grid_that_the_losses_cannot_take_is_refused_before_any_pair():
+    with pytest.raises(ValueError, match=r"adapt\.scales: .*6 x 5 x 4.*at least 5"):
+        scaled_model(0.5, 1.0)
+
+
+def test_weights_that_depend_on_the_grid_are_refused():
+    with pytest.raises(ValueError, match=r"adapt\.scales: expected a backbone whose"):
+        make_model(
+            image=IMAGE,
+            adapt=dict(scales=[dict(scale=SCALE), dict(scale=1.0)]),
+            backbone=dict(name="global", num_channel_initial=1, extract_levels=[1]),
+        )
+
+
+def test_networks_of_the_scales_differ_and_the_run_has_one(task):
+    model = scaled_model(SCALE, 1.0)
+    coarse, fine = model._adaptation.levels
+    assert coarse.size == COARSE and fine.loop.network is model.network
+    own = values(coarse.loop.network.weights)
+    assert differ(own, values(model.network.weights))  # until a pair comes
+    model.adapt(task, 0)
+    assert len(model.weights) == len(model.network.weights) + 1 + len(
+        model.metrics[0].variables
+    ) * len(model.metrics)
