@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from deepreg_meta import weights
 from deepreg_meta.config.schema import AdaptConfig
-from deepreg_meta.model.adaptation import AdaptPlan
+from deepreg_meta.model.adapt_plan import AdaptPlan
 from deepreg_meta.model.plateau import Plateau
 from deepreg_meta.model.reptile import ReptileModel
 

@@ -1,7 +1,7 @@
 """Build the Reptile model from a DeepReg configuration, for DeepReg's registry."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,11 +10,11 @@ from deepreg.registry import REGISTRY
 
 from deepreg_meta.dataset.random_field import read_options
 from deepreg_meta.geometry.scale import Size, scaled_size
-from deepreg_meta.model.adaptation import AdaptPlan
+from deepreg_meta.model.adapt_plan import AdaptPlan
+from deepreg_meta.model.build_scales import build_scales
 from deepreg_meta.model.episode import BatchDrawer, DrawOptions
 from deepreg_meta.model.field_network import FieldNetwork
 from deepreg_meta.model.inner_loop import KERNEL, SIDES
-from deepreg_meta.model.multi_scale import ScaleOptions, Scales
 from deepreg_meta.model.partial import ALL, select_part
 from deepreg_meta.model.plateau import Plateau
 from deepreg_meta.model.precision import advise
@@ -94,83 +94,6 @@ def adapt_plan(adapt: Mapping[str, Any], **others: Any) -> AdaptPlan:
         plateau=Plateau(**plateau) if plateau else None,
         **others,
     )
-
-
-def build_scales(
-    adapt: Mapping[str, Any],
-    loss: Mapping[str, Any],
-    labeled: bool,
-    common: RegistrationLoss,
-    network: FieldNetwork | PyramidNetwork,
-    network_of: Callable[[Size], FieldNetwork],
-) -> Scales | None:
-    """
-    Build what adapts scale by scale.
-
-    :param adapt: the section `adapt`.
-    :param loss: the section `train.loss`, which a scale's own is merged into.
-    :param labeled: whether the data has labels.
-    :param common: the loss of `train.loss`.
-    :param network: that was or will be trained.
-    :param network_of: builds one like it for another grid.
-    :return: None without `adapt.scales`.
-    :raises ValueError: when the weights of the network depend on its grid.
-    """
-    entries = adapt.get("scales")
-    if not entries:
-        return None
-    options = [
-        ScaleOptions(
-            entry["scale"],
-            entry.get("learning_rate"),
-            _loss_of_scale(loss, entry.get("loss"), labeled, common),
-        )
-        for entry in entries
-    ]
-    for own in options:
-        grid = scaled_size(network.fixed_image_size, own.scale)
-        try:
-            (own.loss or common).check_grid(grid)
-        except ValueError as err:
-            sides = " x ".join(map(str, grid))
-            raise ValueError(
-                f"adapt.scales: the grid of scale {own.scale:g} is {sides}: {err}"
-            ) from err
-    if isinstance(network, PyramidNetwork):
-        is_own = adapt.get("scale_start") == "own"
-        return Scales(tuple(options), tuple(network.networks), None, not is_own)
-    grids = [scaled_size(network.fixed_image_size, own.scale) for own in options[:-1]]
-    networks = [*map(network_of, grids), network]
-    shapes = [[tuple(w.shape) for w in x.weights] for x in networks]
-    if any(found != shapes[-1] for found in shapes):
-        raise ValueError(
-            "adapt.scales: expected a backbone whose weights are the same on every "
-            "grid, got one whose are not. Train it with train.scales."
-        )
-    return Scales(tuple(options), tuple(networks), tuple(network.weights))
-
-
-def _loss_of_scale(
-    loss: Mapping[str, Any],
-    own: Mapping[str, Any] | None,
-    labeled: bool,
-    common: RegistrationLoss,
-) -> RegistrationLoss | None:
-    """Merge the loss of a scale into that of the others; None where it has none."""
-    if own is None:
-        return None
-    merged = {
-        name: {**(loss.get(name) or {}), **(own.get(name) or {})}
-        for name in {*loss, *own}
-    }
-    found = RegistrationLoss(merged, labeled)
-    parts = [name for name in common.names if name not in (SIDES, KERNEL)]
-    if parts != found.names:
-        raise ValueError(
-            f"adapt.scales: expected a loss with the parts of train.loss, "
-            f"{', '.join(parts)}, got {', '.join(found.names)}."
-        )
-    return found
 
 
 @REGISTRY.register_model(name="reptile")

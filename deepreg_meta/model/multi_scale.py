@@ -13,7 +13,8 @@ from deepreg_meta import weights
 from deepreg_meta.geometry.scale import Size
 from deepreg_meta.layer.rescale import rescale, rescale_mask
 from deepreg_meta.layer.warp import sample
-from deepreg_meta.model.adaptation import Adaptation, AdaptPlan
+from deepreg_meta.model.adapt_plan import AdaptPlan
+from deepreg_meta.model.adaptation import Adaptation
 from deepreg_meta.model.episode import BatchDrawer, Constants, Task
 from deepreg_meta.model.field_network import FieldNetwork
 from deepreg_meta.model.inner_loop import MAX_STEPS, InnerLoop

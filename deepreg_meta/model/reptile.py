@@ -6,10 +6,9 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from deepreg_meta import weights
+from deepreg_meta.model.adapt_plan import AdaptPlan, PlanValues
 from deepreg_meta.model.adaptation import (
     Adaptation,
-    AdaptPlan,
-    PlanValues,
     first_task,
     history_names,
 )

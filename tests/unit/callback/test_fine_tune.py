@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from deepreg_meta.callback.fine_tune import FineTune
-from deepreg_meta.model.adaptation import Adaptation, AdaptPlan
+from deepreg_meta.model.adapt_plan import AdaptPlan
+from deepreg_meta.model.adaptation import Adaptation
 from deepreg_meta.model.build import build_optimizer
 from deepreg_meta.model.inner_loop import InnerLoop
 from tests.helpers import (

@@ -7,10 +7,9 @@ import pytest
 import tensorflow as tf
 from scipy import ndimage
 
+from deepreg_meta.model.adapt_plan import AdaptPlan, PlanValues
 from deepreg_meta.model.adaptation import (
     Adaptation,
-    AdaptPlan,
-    PlanValues,
     first_task,
 )
 from deepreg_meta.model.build import build_optimizer

@@ -7,7 +7,7 @@ import tensorflow as tf
 from deepreg_meta.callback.fine_tune import FineTune
 from deepreg_meta.layer.rescale import rescale, rescale_field
 from deepreg_meta.layer.warp import compose, sample
-from deepreg_meta.model.adaptation import AdaptPlan
+from deepreg_meta.model.adapt_plan import AdaptPlan
 from deepreg_meta.model.build import build_optimizer
 from deepreg_meta.model.plateau import Plateau
 from deepreg_meta.model.registration import locations

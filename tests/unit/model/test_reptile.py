@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deepreg_meta.model.adaptation import AdaptPlan
+from deepreg_meta.model.adapt_plan import AdaptPlan
 from deepreg_meta.model.build import build_optimizer
 from deepreg_meta.model.episode import Task
 from deepreg_meta.model.reptile import ReptileModel
