@@ -24,6 +24,7 @@ PARTS = {
     "parts": 6,
     "warping": 3,
     "losses": 3,
+    "layer": 3,
     "adaptation": 11,
     "episodes": 10,
     "memory": 15,

@@ -86,13 +86,13 @@ def warp(
     # images are sampled from the target to the source
     pull = transform
     if to == "moving" and (save_transform_path or not has_points):
-        pull = _inverse(transform)
+        pull = _inverse(transform, _unit(space))
     if save_transform_path:
         save_transform(save_transform_path, pull, target, _is_planar(space))
         logger.info("The transform is in %s", save_transform_path)
     if has_points:
         landmarks = read_landmarks(image_path, space.source_grid)
-        push = transform if to == "moving" else _inverse(transform)
+        push = transform if to == "moving" else _inverse(transform, _unit(space))
         save_landmarks(out, warp_points(landmarks, push))
     elif space.source is not None:
         target = space.checked_grid(target)
@@ -194,12 +194,23 @@ def _can_hold(dtype: np.dtype, value: float) -> bool:
     return value.is_integer() and limits.min <= value <= limits.max
 
 
-def _inverse(transform: Transform) -> Transform:
-    """Invert, and tell how well."""
+def _unit(space: Space) -> str:
+    """Return what lengths are counted in: pixels where a picture states no mm."""
+    named = [image for image in (space.source, space.reference) if image is not None]
+    is_unstated = any(
+        image.layout == "picture" and (image.grid.spacing_mm[:2] == 1).all()
+        for image in named
+    )
+    return "pixels" if is_unstated else "mm"
+
+
+def _inverse(transform: Transform, unit: str) -> Transform:
+    """Invert, and tell how well, with lengths in a unit."""
     inverse, residual = invert(transform)
     fields = [part for part in inverse.parts if isinstance(part, Field)]
     if fields:
-        logger.info("Inverse of the transform: residual %s.", residual)
+        text = str(residual).replace(" mm", f" {unit}")
+        logger.info("Inverse of the transform: residual %s.", text)
         if residual.max_mm > fields[0].grid.spacing_mm.min():
             logger.warning(
                 "The inverse is wrong by more than a voxel somewhere: the displacement "

@@ -10,6 +10,7 @@ from deepreg.model.backbone.global_net import GlobalNet
 from deepreg.model.backbone.interface import Backbone
 from deepreg.registry import BACKBONE_CLASS, REGISTRY
 
+from deepreg_meta.config.findings import suggest
 from deepreg_meta.layer.radial_conv import OPTIONS, RadialConv
 
 KEY = "train.backbone"
@@ -31,9 +32,13 @@ def _build_wrapped(config: object, default_args: dict) -> Backbone:
         )
     name = config["name"]
     if name == NAME or not REGISTRY.contains(category=BACKBONE_CLASS, key=name):
+        # DeepReg offers no public way to list a category
+        registered = {key for kind, key in REGISTRY._dict if kind == BACKBONE_CLASS}
+        near = suggest(name, registered - {NAME})
+        hint = f" Did you mean `{near}`?" if near else ""
         raise ValueError(
             f"{KEY}.backbone.name: expected a registered backbone other than {NAME}, "
-            f"got {name!r}."
+            f"got {name!r}.{hint}"
         )
     wrapped = REGISTRY.build_backbone(config=dict(config), default_args=default_args)
     if isinstance(wrapped, GlobalNet):

@@ -108,10 +108,17 @@ def write_known_truth(
 
     The folder holds moving_images, fixed_images, moving_labels and fixed_labels with
     files <image>_<number>.nii.gz, truth with the fields (intent 1007, mm, as
-    `deepreg_warp` reads them), and `known_truth.json` with the parameters and, for each
-    case, its energy, the share of folds and the least Jacobian determinant. A case
-    depends on the seed, the name of its image and its number alone, not on which other
-    images are there.
+    `deepreg_warp` and `compare_fields` read them), and `known_truth.json` with the
+    parameters and, for each case, its energy, the share of folds and the least Jacobian
+    determinant. A case depends on the seed, the name of its image and its number alone,
+    not on which other images are there.
+
+    Of images that state no mm, such as PNG files, each pixel counts as 1 mm: NIfTI has
+    no other way to say it, and whoever reads the pairs takes it for mm. With
+    `dataset.spacing_mm: 1` a run counts voxels again, and says so.
+
+    The field of a 2-D image is one of a single slice, which ITK's reader does not take
+    for a transform: see `write_field`.
 
     :param image_dir: with .nii, .nii.gz or grey .png files.
     :param out_dir: a new or empty folder, or one this call has filled before.

@@ -23,6 +23,10 @@ def write_field(path: str | Path, field: Field, dimension: Literal[2, 3] = 3) ->
     """
     Write a field that ITK, ANTs and 3D Slicer apply as a transform.
 
+    Not so of a single slice with three components: ITK's reader drops the third axis,
+    whatever the header says, and is left with two axes, which is no transform. An ITK
+    transform (.h5) has no such gap, and `deepreg_warp` reads both.
+
     :param path: ends in .nii or .nii.gz.
     :param field: stored as (d1, d2, d3, 1, 3), mm, axes L, P, S, intent 1007: readers
         flip x and y of a field with intent 1006.

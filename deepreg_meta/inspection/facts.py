@@ -45,7 +45,7 @@ class LabelFacts:
     """
     The voxels of a label file in numbers.
 
-    :param values: different values, the first `MAX_VALUES`.
+    :param values: different values as the file holds them, the first `MAX_VALUES`.
     :param num_voxels: foreground voxels by name of the structure.
     """
 
@@ -78,24 +78,32 @@ def read_voxels(entry: Entry) -> tuple[NDArray | None, list[Finding]]:
 
 
 def read_label(
-    entry: Entry, image_shape: tuple[int, ...] | None, is_map: bool
+    entry: Entry, image_shape: tuple[int, ...] | None
 ) -> tuple[NDArray | None, list[Finding]]:
     """
-    Read the voxels of a label file as training does.
+    Read the voxels of a label file.
 
     :param entry: the file.
     :param image_shape: of its image, as stored; None where that is not known.
-    :param is_map: whether its integers are declared: else a mask of 0 and 255, which
-        PNG files hold, is one of 0 and 1.
     :return: as `read_voxels`, channels of a 2-D label in the last of four axes.
     """
     voxels, found = read_voxels(entry)
-    if voxels is None:
-        return None, found
-    if image_shape is not None:
+    if voxels is not None and image_shape is not None:
         voxels = voxels.reshape(label_shape(voxels.shape, image_shape))
+    return voxels, found
+
+
+def as_trained(voxels: NDArray, entry: Entry, is_map: bool) -> NDArray:
+    """
+    Return what training makes of the voxels of a label file.
+
+    :param voxels: as stored.
+    :param entry: the file.
+    :param is_map: whether its integers are declared: else a mask of 0 and 255, which
+        PNG files hold, is one of 0 and 1.
+    """
     is_mask = entry.key is None and is_picture(entry.path) and not is_map
-    return mask_to_unit(voxels) if is_mask else voxels, found
+    return mask_to_unit(voxels) if is_mask else voxels
 
 
 def intensities(voxels: NDArray) -> Intensities:
@@ -151,14 +159,18 @@ def infer_indices(voxels: NDArray) -> dict[str, int] | None:
     return {f"{value:g}": int(value) for value in values if value}
 
 
-def label_facts(voxels: NDArray, indices: Mapping[str, int] | None) -> LabelFacts:
+def label_facts(
+    voxels: NDArray, indices: Mapping[str, int] | None, stored: NDArray | None = None
+) -> LabelFacts:
     """
     Describe the voxels of a label.
 
-    :param voxels: (d1, d2, d3) or channels last.
+    :param voxels: (d1, d2, d3) or channels last, as training takes them.
     :param indices: see `split_label`.
+    :param stored: as the file holds them; None where those are the same.
     """
-    values = np.unique(voxels[np.isfinite(voxels)])[:MAX_VALUES]
+    held = voxels if stored is None else stored
+    values = np.unique(held[np.isfinite(held)])[:MAX_VALUES]
     structures = split_label(voxels, indices) if voxels.ndim in (3, 4) else {}
     counts = {name: int(mask.sum()) for name, mask in structures.items()}
     return LabelFacts(tuple(map(float, values)), counts)

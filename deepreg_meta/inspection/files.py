@@ -14,6 +14,7 @@ from deepreg_meta.inspection.facts import (
     FOREGROUND,
     Intensities,
     LabelFacts,
+    as_trained,
     infer_indices,
     intensities,
     label_facts,
@@ -90,14 +91,16 @@ def check_case(
         image = label = voxels = None
         if is_label and not fast:
             shape = None if of_image is None else of_image.shape
-            voxels, unread = read_label(entry, shape, is_map=indices is not None)
+            voxels, unread = read_label(entry, shape)
             found += unread
         elif not fast:
             voxels, unread = read_voxels(entry)
             found += unread
         if voxels is not None and is_label:
+            stored = voxels
+            voxels = as_trained(stored, entry, is_map=indices is not None)
             chosen = infer_indices(voxels) if loose else indices
-            label, wrong = _check_label(voxels, entry.place, chosen)
+            label, wrong = _check_label(voxels, stored, entry.place, chosen)
             found += wrong
         elif voxels is not None:
             image, wrong = _check_image(voxels, header, (shapes or {}).get(entry.kind))
@@ -151,13 +154,13 @@ def _check_image(
 
 
 def _check_label(
-    voxels: NDArray, place: str, indices: Mapping[str, int] | None
+    voxels: NDArray, stored: NDArray, place: str, indices: Mapping[str, int] | None
 ) -> tuple[LabelFacts | None, list[Finding]]:
     # its own shape: the header has been compared with that of the image
     texts = check_label(voxels, voxels.shape[:3], indices, place)
     if not voxels.size:
         return None, problems("labels that cannot be used", texts)
-    facts = label_facts(voxels, indices)
+    facts = label_facts(voxels, indices, stored)
     found = problems("labels that cannot be used", texts)
     if not texts:
         empty = [name for name, number in facts.num_voxels.items() if not number]

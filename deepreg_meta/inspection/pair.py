@@ -16,6 +16,7 @@ from deepreg_meta.inspection.across import check_pair, find_duplicates, find_uns
 from deepreg_meta.inspection.cases import num_problems
 from deepreg_meta.inspection.entries import Entry
 from deepreg_meta.inspection.facts import (
+    as_trained,
     infer_indices,
     read_label,
     read_voxels,
@@ -180,9 +181,10 @@ def _structures(
     shape = None if image is None else image.shape
     found: dict[str, NDArray[np.bool_]] = {}
     for record in files:
-        voxels, _ = read_label(record.entry, shape, is_map=False)
-        if voxels is None:
+        stored, _ = read_label(record.entry, shape)
+        if stored is None:
             continue
+        voxels = as_trained(stored, record.entry, is_map=False)
         structures = split_label(voxels, infer_indices(voxels))
         stem = Path(record.entry.path).name.split(".")[0]
         if len(files) > 1:

@@ -19,6 +19,10 @@ from deepreg_meta.layer.radial_kernel import (
 from deepreg_meta.layer.radial_penalty import PenaltyParts, penalty_parts
 
 DEFAULT_SIZES = {2: 13, 3: 7}  # of the kernel; the source has 13 x 13
+# Up to these the matrix that lays the weights of a kernel out on its taps, of which
+# every form but the free one needs it, takes 100 MB at most; it grows with the fourth
+# power of the size in 2-D and with the fifth in 3-D.
+MAX_SIZES = {2: 63, 3: 31}
 # The middles of the grids from which the source chooses, where the property is not one
 # by construction: of the symmetry, and of a trace that is not negative.
 DEFAULT_RHO1 = {"penalty": 10.0, "cholesky": 10.0}
@@ -71,8 +75,8 @@ class RadialConv(tf.keras.layers.Layer):
     ) -> None:
         """
         :param parameterization: penalty, cholesky (2-D alone), separable or radial.
-        :param kernel_size: odd number of taps along each axis, >= 3; None is 13 in 2-D
-            and 7 in 3-D.
+        :param kernel_size: odd number of taps along each axis, in 2-D 3 to 63, in 3-D
+            3 to 31; None is 13 in 2-D and 7 in 3-D.
         :param border: what lies beyond the border: edge, the displacement at it, so
             that a constant field stays one; zero, which shrinks fields near it.
         :param rho1: weight of the symmetry, >= 0; None is 10 for penalty and cholesky,
@@ -116,8 +120,8 @@ class RadialConv(tf.keras.layers.Layer):
         Create the weights of the kernel.
 
         :param input_shape: (batch, d1, d2, d3, 3), static but for the batch.
-        :raises ValueError: for another shape, fewer than two axes to convolve along, or
-            a parameterization that volumes have not.
+        :raises ValueError: for another shape, fewer than two axes to convolve along, a
+            parameterization that volumes have not, or a kernel that is too large.
         """
         shape = tf.TensorShape(input_shape)
         if shape.rank != 5 or shape[4] != 3 or not shape[1:].is_fully_defined():
@@ -137,6 +141,13 @@ class RadialConv(tf.keras.layers.Layer):
             )
         if self.kernel_size is None:
             self.kernel_size = DEFAULT_SIZES[len(self._axes)]
+        most = MAX_SIZES[len(self._axes)]
+        if self.kernel_size > most:
+            kind = "images" if len(self._axes) == 2 else "volumes"
+            raise ValueError(
+                f"kernel_size: expected an odd integer in [3, {most}] for {kind}, got "
+                f"{self.kernel_size}."
+            )
         values = initial_weights(
             self.parameterization,
             self.kernel_size,

@@ -5,10 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from deepreg_meta.evaluate.endpoint_file import read_foreground, read_pair
 from deepreg_meta.evaluate.metric.endpoint import endpoint_statistics
-from deepreg_meta.geometry.nifti_field import read_field
-from deepreg_meta.geometry.transform import Field
-from deepreg_meta.geometry.volume_file import read_volume
 
 FIELD_FILE = "ddf.nii.gz"
 _STAGE = "unadapted"  # the network as it was trained
@@ -78,8 +76,8 @@ def endpoint_row(found: Path, test_folder: Path, case: str) -> dict[str, float]:
         with labels `epe_label`, the mean where the fixed image shows a structure: much
         of an image may be air, where no loss looks at the field.
     """
-    truth = _in_voxels(test_folder / "truth" / f"{case}.nii.gz")
-    field = _in_voxels(found)
+    true = test_folder / "truth" / f"{case}.nii.gz"
+    field, truth, _ = read_pair(found, true)
     after = endpoint_statistics(field, truth)
     before = endpoint_statistics(np.zeros_like(truth), truth)
     row = {
@@ -89,15 +87,6 @@ def endpoint_row(found: Path, test_folder: Path, case: str) -> dict[str, float]:
     }
     label = test_folder / "fixed_labels" / f"{case}.nii.gz"
     if label.is_file():
-        voxels = read_volume(label).voxels
-        mask = voxels.reshape(*truth.shape[:3], -1).max(axis=-1) > 0
+        mask = read_foreground(label, truth.shape[:3])
         row["epe_label"] = endpoint_statistics(field, truth, mask)["mean"]
     return row
-
-
-def _in_voxels(path: Path) -> np.ndarray:
-    """Read a field of mm as displacements in voxels of its own grid."""
-    (part,) = read_field(path).parts
-    if not isinstance(part, Field):
-        raise ValueError(f"{path}: expected a field in mm, got one in voxels.")
-    return part.vectors @ np.linalg.inv(part.grid.affine[:3, :3]).T

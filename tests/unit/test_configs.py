@@ -158,6 +158,18 @@ def test_system_b_scores_labels_on_request_without_learning_from_them():
     assert config.align.mode == "center"
 
 
+def test_images_of_two_axes_have_folders_to_fill_in_and_ordinary_training():
+    config = load("config/images_2d.yaml")
+    assert not config.uses_phantom and config.dataset.format == "png"
+    assert config.dataset.moving_shape == config.dataset.fixed_shape == (128, 128, 1)
+    assert not config.dataset.labeled and config.train.loss.label is None
+    meta = config.meta
+    assert (meta.inner_steps, meta.meta_step_size, config.adapt.steps) == (1, 1.0, 0)
+    # labels that are added to score by them stay unseen
+    scored = load_config(CONFIG / "images_2d.yaml", {"dataset": {"labeled": True}})
+    assert scored.adapt.labels == ()
+
+
 def test_real_pairs_are_measured_in_voxels_of_their_own_grids():
     dataset = load("demos/meta_trus/meta_trus_real.yaml").dataset
     assert dataset.moving_shape == (64, 64, 60)

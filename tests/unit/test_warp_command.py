@@ -559,6 +559,22 @@ def test_as_nifti_a_picture_has_two_axes_and_so_has_its_transform(pictures, tmp_
     assert itk.TransformPoint((4.25, 5.0)) == pytest.approx((4, 3), abs=1e-3)
 
 
+@pytest.mark.parametrize("side", [1.0, 0.5])
+def test_what_a_log_says_of_pictures_without_mm_is_in_pixels(
+    pictures, tmp_path, caplog, side
+):
+    """ITK keeps sides other than 1 in a PNG; in both images, they are mm."""
+    for name in ("fixed", "moving"):
+        image = np.zeros((9, 7, 1), np.uint8)
+        save_picture(tmp_path / f"{name}.png", image, spacing=(side, side))
+    line = "-i fixed.png -t t.h5 -o w.png --to moving --reference moving.png"
+    with caplog.at_level("INFO"):
+        assert main(line.split()) == 0
+    (said,) = [line for line in caplog.messages if "Inverse of the" in line]
+    own, other = ("pixels", "mm") if side == 1 else ("mm", "pixels")
+    assert said.count(f" {own}") == 3 and f" {other}" not in said
+
+
 def test_a_volume_is_no_picture(files, caplog):
     assert files.run("-i moving.nii.gz -t t.h5 -o w.png") == 2
     assert f"two axes, (columns, rows, 1), for a PNG, got shape {FIXED}" in caplog.text

@@ -300,7 +300,14 @@ def test_a_checkpoint_brings_network_and_kernel_back(rng, tmp_path):
     [
         (None, {}, r"train.backbone.backbone: expected a mapping with the name of a"),
         (dict(depth=2), {}, r"train.backbone.backbone: .* got \{'depth': 2\}"),
-        (dict(name="unett"), {}, "train.backbone.backbone.name: .* got 'unett'"),
+        (
+            dict(name="unet_transpose"),
+            {},
+            "train.backbone.backbone.name: expected a registered backbone .* got "
+            "'unet_transpose'. Did you mean `unet_transposed`?",
+        ),
+        (dict(name="xyz"), {}, r"backbone.name: .* got 'xyz'\.$"),
+        (dict(name="meta_regularised"), {}, r"name: .* got 'meta_regularised'\.$"),
         (dict(name="meta_regularized"), {}, "backbone.name: .* other than meta_reg"),
         (
             dict(name="global", num_channel_initial=2, extract_levels=[1]),
@@ -309,6 +316,7 @@ def test_a_checkpoint_brings_network_and_kernel_back(rng, tmp_path):
         ),
         (LOCAL, dict(rho1=-1), "train.backbone.rho1: expected a number >= 0, got -1"),
         (LOCAL, dict(kernel_size=6), "train.backbone.kernel_size: .* got 6"),
+        (LOCAL, dict(kernel_size=999), "train.backbone.kernel_size: .* got 999"),
         (LOCAL, dict(parameterization="cholesky"), "train.backbone.parameterization: "),
         (LOCAL, dict(depth=3), "train.backbone.depth: expected no such key .* got 3"),
     ],

@@ -33,6 +33,20 @@ def test_parts_add_up_to_the_step(load, table_of):
     assert min(time[name] for name in alone) > 0
 
 
+def test_the_layer_in_every_form_that_a_grid_has(table_of):
+    rows = table_of("layer")
+    assert [(row["fixed grid"], row["timed"]) for row in rows] == [
+        (grid, timed)
+        for grid in ("8 x 10 x 1", "8 x 8 x 6")
+        for timed in ("prediction", "training step")
+    ]
+    names = ["separable / without", "penalty / without", "radial / without"]
+    for name in [*names, "without the layer"]:
+        assert len(middles(rows, name)) == 4 and min(middles(rows, name)) > 0
+    assert len(middles(rows[:2], "cholesky / without")) == 2
+    assert middles(rows[2:], "cholesky / without") == []  # of a volume
+
+
 def test_adaptation_of_all_frames_and_of_a_sweep(table_of):
     rows = table_of("adaptation")
     assert [row["frames"] for row in rows] == ["all", "sweep"]

@@ -77,6 +77,26 @@ def test_an_adaptation_is_compared_with_the_network_alone(fake):
     assert rows[0][whole].middle == pytest.approx(1.1)
 
 
+def test_every_form_of_the_layer_is_compared_with_the_network_without_it(load, fake):
+    layer = load("layer")
+    alone = {layer.WITHOUT: [0.1, 0.2]}
+    image = {**alone, "separable": [0.11, 0.22], "penalty": [0.13, 0.26],
+             "cholesky": [0.14, 0.28], "radial": [0.15, 0.3]}  # fmt: skip
+    slow = {name: [10 * value for value in values] for name, values in image.items()}
+    slow["separable"] = [2.0, 4.0]
+    rows = fake("layer", {"prediction": image, "training step": slow},
+                {"prediction": {**alone, "radial": [0.3, 0.6]},
+                 "training step": alone})  # fmt: skip
+    assert [row["timed"] for row in rows] == ["prediction", "training step"] * 2
+    names = [f"{form} / without" for form in layer.FORMS]
+    first, second, third, last = ([row[name] for name in names] for row in rows)
+    assert [ratio.middle for ratio in first] == pytest.approx([1.1, 1.3, 1.4, 1.5])
+    assert second[0].middle == pytest.approx(2)
+    assert rows[1][layer.WITHOUT] == pytest.approx((1500, 1100, 1900))
+    assert third[:3] == [None] * 3 and third[3] == pytest.approx((3, 3, 3))
+    assert last == [None] * 4
+
+
 def test_a_call_is_divided_by_its_steps(load):
     """k m = 6 of the episode, 8 updates, both, and one step of DeepReg's."""
     memory = load("memory")

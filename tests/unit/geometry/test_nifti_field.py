@@ -3,12 +3,14 @@
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from deepreg_meta.geometry.affine import GeometryError
 from deepreg_meta.geometry.grid import Grid
 from deepreg_meta.geometry.nifti_field import read_field, save_deepreg_ddf, write_field
 from deepreg_meta.geometry.resample import resample
 from deepreg_meta.geometry.transform import Affine, Field, Transform
+from deepreg_meta.geometry.transform_file import load_transform, save_transform
 from tests.unit.geometry.places import (
     FIXED,
     PAIRS,
@@ -56,6 +58,25 @@ def test_in_two_dimensions_the_third_component_is_left_out(rng, tmp_path):
     read = read_field(tmp_path / "t.nii.gz").parts[0]
     np.testing.assert_array_equal(read.vectors, field.vectors)
     np.testing.assert_allclose(read.grid.affine, grid.affine, atol=1e-5)
+
+
+def test_itk_takes_a_field_of_one_slice_for_two_axes_and_its_h5_for_three(
+    rng, tmp_path
+):
+    """Should ITK read it some day, the advice in the documentation may go."""
+    grid = Grid((5, 6, 1), np.diag([-1.0, -2.0, 3.0, 1.0]))
+    field = rough_field(grid, rng)
+    write_field(tmp_path / "t.nii.gz", field)
+    image = sitk.ReadImage(str(tmp_path / "t.nii.gz"))
+    assert (image.GetDimension(), image.GetNumberOfComponentsPerPixel()) == (2, 3)
+    with pytest.raises(RuntimeError, match="same as the dimension"):
+        sitk.DisplacementFieldTransform(sitk.Cast(image, sitk.sitkVectorFloat64))
+    loaded = load_transform(tmp_path / "t.nii.gz")
+    save_transform(tmp_path / "t.h5", loaded, grid)
+    itk = sitk.ReadTransform(str(tmp_path / "t.h5"))
+    found = np.array(itk.TransformPoint((3.0, 4.0, 0.0)))  # LPS, of voxel (3, 2, 0)
+    expected = [3.0, 4.0, 0.0] + field.vectors[3, 2, 0] * [-1, -1, 1]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", list(PAIRS))

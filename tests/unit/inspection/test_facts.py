@@ -7,6 +7,7 @@ import pytest
 from deepreg_meta.inspection import facts as facts_module
 from deepreg_meta.inspection.entries import Entry
 from deepreg_meta.inspection.facts import (
+    as_trained,
     infer_indices,
     intensities,
     label_facts,
@@ -115,17 +116,27 @@ def test_a_single_channel_loses_its_axis(tmp_path, rng):
 
 def test_a_label_of_a_picture_may_be_a_mask_of_255(tmp_path):
     entry = Entry("labels", str(save_png(tmp_path / "a.png", label_map(255))))
-    voxels, found = read_label(entry, SHAPE_OF_PICTURES[:2], is_map=False)
-    assert found == [] and voxels.shape == SHAPE_OF_PICTURES
+    stored, found = read_label(entry, SHAPE_OF_PICTURES[:2])
+    assert found == [] and stored.shape == SHAPE_OF_PICTURES
+    np.testing.assert_array_equal(stored[..., 0], label_map(255))
+    voxels = as_trained(stored, entry, is_map=False)
     np.testing.assert_array_equal(voxels[..., 0], label_map())
-    assert read_label(entry, None, is_map=True)[0].max() == 255
+    assert as_trained(stored, entry, is_map=True) is stored
+
+
+def test_the_values_of_a_label_are_those_of_the_file():
+    """What training makes of them tells the sizes."""
+    stored = np.zeros(SHAPE)
+    stored[0, 0, :4] = 255
+    found = label_facts(stored / 255, None, stored)
+    assert found.values == (0, 255) and found.num_voxels == {"label_0": 4}
 
 
 def test_channels_of_a_2d_label_get_an_axis_before_them(tmp_path, rng):
     entry = save(tmp_path / "a.nii", rng.integers(0, 2, (5, 6, 3)).astype(np.uint8))
-    assert read_label(entry, (5, 6), is_map=False)[0].shape == (5, 6, 1, 3)
-    assert read_label(entry, (5, 6, 3), is_map=False)[0].shape == (5, 6, 3)
-    assert read_label(entry, None, is_map=False)[0].shape == (5, 6, 3)
+    assert read_label(entry, (5, 6))[0].shape == (5, 6, 1, 3)
+    assert read_label(entry, (5, 6, 3))[0].shape == (5, 6, 3)
+    assert read_label(entry, None)[0].shape == (5, 6, 3)
 
 
 def test_voxels_that_end_too_early_are_a_problem(tmp_path, rng):

@@ -97,10 +97,11 @@ def test_pictures_have_no_place_and_their_masks_may_be_of_255(tmp_path, value):
     assert header.known_grid is None and header.shape == SHAPE[:2]
     assert (header.dtype, header.unit) == ("uint8", "-")
     assert records["fixed_labels"].label.num_voxels == {"label_0": 12}
+    assert records["fixed_labels"].label.values == (0, value)
     _, found = check(files, {"lung": 255})
     assert (found == []) is (value == 255)
     records, found = check(files, loose=True)
-    assert found == [] and records["fixed_labels"].label.values == (0, 1)
+    assert found == [] and records["fixed_labels"].label.values == (0, value)
     small = save_png(tmp_path / "small.png", label_map(9)[1:4, :3])
     assert check({"fixed_images": small})[1] == []  # 3 pixels would be 3 mm
 

@@ -140,6 +140,7 @@ def test_pictures_are_compared_pixel_by_pixel(tmp_path, value):
     assert table(report, "Files")["fixed image: a.png"][:4] == (
         *("20 x 16", "-", "-", "uint8"),
     )
+    assert table(report, "Files")["fixed label: a.png"][-1] == f"0, {value}"
     place = table(report, "Place in space")
     assert place["centres apart"] == ("0.0 pixels", "0 pixels")
     assert place["axes, fixed / moving"][0] == "- / -"
@@ -148,8 +149,8 @@ def test_pictures_are_compared_pixel_by_pixel(tmp_path, value):
         *("label", "fixed (pixels)", "moving (pixels)", "Dice"),
         "centroids apart (pixels)",
     )
-    [(_, *row)] = section.rows
-    assert row == ["35", "35", "0.600", "2.00"]
+    [row] = section.rows
+    assert row == ("label_0", "35", "35", "0.600", "2.00")
     [tile] = report.tiles
     assert tile.plane.orientation == "picture" and tile.plane.letters == {}
     values = [read_picture(path).ravel() for path in files[:2]]

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from scipy import ndimage
 
-from deepreg_meta.layer.radial_conv import RadialConv
+from deepreg_meta.layer.radial_conv import MAX_SIZES, RadialConv
 
 IMAGE, VOLUME = (9, 8, 1), (6, 7, 5)
 CASES = [
@@ -356,3 +356,27 @@ def test_impossible_arguments_are_refused(arguments, message):
 def test_fields_that_it_cannot_take_are_refused(parameterization, shape, message):
     with pytest.raises(ValueError, match=message):
         RadialConv(parameterization).build(shape)
+
+
+@pytest.mark.parametrize(("parameterization", "size"), CASES)
+def test_kernels_that_would_fill_the_memory_are_refused(parameterization, size):
+    """Before anything is made of them: U U^T of 999 x 999 taps would take terabytes."""
+    most, kind = (63, "images") if size == IMAGE else (31, "volumes")
+    rule = rf"kernel_size: expected an odd integer in \[3, {most}\] for {kind}"
+    for given in (most + 2, 999):
+        layer = RadialConv(parameterization, kernel_size=given)
+        with pytest.raises(ValueError, match=f"{rule}, got {given}"):
+            layer.build([None, *size, 3])
+
+
+@pytest.mark.parametrize(
+    ("parameterization", "size"), [("cholesky", IMAGE), ("radial", VOLUME)]
+)
+def test_the_largest_kernels_are_built(parameterization, size):
+    """Of the forms whose weights are laid out on their taps by a matrix."""
+    most = MAX_SIZES[sum(side > 1 for side in size)]
+    layer = RadialConv(parameterization, kernel_size=most)
+    layer.build([None, *size, 3])
+    kernel = layer.kernel().numpy()
+    assert kernel.shape == (most,) * kernel.ndim
+    assert kernel.sum() == pytest.approx(1.0, abs=1e-5)
