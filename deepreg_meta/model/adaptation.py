@@ -1,5 +1,7 @@
 """Test-time adaptation: fit the weights to one pair, predict, and put them back."""
 
+from collections.abc import Callable, Sequence
+
 import tensorflow as tf
 
 from deepreg_meta import weights
@@ -80,15 +82,76 @@ class Adaptation:
             that led to the weights which predicted, and `losses` (2), the total loss on
             what the prediction sees, unadapted and adapted.
         """
-        drawer = self.drawer
-        constants = drawer.constants(task)
-        frames = drawer.options.frames
-        final = drawer.adaptation(
-            task,
-            constants,
-            drawer.options.adapt_labels[0],
-            None if frames is None else frames[1],
+        constants = self.drawer.constants(task)
+        final = self._final(task, constants)
+
+        def take(loss: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return self._take_steps(task, constants, final, loss, plan)
+
+        found = self._fit(final, plan, take)
+        fields = {name: found[name][0] for name in ("ddf", "ddf_unadapted")}
+        return dict(
+            found,
+            **fields,
+            matrix=final.matrix[0],
+            offset=final.offset[0],
+            slices=self._slices(constants),
         )
+
+    def run_together(
+        self, tasks: Sequence[Task], plan: AdaptPlan
+    ) -> dict[str, tf.Tensor]:
+        """
+        Adapt to several pairs together, as to the neighbouring frames of a sequence.
+
+        Each update sees one pair, in turn; the weights that come out predict all. They
+        are the same before and after.
+
+        Source: Zhu et al., ICRA 2021, III-B.
+
+        :param tasks: the pairs, of one grid, one spacing, with masks or all without.
+        :param plan: how far.
+        :return: `ddf` and `ddf_unadapted` (n, f1, f2, f3, 3), `matrix` (n, 3, 3) and
+            `offset` (n, 3), `history`, `best_step` and `losses`, means over the pairs.
+        :raises ValueError: for a loss of labels, which sequences do not have.
+        """
+        if self._loss.uses_label:
+            raise ValueError(
+                "train.loss.label: expected weight 0 where pairs are adapted to "
+                "together, got a loss of labels."
+            )
+        finals = [self._final(task, self.drawer.constants(task)) for task in tasks]
+        final = stack_batches(finals)
+
+        def take(loss: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return self._take_common_steps(final, tasks[0].fixed_spacing, plan)
+
+        found = self._fit(final, plan, take)
+        return dict(found, matrix=final.matrix, offset=final.offset)
+
+    def _final(self, task: Task, constants: Constants) -> Batch:
+        """Return what the prediction sees of a pair."""
+        options = self.drawer.options
+        num_seen = None if options.frames is None else options.frames[1]
+        return self.drawer.adaptation(
+            task, constants, options.adapt_labels[0], num_seen
+        )
+
+    def _fit(
+        self,
+        final: Batch,
+        plan: AdaptPlan,
+        take: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
+    ) -> dict[str, tf.Tensor]:
+        """
+        Predict, take the updates, predict again, and put the weights back.
+
+        :param final: what the predictions see.
+        :param plan: how far.
+        :param take: takes the updates, from the loss of the first prediction; gives
+            their history, and the updates that led to the weights.
+        :return: fields of the batch, history, best step and losses.
+        """
         self.begin()
         # before anything runs: batch normalisation moves its averages in a mere forward
         # pass when it uses the statistics of the batch at inference too
@@ -103,7 +166,7 @@ class Adaptation:
             # reads them, TensorFlow prunes their compiled function and then misses it.
             # The identity stays behind where the function that predicts is inlined.
             with tf.control_dependencies([tf.identity(unadapted)]):
-                history, step = self._take_steps(task, constants, final, loss, plan)
+                history, step = take(loss)
             adapted, losses[1] = self._look(final)
             if plan.keeps_best:
                 # what training mode found better may not be so in prediction
@@ -115,11 +178,8 @@ class Adaptation:
             self._carried.keep()
         weights.restore(self.variables, start)
         return dict(
-            ddf=adapted[0],
-            ddf_unadapted=unadapted[0],
-            matrix=final.matrix[0],
-            offset=final.offset[0],
-            slices=self._slices(constants),
+            ddf=adapted,
+            ddf_unadapted=unadapted,
             history=history,
             best_step=step,
             losses=tf.stack(losses),
@@ -194,3 +254,67 @@ class Adaptation:
             is_own_judge=is_constant and self._network.is_same_in_training,
             plateau=plan.plateau,
         )
+
+    def _take_common_steps(
+        self, final: Batch, spacing: tf.Tensor, plan: AdaptPlan
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """
+        Take the updates for several pairs together.
+
+        :param final: what the prediction sees, of all pairs.
+        :param spacing: of the fixed grid, (3,), mm.
+        :param plan: how far.
+        :return: the history, without frames and scores, and how many updates led to
+            the weights.
+        """
+        del spacing  # no label is filtered
+        draw, _ = draw_in_turn(final)
+
+        def record(step: tf.Tensor, batch: Batch, ddf: tf.Tensor) -> tf.Tensor:
+            return tf.constant([0.0, float("nan"), float("nan")])
+
+        self.loop.reset_optimizer()
+        if not plan.keeps_best:
+            _, history = self.loop.run(draw, plan.steps, record, plateau=plan.plateau)
+            return history, tf.shape(history)[0]
+        return self.loop.run_for_best(
+            draw,
+            lambda: self._look(final)[1],
+            plan.steps if plan.seconds is None else MAX_STEPS,
+            plan.seconds,
+            record,
+            plateau=plan.plateau,
+        )
+
+
+def stack_batches(batches: Sequence[Batch]) -> Batch:
+    """
+    Make one mini-batch of several, which are without a loss of labels.
+
+    :param batches: of one grid.
+    :return: their pairs in order.
+    """
+    return tf.nest.map_structure(
+        lambda *parts: None if parts[0] is None else tf.concat(parts, axis=0), *batches
+    )
+
+
+def draw_in_turn(batch: Batch) -> tuple[Callable[[tf.Tensor], Batch], int]:
+    """
+    Let every update see one pair of a mini-batch, in turn.
+
+    :param batch: of one pair, which every update sees, or of several as from
+        `stack_batches`.
+    :return: gives the mini-batch of an update from its index; and the number of pairs.
+    """
+    count = batch.fixed_input.shape[0]
+    if count == 1:
+        return (lambda step: batch), 1
+
+    def draw(step: tf.Tensor) -> Batch:
+        index = [step % count]
+        return tf.nest.map_structure(
+            lambda part: None if part is None else tf.gather(part, index), batch
+        )
+
+    return draw, count

@@ -4,8 +4,9 @@ Multi-scale test-time training: adapt from coarse to fine, each scale to what is
 Source: Zhu et al., ICRA 2021, sections II-C to II-E (SSMSR; with one scale, SSR).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -14,7 +15,7 @@ from deepreg_meta.geometry.scale import Size
 from deepreg_meta.layer.rescale import rescale, rescale_mask
 from deepreg_meta.layer.warp import sample
 from deepreg_meta.model.adapt_plan import AdaptPlan
-from deepreg_meta.model.adaptation import Adaptation
+from deepreg_meta.model.adaptation import Adaptation, draw_in_turn
 from deepreg_meta.model.episode import BatchDrawer, Constants, Task
 from deepreg_meta.model.field_network import FieldNetwork
 from deepreg_meta.model.inner_loop import MAX_STEPS, InnerLoop
@@ -28,6 +29,15 @@ from deepreg_meta.model.registration import (
 from deepreg_meta.model.score import landmark_points, score_field
 
 SCALE = "scale"  # a column of histories
+# Gives Dice and landmark error, shape = (2,), of a field of the full grid.
+Scores = Callable[[Batch, tf.Tensor], tf.Tensor]
+
+
+class _Fixed(NamedTuple):
+    """What the labels of a level are made of on the fixed side."""
+
+    label: tf.Tensor | None  # (batch, f1, f2, f3); None where no loss looks at labels
+    spacing: tf.Tensor  # (3,), mm
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,6 +185,32 @@ class MultiScaleAdaptation(Adaptation):
         plan: AdaptPlan,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Take the updates of all levels, as `Adaptation` does those of its network."""
+        points = landmark_points(task)
+
+        def scores(seen: Batch, field: tf.Tensor) -> tf.Tensor:
+            return score_field(task, points, final, field)
+
+        label = task.fixed_labels[self.drawer.options.adapt_labels[0]][None]
+        return self._climb(final, _Fixed(label, task.fixed_spacing), plan, scores)
+
+    def _take_common_steps(
+        self, final: Batch, spacing: tf.Tensor, plan: AdaptPlan
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Take the updates of all levels for several pairs together."""
+        return self._climb(final, _Fixed(None, spacing), plan, None)
+
+    def _climb(
+        self, final: Batch, side: "_Fixed", plan: AdaptPlan, scores: Scores | None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """
+        Adapt level after level.
+
+        :param final: what the prediction sees, on the full grid; one pair or several.
+        :param side: the fixed side of labels.
+        :param plan: how far.
+        :param scores: of a field of the full grid; None scores nothing.
+        :return: the history, and the number of updates.
+        """
         ddf, rows, total = None, [], tf.constant(0)
         whole = sum(level.scale for level in self.levels)
         before = None
@@ -182,10 +218,10 @@ class MultiScaleAdaptation(Adaptation):
             own = level.loop.network.weights
             if before is not None and self._consecutive:
                 weights.restore(own, weights.snapshot(before))
-            batch = self._level_batch(level, task, final, ddf)
+            batch = self._level_batch(level, final, side, ddf)
             # fine scales cost more: the time is dealt out as the sides of the grids are
             own_plan = plan.at(index, len(self.levels), level.scale / whole)
-            history, steps = self._adapt_level(level, task, final, batch, ddf, own_plan)
+            history, steps = self._adapt_level(level, batch, ddf, own_plan, scores)
             rows.append(tf.reshape(history, [-1, len(self.history_names)]))
             total += steps
             before = own
@@ -196,76 +232,73 @@ class MultiScaleAdaptation(Adaptation):
     def _adapt_level(
         self,
         level: Level,
-        task: Task,
-        final: Batch,
         batch: Batch,
         ddf: tf.Tensor | None,
         plan: AdaptPlan,
+        scores: Scores | None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Take the updates of one level; return its history and their number."""
-        points, network = landmark_points(task), level.loop.network
+        network = level.loop.network
 
         def record(step: tf.Tensor, seen: Batch, residual: tf.Tensor) -> tf.Tensor:
-            field = refine(ddf, residual, self.drawer.fixed_size)
-            scores = score_field(task, points, final, field)
-            return tf.concat([[0.0], scores, [level.scale]], axis=0)
+            found = tf.constant([float("nan")] * 2)
+            if scores is not None:
+                found = scores(seen, refine(ddf, residual, self.drawer.fixed_size))
+            return tf.concat([[0.0], found, [level.scale]], axis=0)
 
         def judge() -> tf.Tensor:
             field = network(batch.moving_input, batch.fixed_input, training=False)
             return level.loop.loss.parts(field, batch)["total"]
 
         level.loop.reset_optimizer()
+        draw, num_pairs = draw_in_turn(batch)
         if not plan.keeps_best:
-            _, history = level.loop.run(
-                lambda step: batch, plan.steps, record, plateau=plan.plateau
-            )
+            _, history = level.loop.run(draw, plan.steps, record, plateau=plan.plateau)
             return history, tf.shape(history)[0]
         return level.loop.run_for_best(
-            lambda step: batch,
+            draw,
             judge,
             plan.steps if plan.seconds is None else MAX_STEPS,
             plan.seconds,
             record,
-            is_own_judge=network.is_same_in_training,
+            is_own_judge=num_pairs == 1 and network.is_same_in_training,
             plateau=plan.plateau,
         )
 
     def _level_batch(
-        self, level: Level, task: Task, final: Batch, ddf: tf.Tensor | None
+        self, level: Level, final: Batch, side: "_Fixed", ddf: tf.Tensor | None
     ) -> Batch:
         """
         Draw what one level sees: both images on its grid, the moving one moved so far.
 
         :param level: the scale.
-        :param task: the pair.
         :param final: what the prediction sees, on the full grid.
+        :param side: the fixed side of labels.
         :param ddf: the field so far, None before the first level.
-        :return: a mini-batch of one, its moving side on the same grid. On the full grid
-            nothing is interpolated twice: the loss composes the two fields.
+        :return: a mini-batch of as many pairs, its moving side on the same grid. On the
+            full grid nothing is interpolated twice: the loss composes the two fields.
         """
         size, loss = level.size, level.loop.loss
         moved = final.moving_input
         if ddf is not None:
             moved = _moved(final.moving_image, final, ddf)
-        label = self.drawer.options.adapt_labels[0]
         if size == self.drawer.fixed_size:
             batch = final._replace(moving_input=moved, base=ddf)
             if loss is self._loss:
                 return batch
             target = final.label_target
             if loss.uses_label:
-                own = task.fixed_labels[label][None], final.loss_mask
-                target = loss.prepare_label(*own, task.fixed_spacing)
+                target = loss.prepare_label(side.label, final.loss_mask, side.spacing)
             return batch._replace(label_target=target, image_target=None)
-        field = tf.zeros([1, *self.drawer.fixed_size, 3]) if ddf is None else ddf
+        field = tf.zeros([*moved.shape, 3]) if ddf is None else ddf
         moving, fixed = rescale(moved, size), rescale(final.fixed_input, size)
         mask = rescale_mask(final.loss_mask, size)
         ratio = [n / s for n, s in zip(self.drawer.fixed_size, size, strict=True)]
-        spacing = task.fixed_spacing * tf.constant(ratio, tf.float32)
+        spacing = side.spacing * tf.constant(ratio, tf.float32)
         moving_label = target = tf.ones_like(fixed)
         fixed_label = tf.ones_like(fixed)
         if loss.uses_label:
-            fixed_label = rescale(task.fixed_labels[label][None], size)
+            fixed_label = rescale(side.label, size)
             moving_label = rescale(_moved(final.moving_label, final, field), size)
             target = loss.prepare_label(fixed_label, mask, spacing)
         moving_mask = None
@@ -278,8 +311,8 @@ class MultiScaleAdaptation(Adaptation):
         return Batch(
             moving_input=moving,
             fixed_input=fixed,
-            matrix=tf.eye(3)[None],
-            offset=tf.zeros([1, 3]),
+            matrix=tf.eye(3, batch_shape=[fixed.shape[0]]),
+            offset=tf.zeros([fixed.shape[0], 3]),
             moving_image=moving,
             moving_label=moving_label,
             loss_mask=mask,

@@ -9,6 +9,7 @@ from deepreg_meta.layer.rescale import rescale, rescale_field
 from deepreg_meta.layer.warp import compose, sample
 from deepreg_meta.model.adapt_plan import AdaptPlan
 from deepreg_meta.model.build import build_optimizer
+from deepreg_meta.model.multi_scale import _Fixed
 from deepreg_meta.model.plateau import Plateau
 from deepreg_meta.model.registration import locations
 from tests.helpers import (
@@ -59,6 +60,10 @@ def test_one_scale_is_the_adaptation_without_scales(task):
     np.testing.assert_array_equal(found["history"][:, -1], [1, 1, 1])
 
 
+def fixed_side(task):
+    return _Fixed(task.fixed_labels[:1], task.fixed_spacing)
+
+
 def step_by_hand(network, loss, batch, num_steps):
     """Adapt as any Keras user would."""
     optimizer = build_optimizer(dict(name="SGD", learning_rate=RATE))
@@ -80,7 +85,7 @@ def by_hand(model, task, steps):
     start = [values(network.weights) for network in networks]
     for variable, value in zip(networks[0].weights, start[1], strict=True):
         variable.assign(value)
-    batch = adaptation._level_batch(coarse, task, final, None)
+    batch = adaptation._level_batch(coarse, final, fixed_side(task), None)
     np.testing.assert_allclose(
         batch.moving_input, rescale(final.moving_input, COARSE), atol=1e-6
     )
@@ -93,7 +98,7 @@ def by_hand(model, task, steps):
     ):
         variable.assign(value)
     moved = sample(final.moving_image, locations(first, final.matrix, final.offset))
-    batch = adaptation._level_batch(fine, task, final, first)
+    batch = adaptation._level_batch(fine, final, fixed_side(task), first)
     np.testing.assert_allclose(batch.moving_input, moved, atol=1e-6)
     # written another way: the field of the loss is the one that is composed
     optimizer = build_optimizer(dict(name="SGD", learning_rate=RATE))
@@ -238,7 +243,9 @@ def test_masks_go_down_to_the_scale(task):
     model = scaled_model(SCALE, 1.0)
     adaptation, drawer = model._adaptation, model.adapt_drawer
     final = drawer.adaptation(masked, drawer.constants(masked), 0, None)
-    batch = adaptation._level_batch(adaptation.levels[0], masked, final, None)
+    batch = adaptation._level_batch(
+        adaptation.levels[0], final, fixed_side(masked), None
+    )
     np.testing.assert_array_equal(batch.loss_mask[0, :, 0, 0], [1] * 4 + [0] * 4)
     assert batch.shown is not None and np.min(batch.shown) == 1
 
@@ -288,3 +295,56 @@ def test_networks_of_the_scales_differ_and_the_run_has_one(task):
     assert len(model.weights) == len(model.network.weights) + 1 + len(
         model.metrics[0].variables
     ) * len(model.metrics)
+
+
+def image_model(*scales):
+    """:return: a model that adapts by images alone."""
+    return scaled_model(*scales, label={}, labeled=False)
+
+
+@pytest.mark.parametrize("scales", [(), (SCALE, 1.0)])
+def test_one_pair_together_is_the_pair(scales):
+    model, task = image_model(*scales), make_task(1, labeled=False)
+    plan = AdaptPlan(steps=3)
+    expected = model._adaptation.run(task, plan)
+    found = model._adaptation.run_together([task], plan)
+    for name in ("ddf", "ddf_unadapted", "matrix", "offset"):
+        np.testing.assert_allclose(found[name][0], expected[name], atol=1e-6)
+    np.testing.assert_allclose(found["losses"], expected["losses"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("keep", ["last", "best"])
+@pytest.mark.parametrize("scales", [(), (SCALE, 1.0)])
+def test_pairs_that_are_adapted_to_together_share_their_weights(scales, keep):
+    """Two pairs in turn: as many updates on each; one network predicts both."""
+    model = image_model(*scales)
+    tasks = [make_task(seed, labeled=False) for seed in (1, 2)]
+    before = values(model.network.weights)
+    found = model._adaptation.run_together(tasks, AdaptPlan(steps=4, keep=keep))
+    assert found["ddf"].shape == (2, *FIXED_SHAPE, 3)
+    assert_same_bits(before, model.network.weights)
+    alone = [model._adaptation.run(task, AdaptPlan(steps=2)) for task in tasks]
+    for index in range(2):
+        unadapted = found["ddf_unadapted"][index]
+        np.testing.assert_allclose(unadapted, alone[index]["ddf_unadapted"], atol=1e-5)
+        moved = np.abs(found["ddf"][index] - unadapted).max()
+        assert moved > 1e-4
+        # the updates on the other pair count too
+        assert np.abs(found["ddf"][index] - alone[index]["ddf"]).max() > 1e-5
+    losses = [float(a["losses"][0]) for a in alone]
+    assert float(found["losses"][0]) == pytest.approx(np.mean(losses), rel=1e-4)
+
+
+def test_two_equal_pairs_together_are_one_pair():
+    """Whichever of the two an update sees, it is the same."""
+    model, task = image_model(SCALE, 1.0), make_task(1, labeled=False)
+    expected = model._adaptation.run(task, AdaptPlan(steps=4))
+    found = model._adaptation.run_together([task, task], AdaptPlan(steps=4))
+    for index in range(2):
+        np.testing.assert_allclose(found["ddf"][index], expected["ddf"], atol=1e-5)
+
+
+def test_labels_do_not_go_together(task):
+    model = scaled_model(SCALE, 1.0)
+    with pytest.raises(ValueError, match=r"train\.loss\.label: expected weight 0"):
+        model._adaptation.run_together([task], AdaptPlan(steps=1))

@@ -1,0 +1,139 @@
+"""
+Get the data of the test-time training study: MR of the hippocampus, split by patient.
+
+    python demos/test_time_training/demo_data.py --from DIR
+
+DIR holds the folder hippocampus with images/, labels/ and pairs_40.json, as the README
+tells. The 40 pairs of that list are the tests; 40 of the other patients, drawn by a fixed
+seed, are for choices, the rest is for training. The atlas of a patient for choices is
+found as those of the tests were: the training image of the highest correlation.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+HERE = Path(__file__).resolve().parent
+SIZE = (48, 64, 48)  # voxels of 1 mm
+NUM_VALID, SEED = 40, 0
+
+
+def read_scaled(path: Path) -> NDArray[np.float32]:
+    """
+    Read a volume as the networks will see it.
+
+    Source: Zhu et al., ICRA 2021, III-A: clipped at six standard deviations from the
+    mean, in [0, 1]; padded with zeros, or cut, about its centre.
+
+    :param path: NIfTI.
+    :return: shape = SIZE.
+    """
+    voxels = np.asanyarray(nib.load(path).dataobj).astype(np.float64)
+    mean, deviation = voxels.mean(), voxels.std()
+    voxels = np.clip(voxels, mean - 6 * deviation, mean + 6 * deviation)
+    voxels = (voxels - voxels.min()) / np.ptp(voxels)
+    for axis, wanted in enumerate(SIZE):
+        missing = wanted - voxels.shape[axis]
+        before = abs(missing) // 2
+        if missing >= 0:
+            widths = [(0, 0)] * 3
+            widths[axis] = (before, missing - before)
+            voxels = np.pad(voxels, widths)
+        else:
+            voxels = voxels.take(range(before, before + wanted), axis)
+    return voxels.astype(np.float32)
+
+
+def choose_atlases(
+    images: Path, targets: Sequence[str], atlases: Sequence[str]
+) -> dict[str, str]:
+    """
+    Find the atlas of the highest global normalised cross-correlation for each target.
+
+    :param images: folder of the volumes.
+    :param targets: names of patients.
+    :param atlases: names of others.
+    :return: atlas by target; of equal ones the first by name.
+    """
+
+    def normalized(name: str) -> NDArray[np.float32]:
+        flat = read_scaled(images / f"{name}.nii.gz").ravel()
+        flat -= flat.mean()
+        return flat / np.linalg.norm(flat)
+
+    ordered = sorted(atlases)
+    known = np.stack([normalized(name) for name in tqdm(ordered, desc="atlases")])
+    return {
+        name: ordered[int(np.argmax(known @ normalized(name)))]
+        for name in tqdm(targets, desc="targets")
+    }
+
+
+def prepare(source: Path, output: Path) -> Path:
+    """
+    Write the folders train, valid and test.
+
+    :param source: folder `hippocampus`.
+    :param output: replaced if it is there.
+    :return: the output.
+    """
+    pairs = json.loads((source / "pairs_40.json").read_text())
+    tests = {pair["test"]: pair["atlas"] for pair in pairs}
+    others = sorted(
+        path.name.removesuffix(".nii.gz")
+        for path in (source / "images").glob("*.nii.gz")
+        if path.name.removesuffix(".nii.gz") not in tests
+    )
+    rng = np.random.default_rng(SEED)
+    valid = sorted(rng.choice(others, NUM_VALID, replace=False).tolist())
+    train = [name for name in others if name not in valid]
+    working = output.with_name(f".{output.name}.part")
+    shutil.rmtree(working, ignore_errors=True)
+    for kind in ("images", "labels"):
+        (working / "train" / kind).mkdir(parents=True)
+        for name in train:
+            path = source / kind / f"{name}.nii.gz"
+            shutil.copyfile(path, working / "train" / kind / path.name)
+    choices = choose_atlases(source / "images", valid, train)
+    _write_pairs(source, working / "valid", choices)
+    _write_pairs(source, working / "test", tests)
+    splits = {"train": train, "valid": choices, "test": tests}
+    (working / "splits.json").write_text(json.dumps(splits, indent=1) + "\n")
+    shutil.rmtree(output, ignore_errors=True)
+    working.rename(output)
+    return output
+
+
+def _write_pairs(source: Path, folder: Path, pairs: Mapping[str, str]) -> None:
+    """Write the target of each pair as its fixed image and the atlas as its moving."""
+    for kind in ("images", "labels"):
+        for side in ("fixed", "moving"):
+            (folder / f"{side}_{kind}").mkdir(parents=True)
+        for target, atlas in pairs.items():
+            for side, name in (("fixed", target), ("moving", atlas)):
+                path = folder / f"{side}_{kind}" / f"{target}.nii.gz"
+                shutil.copyfile(source / kind / f"{name}.nii.gz", path)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Write the data set."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--from", dest="source", type=Path, required=True)
+    parser.add_argument("--output", type=Path, default=HERE / "dataset/hippocampus")
+    parsed = parser.parse_args(args)
+    output = prepare(parsed.source / "hippocampus", parsed.output)
+    splits = json.loads((output / "splits.json").read_text())
+    print({name: len(split) for name, split in splits.items()}, "in", output)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
