@@ -639,3 +639,32 @@ def test_a_nominal_spacing_follows_files_with_other_voxels(tmp_path, caplog):
         np.testing.assert_allclose(own, sides_mm, rtol=1e-5)
         is_told = sides_mm != (1, 1, 1) or not expected
         assert ("dataset.spacing_mm" in caplog.text) is is_told
+
+
+def test_frames_of_a_sequence_carry_their_weights_on(folder, sides):
+    """Plain gradient descent has no memory: twice one update are two."""
+    slow = dict(optimizer=dict(name="SGD", learning_rate=0.01))
+    path = write_run(folder / "carried", run_of(dict(adapt=slow), GRID))
+    registrar = Registrar(str(path))
+    two = registrar.register(*sides, adapt_steps=2, keep="last")
+    once = dict(adapt_steps=1, keep="last", carry=True)
+    first, second = (registrar.register(*sides, **once) for _ in range(2))
+    fields = [pair.result.outputs["ddf"] for pair in (first, second, two)]
+    assert np.abs(fields[0] - fields[1]).max() > 1e-4
+    np.testing.assert_allclose(fields[1], fields[2], atol=1e-5)
+    registrar.forget_pair()
+    again = registrar.register(*sides, **once).result.outputs["ddf"]
+    np.testing.assert_allclose(again, fields[0], atol=1e-6)
+
+
+def test_a_run_adapts_at_several_scales(folder, sides):
+    """Files to files: the history says which scale an update was of."""
+    loss = dict(name="gradient_norm", weight=0.1)
+    config = run_of(dict(adapt=dict(scales=["1/2", 1], steps=[2, 1])), GRID)
+    config["train"]["loss"]["regularization"] = loss
+    path = write_run(folder / "scales", config)
+    pair = Registrar(str(path)).register(*sides)
+    pair.save(folder / "scaled")
+    table = (folder / "scaled" / "adaptation.csv").read_text().splitlines()
+    column = table[0].split(",").index("scale")
+    assert [float(line.split(",")[column]) for line in table[1:]] == [0.5, 0.5, 1.0]
