@@ -165,9 +165,14 @@ def _about_centre(old: Shape, new: Shape, ratio: Sequence[float]) -> NDArray:
 
 
 def _ends(old: Shape, new: Shape) -> NDArray:
-    """Return how many voxels go at both ends of each axis, (3, 2); negative: come."""
+    """
+    Return how many voxels go at both ends of each axis, (3, 2); negative: come.
+
+    The odd one goes, or comes, at the far end.
+    """
     extra = np.array(old) - np.array(new)
-    return np.stack([extra // 2, extra - extra // 2], axis=-1)
+    near = np.sign(extra) * (np.abs(extra) // 2)
+    return np.stack([near, extra - near], axis=-1)
 
 
 def _crop_or_pad(volumes: NDArray, shape: Shape, outside: float) -> NDArray:
