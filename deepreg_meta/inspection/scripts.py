@@ -21,6 +21,7 @@ COMMANDS = (
     "deepreg_train",
     "deepreg_predict",
     "deepreg_register",
+    "deepreg_segment",
     "deepreg_warp",
     "deepreg_evaluate",
     "deepreg_report",

@@ -5,8 +5,9 @@ Get the data of the test-time training study: MR of the hippocampus, split by pa
 
 DIR holds the folder hippocampus with images/, labels/ and pairs_40.json, as the README
 tells. The 40 pairs of that list are the tests; 40 of the other patients, drawn by a
-fixed seed, are for choices, the rest is for training. The atlas of a patient for choices
-is found as those of the tests were: the training image of the highest correlation.
+fixed seed, are for choices, the rest is for training. The atlas of a patient for
+choices is found as those of the tests were: the training image of the highest
+correlation.
 """
 
 import argparse

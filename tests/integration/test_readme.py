@@ -15,6 +15,7 @@ from deepreg_meta import (
     predict,
     register_pair,
     report,
+    segment,
     train,
     warp,
 )
@@ -33,6 +34,7 @@ MODULES = {
     "train": train,
     "predict": predict,
     "register": register_pair,
+    "segment": segment,
     "warp": warp,
     "report": report,
     "evaluate": evaluate_fields,

@@ -1,0 +1,238 @@
+"""Tests of deepreg_meta/segment.py: the command line alone."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+import deepreg_meta.atlas.run
+import deepreg_meta.atlas.segmenter
+import deepreg_meta.registration
+from deepreg_meta import command_line as cli
+from deepreg_meta import segment
+from deepreg_meta.atlas.fuse import METHODS, Fusion
+from deepreg_meta.atlas.options import Options
+from deepreg_meta.atlas.similarity import MEASURES
+
+NEEDED = ["--target", "t.nii", "--atlas-images", "i", "--atlas-labels", "l",
+          "--ckpt_path", "run", "-o", "out"]  # fmt: skip
+
+
+def test_the_defaults_are_those_of_python():
+    """Of the options and of the fusion."""
+    parsed = segment.build_parser().parse_args(NEEDED)
+    own = Options(
+        parsed.num_atlases, parsed.select,
+        Fusion(parsed.fusion, parsed.weights, parsed.alpha, parsed.beta,
+               parsed.patch_radius, parsed.search_radius),
+        parsed.label_interpolation, parsed.adapt_steps, parsed.adapt_seconds,
+        parsed.keep, parsed.initial, parsed.allow_self,
+    )  # fmt: skip
+    assert own == Options() and parsed.save_png and parsed.pairs is None
+
+
+def test_every_method_can_be_chosen():
+    for method in METHODS:
+        for measure in MEASURES:
+            words = [*NEEDED, "--fusion", method, "--select", measure]
+            parsed = segment.build_parser().parse_args(words)
+            assert (parsed.fusion, parsed.select) == (method, measure)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (NEEDED[2:], "one of the arguments --target --targets is required"),
+        ([*NEEDED, "--targets", "x"], "not allowed with argument"),
+        (NEEDED[:2] + NEEDED[4:], "--atlas-images"),
+        ([*NEEDED, "--fusion", "mean"], "invalid choice: 'mean'"),
+        ([*NEEDED, "--adapt-steps", "1", "--adapt-seconds", "1"], "not allowed with"),
+    ],
+)
+def test_wrong_words_are_refused(words, message, capsys):
+    with pytest.raises(SystemExit) as end:
+        segment.main(words)
+    assert end.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """:return: folder of images t, a, b, of their labels, and of a run."""
+    (tmp_path / "run" / "save").mkdir(parents=True)
+    (tmp_path / "run" / "save" / "ckpt-4.index").touch()
+    for kind in ("images", "labels"):
+        (tmp_path / kind).mkdir()
+        for name in "tab":
+            image = nib.Nifti1Image(np.ones((3, 4, 5), np.uint8), np.eye(4))
+            nib.save(image, tmp_path / kind / f"{name}.nii.gz")
+    return tmp_path
+
+
+def words_of(folder, *more, target=None):
+    target = target or ["--target", f"{folder}/images/t.nii.gz"]
+    return [*target, "--atlas-images", f"{folder}/images", "--atlas-labels",
+            f"{folder}/labels", "--ckpt_path", f"{folder}/run", "--output",
+            f"{folder}/a/out", *more]  # fmt: skip
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """:return: what the segmentation that would have started was asked for."""
+    found = {}
+
+    class Config:
+        def dump(self, path, header):
+            Path(path).write_text(header)
+
+    class Registrar:
+        def __init__(self, *args):
+            found["registrar"] = args
+            self.config, self.checkpoint = Config(), "ckpt-4"
+
+    class Segmenter:
+        def __init__(self, registrar, atlases, options):
+            found.update(atlases=[own.name for own in atlases], options=options)
+
+    def one(segmenter, job, working, figure):
+        found.update(job=job, figure=figure)
+        (working / "atlases.csv").touch()
+        return "a table"
+
+    def many(segmenter, jobs, working, figures):
+        found.update(jobs=jobs, figures=figures)
+        (working / "atlases.csv").touch()
+        return "many tables"
+
+    monkeypatch.setattr(deepreg_meta.registration, "Registrar", Registrar)
+    monkeypatch.setattr(deepreg_meta.atlas.segmenter, "Segmenter", Segmenter)
+    monkeypatch.setattr(deepreg_meta.atlas.run, "segment_one", one)
+    monkeypatch.setattr(deepreg_meta.atlas.run, "segment_many", many)
+    monkeypatch.setattr(cli, "prepare_tensorflow", lambda *args: found.update(gpu=args))
+    return found
+
+
+def test_everything_is_handed_on(folder, calls, capsys):
+    words = [
+        *("--target-label", f"{folder}/labels/t.nii.gz", "--num-atlases", "2"),
+        *("--select", "nlcc", "--fusion", "weighted", "--weights", "global"),
+        *("--alpha", "0.3", "--beta", "1.5", "--patch-radius", "3"),
+        *("--search-radius", "1", "--label-interpolation", "nearest", "--keep", "last"),
+        *("--adapt-seconds", "1.5", "--initial", "mass", "--allow-self", "--no_png"),
+        *("-c", "x.yaml", "--gpu", "1"),
+    ]
+    assert segment.main(words_of(folder, *words)) == 0
+    assert calls["registrar"] == (f"{folder}/run", ["x.yaml"])
+    assert calls["atlases"] == ["a", "b", "t"] and calls["gpu"] == ("1", False)
+    fusion = Fusion("weighted", "global", 0.3, 1.5, 3, 1)
+    assert calls["options"] == Options(
+        2, "nlcc", fusion, "nearest", None, 1.5, "last", "mass", True
+    )
+    target, named = calls["job"]
+    assert target.label == folder / "labels" / "t.nii.gz" and named is None
+    assert calls["figure"] is False
+    assert capsys.readouterr().out == "a table\n"
+    written = (folder / "a" / "out" / "config.yaml").read_text()
+    assert written == "checkpoint ckpt-4"
+
+
+def test_many_targets_have_their_labels_and_their_atlases(folder, calls, capsys):
+    """Only what the file of pairs names is looked at."""
+    (folder / "pairs.json").write_text(json.dumps([{"test": "t", "atlas": "b"}]))
+    target = ["--targets", f"{folder}/images", "--target-labels", f"{folder}/labels"]
+    words = words_of(folder, "--pairs", f"{folder}/pairs.json", target=target)
+    assert segment.main(words) == 0
+    [(own, named)] = calls["jobs"]
+    assert own.name == "t" and own.label == folder / "labels" / "t.nii.gz"
+    assert [atlas.name for atlas in named] == calls["atlases"] == ["b"]
+    assert calls["figures"] is True and "many tables" in capsys.readouterr().out
+    assert segment.main(words_of(folder, target=target)) == 0
+    assert [own.name for own, _ in calls["jobs"]] == ["a", "b", "t"]
+
+
+def fails(words, calls, caplog):
+    """:return: the one message of a command that fails before anything starts."""
+    assert segment.main(words) == 2
+    assert calls == {}
+    [record] = [r for r in caplog.records if r.levelname == "ERROR"]
+    return record.getMessage()
+
+
+def test_files_that_are_not_there_are_told(folder, calls, caplog):
+    target = ["--target", f"{folder}/no.nii", "--target-label", f"{folder}/no2.nii"]
+    message = fails(
+        words_of(folder, "--initial", "no.tfm", target=target), calls, caplog
+    )
+    found = [line.split(":")[0] for line in message.splitlines()]
+    assert found == ["--target", "--target-label", "--initial"]
+
+
+def test_images_without_labels_are_all_named(folder, calls, caplog):
+    for name in "at":
+        (folder / "labels" / f"{name}.nii.gz").unlink()
+    message = fails(words_of(folder), calls, caplog)
+    assert message.startswith("--atlas-labels: ") and message.endswith("for 2: a, t.")
+
+
+def test_labels_on_other_grids_are_told_by_their_headers(folder, calls, caplog):
+    for name in "ab":
+        image = nib.Nifti1Image(np.ones((3, 4, 6), np.uint8), np.eye(4))
+        nib.save(image, folder / "labels" / f"{name}.nii.gz")
+    message = fails(words_of(folder), calls, caplog)
+    assert "2 problems with files" in message
+    assert "labels/a.nii.gz" in message and "labels/b.nii.gz" in message
+
+
+def test_a_label_needs_the_target_that_it_belongs_to(folder, calls, caplog):
+    label = f"{folder}/labels/t.nii.gz"
+    message = fails(words_of(folder, "--target-labels", label), calls, caplog)
+    assert message == "--target-labels: expected --targets with it, got none."
+    caplog.clear()
+    target = ["--targets", f"{folder}/images", "--target-label", label]
+    message = fails(words_of(folder, target=target), calls, caplog)
+    assert message == "--target-label: expected --target with it, got none."
+
+
+def test_options_out_of_range_are_told(folder, calls, caplog):
+    assert "--alpha: expected" in fails(words_of(folder, "--alpha", "0"), calls, caplog)
+
+
+def test_a_missing_checkpoint_is_told(folder, calls, caplog):
+    (folder / "run" / "save" / "ckpt-4.index").unlink()
+    assert "--ckpt_path: expected a folder with" in fails(
+        words_of(folder), calls, caplog
+    )
+
+
+def test_the_folder_of_an_input_is_not_replaced(folder, calls, caplog):
+    """Nor one that holds other files."""
+    out = folder / "a" / "out"
+    out.mkdir(parents=True)
+    image = nib.load(folder / "images" / "t.nii.gz")
+    nib.save(image, out / "segmentation.nii.gz")
+    (out / "atlases.csv").touch()
+    target = ["--target", f"{out}/segmentation.nii.gz"]
+    message = fails(words_of(folder, target=target), calls, caplog)
+    assert (
+        "would be replaced" in message and "segmentation.nii.gz lies in it" in message
+    )
+    caplog.clear()
+    (out / "thesis.tex").touch()
+    assert "thesis.tex" in fails(words_of(folder), calls, caplog)
+
+
+def test_tensorflow_is_not_touched_before_files_are_checked(folder):
+    """A faulty command fails in a moment."""
+    (folder / "labels" / "a.nii.gz").unlink()
+    code = (
+        "import sys; from deepreg_meta.segment import main\n"
+        f"assert main({words_of(folder)!r}) == 2\n"
+        "assert 'tensorflow' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "found none for 1: a" in done.stderr
