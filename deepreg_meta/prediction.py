@@ -1,8 +1,10 @@
 """Adapt a model to every pair of a split, and write what comes out."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 from tqdm import tqdm
 
 from deepreg_meta.callback.fine_tune import FineTune
@@ -10,6 +12,7 @@ from deepreg_meta.config import RunConfig
 from deepreg_meta.dataset.case import Case
 from deepreg_meta.dataset.pipeline import task_arrays
 from deepreg_meta.dataset.tasks import CaseSet
+from deepreg_meta.model.episode import Task
 from deepreg_meta.model.reptile import ReptileModel
 from deepreg_meta.model_file import load_model
 from deepreg_meta.results.case import CaseResult
@@ -118,12 +121,56 @@ def register_case(
     """
     inputs = network_inputs(network_case or case, num_labels_max)
     outputs = model.predict(inputs, batch_size=1, callbacks=[tuner], verbose=0)
+    own = {name: value[0] for name, value in outputs.items()}
+    return case_result(model, case, own, tuner.seconds[-1])
+
+
+def case_result(
+    model: ReptileModel, case: Case, outputs: dict[str, np.ndarray], seconds: float
+) -> CaseResult:
+    """
+    Put together what came out for a pair.
+
+    :param model: that registered it.
+    :param case: the pair.
+    :param outputs: as of `Adaptation.run`.
+    :param seconds: that it took.
+    """
     drawing = model.adapt_drawer.options
     return CaseResult(
         case=case,
-        outputs={name: value[0] for name, value in outputs.items()},
-        seconds=tuner.seconds[-1],
+        outputs=outputs,
+        seconds=seconds,
         frame_axis=drawing.frame_axis,
         is_sparse=drawing.frames is not None,
         scores_images=model.loss_fn.uses_image,
     )
+
+
+def register_cases_together(
+    model: ReptileModel, inputs: Sequence[dict[str, np.ndarray]], tuner: FineTune
+) -> tuple[list[dict[str, np.ndarray]], float]:
+    """
+    Adapt to several pairs together and predict all.
+
+    :param model: its weights are the same afterwards.
+    :param inputs: of each pair, from `network_inputs`.
+    :param tuner: says how far adaptation goes.
+    :return: what came out for each pair, as of `Adaptation.run`; and the seconds that
+        all took.
+    :raises ValueError: as `Adaptation.run_together` does.
+    """
+    tasks = [
+        Task(**{name: tf.constant(value[0]) for name, value in own.items()})
+        for own in inputs
+    ]
+    with tuner.protect(model):
+        found, seconds = model.adapt_together(tasks, tuner.plan)
+    each = ("ddf", "ddf_unadapted", "matrix", "offset")
+    drawer = model.adapt_drawer
+    slices = np.ones(drawer.fixed_size[drawer.options.frame_axis], np.float32)
+    shared = {name: found[name] for name in ("history", "best_step", "losses")}
+    return [
+        {**{name: found[name][i] for name in each}, "slices": slices, **shared}
+        for i in range(len(tasks))
+    ], seconds

@@ -11,7 +11,7 @@ import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import deepreg_meta
 
@@ -37,13 +37,28 @@ from deepreg_meta.pair_setup import (
     warn_of_landmarks,
     warn_of_places,
 )
-from deepreg_meta.prediction import network_inputs, register_case
+from deepreg_meta.prediction import (
+    case_result,
+    network_inputs,
+    register_case,
+    register_cases_together,
+)
 from deepreg_meta.results.case import CaseResult
 from deepreg_meta.results.limits import Limits
 from deepreg_meta.results.pair import RegisteredPair
 from deepreg_meta.training import DATA_FILE
 
 logger = logging.getLogger(__name__)
+
+
+class _Ready(NamedTuple):
+    """A pair that has been read and checked."""
+
+    config: RunConfig
+    case: Case
+    shown: Case  # as the network sees it
+    fixed_landmarks: Landmarks | None
+    moving_landmarks: Landmarks | None
 
 
 class Registrar:
@@ -100,11 +115,72 @@ class Registrar:
         :raises ValueError: for files or options that cannot be used.
         :raises FileNotFoundError: for a missing file.
         """
+        tuner = FineTune.of(self.config.adapt, adapt_steps, adapt_seconds, keep, carry)
+        ready = self._prepare(fixed, moving, initial, tuner)
+        result = self._run_network(ready, tuner)
+        return self._finish(ready, result, limits)
+
+    def register_together(
+        self,
+        pairs: Sequence[tuple[str | Path | PairFiles, str | Path | PairFiles]],
+        *,
+        adapt_steps: int | None = None,
+        adapt_seconds: float | None = None,
+        keep: Literal["best", "last"] = "best",
+        initial: str = "config",
+        limits: Limits | None = None,
+    ) -> list[RegisteredPair]:
+        """
+        Adapt once to several pairs of files, and register them all with what comes out.
+
+        Each update sees one of the pairs, in turn, as the neighbouring frames of a
+        sequence. Labels are for scoring alone.
+
+        Source: Zhu et al., ICRA 2021, III-B.
+
+        :param pairs: the fixed and the moving side of each, as for `register`.
+        :param adapt_steps: updates in all; None follows the run's `adapt.steps`.
+        :param adapt_seconds: as for `register`, for all pairs.
+        :param keep: as for `register`; judged by the mean loss of all pairs.
+        :param initial: as for `register`.
+        :param limits: as for `register`.
+        :return: a result for each pair; its seconds are a share of those of all.
+        :raises ValueError: as for `register`, and where some pairs have masks and
+            others have none.
+        """
+        tuner = FineTune.of(self.config.adapt, adapt_steps, adapt_seconds, keep)
+        ready = [
+            self._prepare(fixed, moving, initial, tuner) for fixed, moving in pairs
+        ]
+        model = self._model(ready[0].config)
+        inputs = [network_inputs(pair.shown, 0) for pair in ready]
+        if len({tuple(own) for own in inputs}) > 1:
+            raise ValueError(
+                "masks: expected one for every image of pairs that are adapted to "
+                "together, or for none, got some."
+            )
+        outputs, seconds = register_cases_together(model, inputs, tuner)
+        results = [
+            case_result(model, pair.case, own, seconds / len(ready))
+            for pair, own in zip(ready, outputs, strict=True)
+        ]
+        return [
+            self._finish(pair, result, limits)
+            for pair, result in zip(ready, results, strict=True)
+        ]
+
+    def _prepare(
+        self,
+        fixed: str | Path | PairFiles,
+        moving: str | Path | PairFiles,
+        initial: str,
+        tuner: FineTune,
+    ) -> "_Ready":
+        """Read and check a pair."""
         sides = [
             side if isinstance(side, PairFiles) else PairFiles(str(side))
             for side in (fixed, moving)
         ]
-        tuner = FineTune.of(self.config.adapt, adapt_steps, adapt_seconds, keep, carry)
         config = pair_config(self.config, initial, bool(sides[0].labels))
         check_can_adapt(config, tuner)
         landmarks = [_landmarks(side) for side in sides]
@@ -115,17 +191,22 @@ class Registrar:
         case = read_pair(reading, sides[0], sides[1], name, _description(self._run))
         warn_of_places(case)
         shown = shown_case(case, initial, sides)
-        result = self._run_network(config, case, shown, tuner)
-        check_masks_meet(case, result)
-        if landmarks[0] is not None and landmarks[1] is not None:
-            result.landmarks = landmarks[0], landmarks[1]
+        return _Ready(config, case, shown, landmarks[0], landmarks[1])
+
+    def _finish(
+        self, ready: "_Ready", result: CaseResult, limits: Limits | None
+    ) -> RegisteredPair:
+        """Score a pair and say what is suspect about it."""
+        check_masks_meet(ready.case, result)
+        if ready.fixed_landmarks is not None and ready.moving_landmarks is not None:
+            result.landmarks = ready.fixed_landmarks, ready.moving_landmarks
         pair = RegisteredPair(
             result=result,
-            history_names=self._model(config).history_names,
-            config=config,
+            history_names=self._model(ready.config).history_names,
+            config=ready.config,
             checkpoint=self.checkpoint,
-            fixed_landmarks=landmarks[0],
-            moving_landmarks=landmarks[1],
+            fixed_landmarks=ready.fixed_landmarks,
+            moving_landmarks=ready.moving_landmarks,
             limits=limits or Limits(),
         )
         for warning in pair.warnings:
@@ -137,13 +218,11 @@ class Registrar:
         for model in self._models.values():
             model.forget_pair()
 
-    def _run_network(
-        self, config: RunConfig, case: Case, shown: Case, tuner: FineTune
-    ) -> CaseResult:
+    def _run_network(self, ready: "_Ready", tuner: FineTune) -> CaseResult:
         """Adapt and predict; compile before, so that the time is that of the work."""
-        model = self._model(config)
+        model, case = self._model(ready.config), ready.case
         num_labels = 0 if case.moving_labels is None else len(case.moving_labels)
-        inputs = network_inputs(shown, num_labels)
+        inputs = network_inputs(ready.shown, num_labels)
         shapes = tuple((name, value.shape) for name, value in inputs.items())
         compiled = self._compiled.setdefault(id(model), set())
         if model.adapt_plan.kind != tuner.plan.kind:
@@ -154,7 +233,7 @@ class Registrar:
             if shapes not in compiled:
                 logger.info("Compiled in %.0f s.", tuner.warm_up(model, inputs))
                 compiled.add(shapes)
-            return register_case(model, case, tuner, num_labels, shown)
+            return register_case(model, case, tuner, num_labels, ready.shown)
 
     def _model(self, config: RunConfig) -> ReptileModel:
         """Return the model for a way of aligning, with or without labels."""

@@ -67,6 +67,33 @@ def stage_column(metric: str, stage: str) -> str:
     return f"{metric}_{stage}"
 
 
+# Of sequences, `deepreg_track`: pairs of neighbours, in the region of interest.
+_STILL, _TRACKED = "as if nothing moved", "by the tracking"
+_TRACKS = {
+    "mse": "mean squared difference of the two frames, intensities in [0, 1]",
+    "nlcc": "their mean squared local correlation in windows that end at the region",
+    "epe_*_mm": "mean distance from the true displacement",
+    "dsc": "Dice in [0, 1] of the first frame's label with that of a later frame",
+    "error_*_mm": "distance of a point from where it is known to be in that frame",
+}
+_TRACKING = {
+    "pair": "pair of frames: from the fixed one to the moving one",
+    "frame": "index of the frame (pair: of the fixed one), from 0",
+    "time_s": "when the frame was taken in s, the first one at 0",
+    **{
+        stage_column(metric, stage): f"{text}; {how}"
+        for metric, text in _TRACKS.items()
+        for stage, how in (("still", _STILL), ("tracked", _TRACKED))
+    },
+    "epe_median_mm": "median distance from the true displacement",
+    "epe_p95_mm": "95th percentile of the distances from the true displacement",
+    "motion_mean_mm": "mean motion from one frame to the next",
+    "motion_max_mm": "longest motion from one frame to the next",
+    "speed_mean": "mean speed, in the unit that `tracking.json` names",
+    "folds": "share of voxels in [0, 1] with a Jacobian determinant <= 0",
+    "jacobian_min": "least Jacobian determinant",
+}
+
 COLUMNS: dict[str, str] = {
     "case": "name of the case, as in the file names",
     "landmark": "name or label channel of the landmark",
@@ -103,6 +130,7 @@ COLUMNS: dict[str, str] = {
     "q1": "lower quartile",
     "q3": "upper quartile",
     **{name: f"Learn2Reg's scorer: {text}" for name, text in _LEARN2REG.items()},
+    **_TRACKING,
 }
 UNITS = {"mm": "_mm", "voxels": "_vox"}
 

@@ -130,7 +130,7 @@ def _invert_field(field: Field) -> tuple[NDArray[np.float64], Field, float]:
     vectors, num_left = np.empty((*reach.shape, 3), np.float32), 0
     for part, voxels in reach.slabs():
         goals = reach.to_world(voxels).reshape(-1, 3)
-        starts, is_left = _solve(forward, goals)
+        starts, is_left = solve_points(forward, goals)
         vectors[part] = (starts - goals).reshape(*voxels.shape)
         num_left += int(is_left.sum())
     share = num_left / float(np.prod(reach.shape))
@@ -174,7 +174,9 @@ def _landing_grid(field: Field) -> Grid:
     return grid.padded(margin)
 
 
-def _solve(field: Field, goals: NDArray) -> tuple[NDArray, NDArray[np.bool_]]:
+def solve_points(
+    field: Field, goals: NDArray
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """
     Find p with p + d(p) = goal by p <- p - step (p + d(p) - goal).
 

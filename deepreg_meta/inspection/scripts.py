@@ -22,6 +22,7 @@ COMMANDS = (
     "deepreg_predict",
     "deepreg_register",
     "deepreg_segment",
+    "deepreg_track",
     "deepreg_warp",
     "deepreg_evaluate",
     "deepreg_report",

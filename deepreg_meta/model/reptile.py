@@ -1,6 +1,8 @@
 """Reptile over registration tasks, as a Keras model."""
 
-from collections.abc import Callable, Iterable
+import functools
+import time
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -282,6 +284,37 @@ class ReptileModel(tf.keras.Model):
         :return: as `Adaptation.run`.
         """
         return self._adaptation.run(task, self.adapt_plan._replace(steps=num_steps))
+
+    def adapt_together(
+        self, tasks: Sequence[Task], plan: AdaptPlan
+    ) -> tuple[dict[str, tf.Tensor], float]:
+        """
+        Adapt to several pairs together, after one update that compiles.
+
+        :param tasks: as for `Adaptation.run_together`.
+        :param plan: how far.
+        :return: as `Adaptation.run_together`, and the seconds that it took.
+        """
+        self._adaptation.prepare(plan)
+
+        @functools.partial(tf.function, autograph=False)
+        def run(pairs: list[dict[str, tf.Tensor]]) -> dict[str, tf.Tensor]:
+            own = self._plan_values.of(plan)
+            return self._adaptation.run_together([Task(**p) for p in pairs], own)
+
+        given = [
+            {k: v for k, v in task._asdict().items() if v is not None} for task in tasks
+        ]
+        try:
+            self._plan_values.assign(plan.fewest())
+            run(given)
+            self.forget_pair()
+            self._plan_values.assign(plan)
+            begin = time.perf_counter()
+            found = {name: value.numpy() for name, value in run(given).items()}
+            return found, time.perf_counter() - begin
+        finally:
+            self._plan_values.assign(self._plan)
 
     @property
     def adapt_drawer(self) -> BatchDrawer:

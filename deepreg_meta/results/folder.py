@@ -4,7 +4,7 @@ import contextlib
 import csv
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -22,23 +22,28 @@ _OF_CASE = (
 _FIELDS, _REPORT = "learn2reg", "report"
 
 
-def check_replaceable(folder: Path, flag: str) -> None:
+def check_replaceable(
+    folder: Path, flag: str, mark: str = MARK, patterns: Sequence[str] = ()
+) -> None:
     """
     Check that no files but earlier results would be replaced.
 
     :param folder: where results are to lie.
     :param flag: of the command line that named it, for the message.
+    :param mark: the file that tells results of this kind from any other folder.
+    :param patterns: of all files that results of this kind are made of, by their paths
+        below the folder; none: those of predictions and registrations.
     :raises ValueError: when the folder holds something else.
     """
     if not folder.exists():
         return
     is_empty = folder.is_dir() and not any(folder.iterdir())
-    if not is_empty and not (folder / MARK).is_file():
+    if not is_empty and not (folder / mark).is_file():
         raise ValueError(
             f"{flag}: {folder} exists and holds no results that could be replaced, "
             "such as TensorBoard's files of a training. Choose another name."
         )
-    foreign = [] if is_empty else _foreign_files(folder)
+    foreign = [] if is_empty else _foreign_files(folder, patterns)
     if foreign:
         more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
         raise ValueError(
@@ -48,8 +53,12 @@ def check_replaceable(folder: Path, flag: str) -> None:
         )
 
 
-def _foreign_files(folder: Path) -> list[str]:
+def _foreign_files(folder: Path, patterns: Sequence[str]) -> list[str]:
     """Name the files in a folder of results that no result is made of."""
+    if patterns:
+        paths = [path for path in sorted(folder.rglob("*")) if not path.is_dir()]
+        names = [path.relative_to(folder).as_posix() for path in paths]
+        return [n for n in names if not any(fnmatchcase(n, p) for p in patterns)]
     with (folder / MARK).open(newline="", encoding="utf-8", errors="replace") as file:
         cases = {row.get("case") for row in csv.DictReader(file)}
 

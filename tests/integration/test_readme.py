@@ -16,6 +16,7 @@ from deepreg_meta import (
     register_pair,
     report,
     segment,
+    track,
     train,
     warp,
 )
@@ -35,6 +36,7 @@ MODULES = {
     "predict": predict,
     "register": register_pair,
     "segment": segment,
+    "track": track,
     "warp": warp,
     "report": report,
     "evaluate": evaluate_fields,

@@ -53,3 +53,11 @@ def test_undocumented_columns_and_units_are_refused():
         describe_column("dcs_adapted")
     with pytest.raises(ValueError, match="unit: expected one of .*got 'cm'"):
         rename_unit("tre_mm", "cm")
+
+
+def test_measures_of_sequences_say_how_they_were_taken():
+    for name in ("mse", "nlcc", "dsc"):
+        assert describe_column(f"{name}_still").endswith("; as if nothing moved")
+        assert describe_column(f"{name}_tracked").endswith("; by the tracking")
+    assert "voxels" in describe_column("epe_tracked_vox")
+    assert "known to be" in describe_column("error_still_mm")

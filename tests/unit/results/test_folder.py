@@ -86,3 +86,20 @@ def test_files_of_others_among_results_are_never_deleted(tmp_path, name):
     (folder / name).write_text("precious")
     with pytest.raises(ValueError, match=rf"--output: .* files that are none: {name}"):
         check_replaceable(folder, "--output")
+
+
+def test_results_of_another_kind_have_a_mark_and_files_of_their_own(tmp_path):
+    """What belongs to neither kind stays where it is."""
+    kind = dict(mark="tracking.csv", patterns=("tracking.csv", "fields/[0-9]*.nii.gz"))
+    folder = tmp_path / "run"
+    for path in ("tracking.csv", "fields/001.nii.gz"):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).touch()
+    check_replaceable(folder, "--output", **kind)
+    with pytest.raises(ValueError, match="holds no results"):
+        check_replaceable(folder, "--output")
+    for path in ("metrics.csv", "fields/mine.nii.gz"):
+        (folder / path).touch()
+        with pytest.raises(ValueError, match=f"files that are none: {path}"):
+            check_replaceable(folder, "--output", **kind)
+        (folder / path).unlink()
