@@ -9,7 +9,7 @@ import tensorflow as tf
 from deepreg.registry import REGISTRY
 
 from deepreg_meta import __version__
-from deepreg_meta.callback.checkpoint import SaveCheckpoint, restore_model
+from deepreg_meta.callback.checkpoint import SaveCheckpoint, restore_model, save
 from deepreg_meta.callback.kernel_picture import kernel_pictures
 from deepreg_meta.callback.progress import Progress
 from deepreg_meta.callback.stop_on_nan import StopOnNan
@@ -189,6 +189,9 @@ def fit(
     options, train, valid = config.reptile_train, cases["train"], cases["valid"]
     if train is None:
         raise ValueError("fit: expected cases to train on, got none.")
+    if options.epochs == 0:
+        save(model, folder / "save", 0, None)
+        return
     per_epoch = episodes_per_epoch(config, train)
     period = min(options.save_period, options.epochs)
     start = first_epoch * per_epoch

@@ -65,6 +65,24 @@ def _architecture_problem(model: tf.keras.Model, saved: dict[str, tuple]) -> str
     )
 
 
+def save(model: tf.keras.Model, folder: Path, epoch: int, keep: int | None) -> None:
+    """
+    Save a compiled model as `ckpt-<epoch>`.
+
+    :param model: all of it is saved.
+    :param folder: of checkpoints.
+    :param epoch: number of the epochs that it has had; 0 has not been trained.
+    :param keep: checkpoints that are kept in the folder; None keeps all.
+    """
+    manager = tf.train.CheckpointManager(
+        tf.train.Checkpoint(model=model),
+        str(folder),
+        max_to_keep=keep,
+        checkpoint_name=CHECKPOINT_NAME,
+    )
+    manager.save(checkpoint_number=epoch)
+
+
 class SaveCheckpoint(tf.keras.callbacks.Callback):
     """
     Save `save/ckpt-<epoch>` every few epochs and at the end, and the best one apart.
@@ -93,25 +111,16 @@ class SaveCheckpoint(tf.keras.callbacks.Callback):
         except (FileNotFoundError, ValueError):
             return -float("inf")
 
-    def _save(self, folder: str, epoch: int, keep: int | None) -> None:
-        manager = tf.train.CheckpointManager(
-            tf.train.Checkpoint(model=self.model),
-            str(self._dir / folder),
-            max_to_keep=keep,
-            checkpoint_name=CHECKPOINT_NAME,
-        )
-        manager.save(checkpoint_number=epoch)
-
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Save when it is time, and when the validation is the best so far."""
         epoch += 1
         if epoch % self._period == 0:
-            self._save("save", epoch, None)
+            save(self.model, self._dir / "save", epoch, None)
             self._last = epoch
         value = (logs or {}).get(self._monitor)
         if value is not None and self._sign * value > self._best:
             self._best = self._sign * value
-            self._save("best", epoch, 1)
+            save(self.model, self._dir / "best", epoch, 1)
             (self._dir / "best" / "score.txt").write_text(f"{value:.6f}\n")
 
     def on_train_end(self, logs: dict | None = None) -> None:
@@ -119,4 +128,4 @@ class SaveCheckpoint(tf.keras.callbacks.Callback):
         steps = max(self.params.get("steps") or 1, 1)
         epoch = int(self.model.episode.numpy()) // steps
         if epoch > self._last:
-            self._save("save", epoch, None)
+            save(self.model, self._dir / "save", epoch, None)

@@ -327,5 +327,5 @@ class TrainConfig(DeepRegSection):
     loss: LossConfig = _rule("a mapping with image, label, regularization")
     optimizer: OptimizerConfig = _rule("a mapping with name and learning_rate")
     preprocess: PreprocessConfig = _rule("a mapping", default=PreprocessConfig())
-    epochs: int = _rule("an integer >= 1", ge=1)
+    epochs: int = _rule("an integer >= 0; 0 saves the weights as they are drawn", ge=0)
     save_period: int = _rule("an integer >= 1, in epochs", default=1, ge=1)

@@ -10,6 +10,9 @@ A study's plan in YAML: methods x data x seeds, read and checked.
         train: liver/train          # folders below that of the data
         valid: liver/valid
         tests: {liver: liver/test}
+    adaptations:                    # every test, once for each; without them, once
+      none: {steps: 0}
+      ten: {steps: 10}
     seeds: [0, 1, 2]
     sweeps:
       lambda:
@@ -47,6 +50,13 @@ class DataConfig(Section):
     test_config: dict[str, Any] = rule(
         "a mapping, merged into validation and test: labels, for one", default={}
     )
+    adaptations: _Names | None = rule(
+        "null (all adaptations) or a list of names of adaptations", default=None
+    )
+
+
+# How the pairs of a test are adapted to, by name; without any, as configured.
+Adaptations = dict[str, dict[str, Any]]
 
 
 class SweepConfig(Section):
@@ -58,6 +68,7 @@ class SweepConfig(Section):
         "a mapping of dotted keys to lists of values; all combinations are run",
         min_length=1,
     )
+    adaptations: _Names = rule("a list of names of adaptations", default=())
     split: Split = rule(
         "test, or valid where the best value is to be chosen", default="test"
     )
@@ -74,6 +85,9 @@ class PlanConfig(Section):
         "a mapping of names to mappings, merged into their runs", min_length=1
     )
     data: dict[str, dict[str, Any]] = rule("a mapping of names to data", min_length=1)
+    adaptations: Adaptations = rule(
+        "a mapping of names to mappings, merged into `adapt` of the tests", default={}
+    )
     seeds: _Seeds = rule("a list of integers >= 0", min_length=1)
     sweeps: dict[str, dict[str, Any]] = rule("a mapping of names", default={})
 
@@ -100,6 +114,9 @@ def read_plan(paths: Sequence[str | Path]) -> PlanConfig:
         for name, one in data.items():
             words = () if one is None else one.methods or ()
             _check_names(("data", name, "methods"), words, plan.methods, findings)
+            words = () if one is None else one.adaptations or ()
+            key = "data", name, "adaptations"
+            _check_names(key, words, plan.adaptations, findings)
         for name, entry in plan.sweeps.items():
             sweep = parse_section(SweepConfig, entry, ("sweeps", name), findings)
             if sweep is not None:
@@ -136,6 +153,8 @@ def _check_sweep(
     """Check what a sweep names against the rest of the plan."""
     _check_names(("sweeps", name, "methods"), sweep.methods, plan.methods, findings)
     _check_names(("sweeps", name, "data"), sweep.data, plan.data, findings)
+    own = "sweeps", name, "adaptations"
+    _check_names(own, sweep.adaptations, plan.adaptations, findings)
     for key, values in sweep.values.items():
         if not values:
             findings.error(

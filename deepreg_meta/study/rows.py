@@ -9,7 +9,8 @@ from deepreg_meta.evaluate.endpoint_file import read_foreground, read_pair
 from deepreg_meta.evaluate.metric.endpoint import endpoint_statistics
 
 FIELD_FILE = "ddf.nii.gz"
-_STAGE = "unadapted"  # the network as it was trained
+# the network as it was trained, or as it was adapted to the pair
+_STAGES = ("adapted", "unadapted")
 
 
 def has_truth(folder: str | Path) -> bool:
@@ -26,31 +27,35 @@ def case_rows(results: Path, test_folder: str | Path) -> list[dict]:
     :param test_folder: of the test set; its folder `truth` has the true fields.
     :return: of each case `case`; `dice_before` and `dice`, means over the structures,
         and `dice_<structure>`, in [0, 1]; `mse_before` and `mse`; `positive`, the share
-        of Jacobian determinants > 0 in %, and `jacobian_min`; `seconds`; with truth
+        of Jacobian determinants > 0 in %, and `jacobian_min`; `updates` and `seconds`
+        of adaptation and prediction; `loss`, which adaptation minimises; with truth
         `epe_before`, `epe` and `epe_p95`, endpoint errors in voxels, and `epe_label`,
-        that within the fixed labels.
+        that within the fixed labels. Of the adapted network, where it was adapted.
     """
     table = pd.read_csv(results / "metrics.csv", dtype={"case": str})
-    dice = _dice(results)
+    stage = next(name for name in _STAGES if f"folds_{name}" in table)
+    dice = _dice(results, stage)
     rows = []
     for _, values in table.iterrows():
         name = values["case"]
         row = {"case": name, **dice.get(name, {})}
         for column, source in (
             ("mse_before", "mse_before"),
-            ("mse", f"mse_{_STAGE}"),
-            ("jacobian_min", f"jacobian_min_{_STAGE}"),
+            ("mse", f"mse_{stage}"),
+            ("jacobian_min", f"jacobian_min_{stage}"),
+            ("updates", "num_updates"),
             ("seconds", "seconds"),
+            ("loss", f"loss_{stage}"),
         ):
             row[column] = float(values.get(source, np.nan))
-        row["positive"] = 100.0 * (1.0 - float(values[f"folds_{_STAGE}"]))
+        row["positive"] = 100.0 * (1.0 - float(values[f"folds_{stage}"]))
         if has_truth(test_folder):
             row |= endpoint_row(results / name / FIELD_FILE, Path(test_folder), name)
         rows.append(row)
     return rows
 
 
-def _dice(results: Path) -> dict[str, dict[str, float]]:
+def _dice(results: Path, stage: str) -> dict[str, dict[str, float]]:
     """Return the overlaps of each case; none where the test set has no labels."""
     path = results / "labels.csv"
     if not path.is_file():
@@ -58,7 +63,7 @@ def _dice(results: Path) -> dict[str, dict[str, float]]:
     rows: dict[str, dict[str, float]] = {}
     labels = pd.read_csv(path, dtype={"case": str})
     for name, group in labels.groupby("case", sort=False):
-        after = group[f"dsc_{_STAGE}"]
+        after = group[f"dsc_{stage}"]
         row = {"dice_before": group["dsc_before"].mean(), "dice": after.mean()}
         row |= {f"dice_{n}": v for n, v in zip(group["label"], after, strict=True)}
         rows[str(name)] = row

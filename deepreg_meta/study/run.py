@@ -4,13 +4,14 @@ Run what is missing of a study, one run after another, in one folder.
     <output>/runs/<run>/run.yaml     the configuration, as it was merged
     <output>/runs/<run>/log.csv      losses; save/ has the checkpoints
     <output>/runs/<run>/tests/<test> what `deepreg_predict` wrote
-    <output>/runs/<run>/rows.csv     one row per test case; its presence ends a run
+    <output>/runs/<run>/rows.csv     one row per test case; a run ends with all of them
     <output>/runs/<run>/error.txt    why a run failed
     <output>/runs/<run>/output.txt   what it printed, when several run at a time
     <output>/rows.csv                the rows of all runs
 """
 
 import functools
+import itertools
 import logging
 import sys
 import traceback
@@ -33,6 +34,7 @@ from deepreg_meta.study.worker import in_processes, output_into
 logger = logging.getLogger(__name__)
 
 RUNS, ROWS, ERROR = "runs", "rows.csv", "error.txt"
+_WORDS = ("sweep", "setting", "adaptation")  # columns that may be empty
 Trainer = Callable[..., Any]
 
 
@@ -109,7 +111,7 @@ def is_finished(run: Run, output: Path) -> bool:
     """
     folder = run_folder(run, output)
     _check_same(run, folder)
-    return (folder / ROWS).is_file()
+    return not _missing_tests(run, _tested(folder))
 
 
 def finish_run(
@@ -136,9 +138,11 @@ def finish_run(
     config = merged_config(run)
     write_whole(folder / "run.yaml", yaml.safe_dump(config, sort_keys=False))
     _train(folder, config, train, gpu)
-    rows: list[dict] = []
-    for test, test_folder in run.tests.items():
-        results = predict_test(folder, run, test, predict, gpu, folder / "tests")
+    known, rows = _tested(folder), []
+    for test, adaptation in _missing_tests(run, known):
+        results = predict_test(
+            folder, run, test, predict, gpu, folder / "tests", adaptation
+        )
         head = {
             "method": run.method,
             "data": run.data,
@@ -146,11 +150,12 @@ def finish_run(
             "seed": run.seed,
             "sweep": run.sweep,
             "setting": run.setting,
+            "adaptation": adaptation,
         }
-        rows += [head | row for row in case_rows(results, test_folder)]
+        rows += [head | row for row in case_rows(results, run.tests[test])]
         for path in results.glob(f"*/{FIELD_FILE}"):
             path.unlink()  # measured; the figures of a case are in its row
-    table = pd.DataFrame(rows)
+    table = pd.concat([known, pd.DataFrame(rows)], ignore_index=True)
     write_whole(folder / ROWS, table.to_csv(index=False))
     return table
 
@@ -171,18 +176,35 @@ def gather_rows(runs: Sequence[Run], output: Path) -> pd.DataFrame:
     :return: the rows; empty before the first run has finished.
     """
     paths = [run_folder(run, output) / ROWS for run in runs]
-    text = {"case": str, "sweep": str, "setting": str}
-    tables = [
-        pd.read_csv(path, dtype=text, keep_default_na=True).fillna(
-            {"sweep": "", "setting": ""}
-        )
-        for path in paths
-        if path.is_file()
-    ]
+    tables = [_read_rows(path) for path in paths if path.is_file()]
     table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
     if tables:
         write_whole(output / ROWS, table.to_csv(index=False))
     return table
+
+
+def _read_rows(path: Path) -> pd.DataFrame:
+    """Read rows; what has no sweep, setting or adaptation has an empty one."""
+    types = {"case": str, **dict.fromkeys(_WORDS, str)}
+    table = pd.read_csv(path, dtype=types)
+    return table.assign(**{name: table.get(name, "") for name in _WORDS}).fillna(
+        dict.fromkeys(_WORDS, "")
+    )
+
+
+def _tested(folder: Path) -> pd.DataFrame | None:
+    """Return the rows that a run has so far, None before the first."""
+    path = folder / ROWS
+    return _read_rows(path) if path.is_file() else None
+
+
+def _missing_tests(run: Run, table: pd.DataFrame | None) -> list[tuple[str, str]]:
+    """Return the tests, and how they are adapted to, that have no rows yet."""
+    wanted = itertools.product(run.tests, run.adaptations)
+    if table is None:
+        return list(wanted)
+    found = set(zip(table["test"], table["adaptation"], strict=True))
+    return [pair for pair in wanted if pair not in found]
 
 
 def _check_same(run: Run, folder: Path) -> None:
@@ -234,6 +256,7 @@ def predict_test(
     predict: Trainer | None,
     gpu: str | None,
     log_root: Path,
+    adaptation: str = "",
 ) -> Path:
     """
     Register the cases of one test set.
@@ -243,7 +266,9 @@ def predict_test(
     :param test: name of the test set.
     :param predict: as of `run_study`.
     :param gpu: as of `run_study`.
-    :param log_root: folder for the results, in which they have one named as the test.
+    :param log_root: folder for the results, in which they have one named as the test
+        and the adaptation.
+    :param adaptation: name of one of the run's.
     :return: the folder of the results.
     """
     if predict is None:
@@ -254,7 +279,10 @@ def predict_test(
     merged = Merged({}, {}, ())
     merged.update(run.test_config, "")
     merged.update({"dataset": {"dir": {"test": run.tests[test]}}}, "")
-    extra = folder / f"test_{test}.yaml"
+    if run.adaptations.get(adaptation):
+        merged.update({"adapt": dict(run.adaptations[adaptation])}, "")
+    name = f"{test}--{adaptation}" if adaptation else test
+    extra = folder / f"test_{name}.yaml"
     write_whole(extra, yaml.safe_dump(merged.raw, sort_keys=False))
     formats = ("nifti",) if has_truth(run.tests[test]) else ()
     return Path(
@@ -263,7 +291,7 @@ def predict_test(
             mode="test",
             config_path=[str(folder / "config.yaml"), str(extra)],
             gpu=gpu,
-            log_dir=test,
+            log_dir=name,
             log_root=str(log_root),
             outputs=Outputs(volumes=False, formats=formats, figure=False),
         )

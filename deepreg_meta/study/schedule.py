@@ -29,6 +29,8 @@ class Run:
     :param test_config: merged in for the tests.
     :param sweep: name of the sweep, "" for the main part of the study.
     :param setting: what the sweep set, such as "weight=0.04"; "" without one.
+    :param adaptations: sections `adapt` of the tests by name; every test is run once
+        for each. One of no name and no keys adapts as the configuration says.
     """
 
     method: str
@@ -40,6 +42,9 @@ class Run:
     test_config: dict[str, Any] = field(hash=False)
     sweep: str = ""
     setting: str = ""
+    adaptations: dict[str, dict[str, Any]] = field(
+        default_factory=lambda: {"": {}}, hash=False
+    )
 
     @property
     def name(self) -> str:
@@ -142,6 +147,11 @@ def _run(
     for part in [*parts, *(nested(k, v) for k, v in point.items()), fixed]:
         merged.update(deepcopy(part), "")
     tests = {name: str(root / folder) for name, folder in entry.tests.items()}
+    names: Collection[str] | None = entry.adaptations
+    if sweep:
+        names = SweepConfig.model_validate(plan.sweeps[sweep]).adaptations
+    chosen = plan.adaptations if names is None else names
+    adaptations = {name: plan.adaptations[name] for name in chosen}
     if sweep and plan.sweeps[sweep].get("split") == "valid":
         tests = {"valid": str(folders["valid"])}
     setting = ", ".join(f"{key.rsplit('.')[-1]}={v}" for key, v in point.items())
@@ -155,6 +165,7 @@ def _run(
         test_config=entry.test_config,
         sweep=sweep,
         setting=setting,
+        adaptations=adaptations or {"": {}},
     )
 
 
@@ -175,9 +186,14 @@ def _check_runs(runs: Sequence[Run]) -> None:
         if run.name in names:
             problems.append(f"{run.name}: expected runs of different names, got two.")
         names.add(run.name)
-        try:
-            load_config(run.files, run.overrides, f"in the plan, {run.name}")
-        except ConfigError as err:
-            problems += err.problems
+        for name, adapt in run.adaptations.items():
+            place = f"in the plan, {run.name}" + (f", {name}" if name else "")
+            merged = Merged({}, {}, ())
+            for part in (run.overrides, {"adapt": adapt} if adapt else {}):
+                merged.update(deepcopy(part), "")
+            try:
+                load_config(run.files, merged.raw, place)
+            except ConfigError as err:
+                problems += err.problems
     if problems:
         raise ConfigError(problems)

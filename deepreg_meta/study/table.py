@@ -19,6 +19,18 @@ def main_rows(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["sweep"].fillna("") == ""]
 
 
+def with_adaptations(rows: pd.DataFrame) -> pd.DataFrame:
+    """
+    Tell methods apart by how they were adapted too.
+
+    :param rows: of a study.
+    :return: a copy whose methods are such as "reptile, ten".
+    """
+    adaptation = rows["adaptation"].fillna("")
+    named = rows["method"] + ", " + adaptation
+    return rows.assign(method=named.where(adaptation != "", rows["method"]))
+
+
 def case_means(rows: pd.DataFrame, column: str) -> pd.Series:
     """
     Average over the seeds.

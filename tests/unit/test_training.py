@@ -2,9 +2,11 @@
 
 import pytest
 
+from deepreg_meta.checkpoint_path import epoch_of, newest_checkpoint
 from deepreg_meta.config import ConfigError, load_config
-from deepreg_meta.training import build_model, check_names
-from tests.helpers import run_config, write_yaml
+from deepreg_meta.model_file import load_model
+from deepreg_meta.training import build_model, check_names, meta_train
+from tests.helpers import assert_same_bits, differ, run_config, without_xla, write_yaml
 
 
 @pytest.fixture
@@ -64,3 +66,24 @@ def test_what_the_model_refuses_is_told_with_the_key_and_its_file(
 def test_a_precision_that_the_machine_lacks_is_told_with_its_file(configure):
     with pytest.raises(ConfigError, match="train.precision in run.yaml: expected"):
         check_names(configure(dict(precision="mixed_float16")))
+
+
+def test_no_epoch_saves_the_weights_as_they_are_drawn(configure, tmp_path):
+    config = configure(dict(epochs=0))
+    with without_xla():
+        folder = meta_train(config, log_dir="none", log_root=str(tmp_path))
+        checkpoint = newest_checkpoint(folder)
+        assert epoch_of(checkpoint) == 0
+        found = load_model(config, checkpoint).network.weights
+        assert_same_bits(found, build_model(config).network.weights)
+        other = build_model(configure(dict(epochs=0, seed=99))).network.weights
+        assert differ(found, other)
+        # and a training can begin there
+        one = configure(dict(epochs=1))
+        meta_train(one, checkpoint, log_dir="none", log_root=str(tmp_path))
+        meta_train(one, log_dir="one", log_root=str(tmp_path))
+        ends = [
+            load_model(one, newest_checkpoint(tmp_path / name)).network.weights
+            for name in ("none", "one")
+        ]
+    assert_same_bits(*ends)

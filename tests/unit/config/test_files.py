@@ -33,8 +33,8 @@ def test_merging_is_associative_and_the_same_file_twice_changes_nothing(write):
 
 
 def test_an_error_names_the_last_file_that_set_the_key(write):
-    paths = write(meta=BASE, paper={"train": {"epochs": 0, "save_period": 1}})
-    with pytest.raises(ConfigError, match=r"^train.epochs in paper.yaml: .* got 0\.$"):
+    paths = write(meta=BASE, paper={"train": {"epochs": -1, "save_period": 1}})
+    with pytest.raises(ConfigError, match=r"^train.epochs in paper.yaml: .* got -1\.$"):
         load_config(paths)
     with pytest.raises(ConfigError, match="train.save_period by --period: .* got -1"):
         load_config(paths[:1], {"train": {"save_period": -1}}, "by --period")
@@ -43,7 +43,7 @@ def test_an_error_names_the_last_file_that_set_the_key(write):
 def test_files_of_one_name_are_told_apart_by_their_folders(write, tmp_path):
     other = tmp_path / "other" / "meta.yaml"
     other.parent.mkdir()
-    other.write_text("train: {epochs: 0}")
+    other.write_text("train: {epochs: -1}")
     with pytest.raises(ConfigError, match="train.epochs in .*other/meta.yaml"):
         load_config([*write(meta=BASE), other])
 

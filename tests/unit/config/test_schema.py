@@ -38,7 +38,7 @@ def test_short_forms_mean_the_long_ones(write):
         ("train.seed", -1, "expected an integer >= 0, got -1"),
         ("train.precision", "bfloat16", "expected float32, mixed_bfloat16 or mixed_fl"),
         ("train.recompute", 1, "expected true or false.*got 1"),
-        ("train.epochs", 0, "expected an integer >= 1, got 0"),
+        ("train.epochs", -1, "expected an integer >= 0; 0 saves .* drawn, got -1"),
         ("train.epochs", ..., "train.epochs in meta.yaml: missing, expected an int"),
         ("train.save_period", 1.5, "expected an integer >= 1, in epochs, got 1.5"),
         ("train.preprocess.batch_size", 0, "expected an integer >= 1, got 0"),

@@ -39,7 +39,8 @@ class Trainer:
     def predict(self, ckpt_path, mode, config_path, gpu, log_dir, log_root, outputs):
         self.tested.append((Path(ckpt_path).name, log_dir, outputs.formats))
         dataset = yaml.safe_load(Path(config_path[1]).read_text())["dataset"]
-        assert dataset["labeled"] and dataset["dir"]["test"] == f"/d/{log_dir}"
+        test = log_dir.split("--")[0]
+        assert dataset["labeled"] and dataset["dir"]["test"] == f"/d/{test}"
         folder = Path(log_root) / log_dir / mode
         folder.mkdir(parents=True)
         row = dict(case="007", seconds=0.5, folds_unadapted=0.25, mse_before=2.0,
@@ -188,6 +189,32 @@ def test_methods_are_timed_one_by_one_and_once(runs, study, tmp_path):
     assert [name for name, _, _ in trainer.tested] == [run.name for run in runs]
     again = time_methods([*runs, swept], out, trainer.predict)
     assert len(trainer.tested) == 2 and again.equals(table)
+
+
+def test_every_test_is_run_once_for_each_adaptation(runs, study, tmp_path):
+    trainer = Trainer()
+    adaptations = {"none": {"steps": 0}, "ten": {"steps": 10, "keep": "best"}}
+    adapted = [replace(runs[0], adaptations=adaptations)]
+    study(trainer, adapted)
+    assert [name for _, name, _ in trainer.tested] == [
+        "a--none", "a--ten", "b--none", "b--ten"
+    ]  # fmt: skip
+    folder = run_folder(runs[0], tmp_path / "out")
+    extra = yaml.safe_load((folder / "test_a--ten.yaml").read_text())
+    assert extra["adapt"] == {"steps": 10, "keep": "best"}
+    rows = pd.read_csv(tmp_path / "out" / "rows.csv")
+    assert rows["adaptation"].tolist() == ["none", "ten"] * 2
+
+
+def test_an_adaptation_that_is_added_later_is_tested_without_a_training(runs, study):
+    trainer = Trainer()
+    study(trainer, [replace(runs[0], adaptations={"none": {}})])
+    trainer.trained.clear()
+    trainer.tested.clear()
+    more = replace(runs[0], adaptations={"none": {}, "ten": {"steps": 10}})
+    study(trainer, [more])
+    assert trainer.trained == []
+    assert [name for _, name, _ in trainer.tested] == ["a--ten", "b--ten"]
 
 
 def test_no_row_is_no_table(runs, tmp_path):

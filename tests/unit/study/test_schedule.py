@@ -75,3 +75,33 @@ def test_an_unknown_method_is_told(write, plan_text):
 
 def test_a_dotted_key_becomes_a_nested_mapping():
     assert nested("a.b.c", 3) == {"a": {"b": {"c": 3}}}
+
+
+ADAPTED = """
+adaptations:
+  none: {steps: 0}
+  ten: {steps: 10}
+"""
+
+
+def test_adaptations_are_those_of_the_plan_or_of_its_data(write, plan_text):
+    files = write(plan_text, ADAPTED + "data: {chest: {adaptations: [ten]}}")
+    for run in plan_runs(files, "/d"):
+        if run.sweep:
+            assert run.adaptations == {"": {}}
+        elif run.data == "chest":
+            assert run.adaptations == {"ten": {"steps": 10}}
+        else:
+            assert list(run.adaptations) == ["none", "ten"]
+
+
+def test_an_adaptation_that_cannot_be_is_told_before_any_training(write, plan_text):
+    wrong = ADAPTED.replace("10", "-1")
+    with pytest.raises(ConfigError, match=r"adapt\.steps.*liver--plain--seed0, ten"):
+        plan_runs(write(plan_text, wrong), "/d")
+    unknown = ADAPTED + "data: {chest: {adaptations: [tem]}}"
+    with pytest.raises(ConfigError, match="Did you mean `ten`"):
+        plan_runs(write(plan_text, unknown), "/d")
+    swept = ADAPTED + "sweeps: {lambda: {adaptations: [tem]}}"
+    with pytest.raises(ConfigError, match="Did you mean `ten`"):
+        plan_runs(write(plan_text, swept), "/d")
