@@ -73,7 +73,7 @@ def change(config: dict, key: str, value: object) -> dict:
     [
         ("train.meta.inner_step", 3, ["train.meta.inner_step", "inner_steps"]),
         ("adapts", {"steps": 3}, ["adapts", "adapt"]),
-        ("train.epochs", "ten", ["train.epochs", "an integer >= 1", "'ten'"]),
+        ("train.epochs", "ten", ["train.epochs", "an integer >= 0", "'ten'"]),
         ("dataset.labeled", 1, ["dataset.labeled", "true or false", "got 1"]),
         ("train.meta.meta_step_size", 0.0, ["train.meta.meta_step_size", "(0, 1]"]),
         ("adapt", {"steps": -2}, ["adapt.steps", "an integer >= 0", "got -2"]),
@@ -99,7 +99,7 @@ def test_a_wrong_key_or_value(tmp_path, fails, key, value, words):
 
 def test_all_problems_of_a_file_are_told_together(tmp_path, fails):
     """A line for each."""
-    config = change(run_config(), "train.epochs", 0)
+    config = change(run_config(), "train.epochs", -1)
     config = change(config, "train.meta.inner_steps", 0)
     message = fails(train.main, "-c", write_yaml(tmp_path / "mine.yaml", config))
     named = sorted(line.split(" ")[0] for line in message.splitlines())
