@@ -1,5 +1,6 @@
 """Adapt a model to every pair of a split, and write what comes out."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -122,11 +123,15 @@ def register_case(
     inputs = network_inputs(network_case or case, num_labels_max)
     outputs = model.predict(inputs, batch_size=1, callbacks=[tuner], verbose=0)
     own = {name: value[0] for name, value in outputs.items()}
-    return case_result(model, case, own, tuner.seconds[-1])
+    return case_result(model, case, own, tuner.seconds[-1], tuner.cpu_seconds[-1])
 
 
 def case_result(
-    model: ReptileModel, case: Case, outputs: dict[str, np.ndarray], seconds: float
+    model: ReptileModel,
+    case: Case,
+    outputs: dict[str, np.ndarray],
+    seconds: float,
+    cpu_seconds: float = math.nan,
 ) -> CaseResult:
     """
     Put together what came out for a pair.
@@ -135,12 +140,14 @@ def case_result(
     :param case: the pair.
     :param outputs: as of `Adaptation.run`.
     :param seconds: that it took.
+    :param cpu_seconds: that it took, all cores together.
     """
     drawing = model.adapt_drawer.options
     return CaseResult(
         case=case,
         outputs=outputs,
         seconds=seconds,
+        cpu_seconds=cpu_seconds,
         frame_axis=drawing.frame_axis,
         is_sparse=drawing.frames is not None,
         scores_images=model.loss_fn.uses_image,

@@ -64,9 +64,10 @@ class FineTune(tf.keras.callbacks.Callback):
         self.plan = AdaptPlan(wanted, seconds, keep, plateau, carry)
         self.histories: list[np.ndarray] = []
         self.seconds: list[float] = []
+        self.cpu_seconds: list[float] = []  # of all cores together
         self._on_pair = on_pair
         self._start: list[np.ndarray] = []
-        self._begin = 0.0
+        self._begin = self._cpu_begin = 0.0
 
     @classmethod
     def of(
@@ -135,7 +136,7 @@ class FineTune(tf.keras.callbacks.Callback):
 
     def on_predict_batch_begin(self, batch: int, logs: dict | None = None) -> None:
         """Start the clock of a pair."""
-        self._begin = time.perf_counter()
+        self._begin, self._cpu_begin = time.perf_counter(), time.process_time()
 
     def on_predict_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """
@@ -146,6 +147,7 @@ class FineTune(tf.keras.callbacks.Callback):
         outputs = (logs or {})["outputs"]
         outputs = {name: np.asarray(value)[0] for name, value in outputs.items()}
         self.seconds.append(time.perf_counter() - self._begin)
+        self.cpu_seconds.append(time.process_time() - self._cpu_begin)
         self.histories.append(outputs["history"])
         if not weights.equal(self._start, self.model.network.weights):
             raise RuntimeError(

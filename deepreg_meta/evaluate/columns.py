@@ -111,6 +111,7 @@ COLUMNS: dict[str, str] = {
     "warning": "what is suspect about the transform; empty for nothing",
     "num_updates": "adaptation updates made",
     "seconds": "time of adaptation and prediction in s",
+    "cpu_seconds": "CPU time of adaptation and prediction in s, all cores together",
     "seconds_per_update": "time of one adaptation update in s",
     "best_step": "update whose weights were kept, 0 for those before adaptation",
     "loss_unadapted": "total loss of the unadapted weights on what the prediction saw",

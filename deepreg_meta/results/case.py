@@ -1,5 +1,6 @@
 """One registered pair: what the model put out, as transforms of space."""
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,6 +25,7 @@ class CaseResult:
     :param case: the pair.
     :param outputs: of `ReptileModel.predict_step`, without the leading axis.
     :param seconds: of adaptation and prediction.
+    :param cpu_seconds: of the same, all cores together; nan where not measured.
     :param frame_axis: axis across the frames.
     :param is_sparse: whether the fixed image was shown in frames.
     :param scores_images: compare intensities too, for images of one modality.
@@ -37,6 +39,7 @@ class CaseResult:
     frame_axis: int
     is_sparse: bool
     scores_images: bool = False
+    cpu_seconds: float = math.nan
     landmarks: tuple[Landmarks, Landmarks] | None = None
     case_row: dict = field(default_factory=dict)
     label_rows: list[dict] = field(default_factory=list)

@@ -1,5 +1,6 @@
 """Scores of a registered pair, measured on the images' own grids."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -48,6 +49,8 @@ def _count(scene: Scene) -> dict:
         "num_updates": result.steps,
         "seconds": result.seconds,
     }
+    if math.isfinite(result.cpu_seconds):
+        row["cpu_seconds"] = result.cpu_seconds
     if result.is_sparse:
         row["num_frames"] = len(result.frames)
     if result.steps:

@@ -27,8 +27,9 @@ def case_rows(results: Path, test_folder: str | Path) -> list[dict]:
     :param test_folder: of the test set; its folder `truth` has the true fields.
     :return: of each case `case`; `dice_before` and `dice`, means over the structures,
         and `dice_<structure>`, in [0, 1]; `mse_before` and `mse`; `positive`, the share
-        of Jacobian determinants > 0 in %, and `jacobian_min`; `updates` and `seconds`
-        of adaptation and prediction; `loss`, which adaptation minimises; with truth
+        of Jacobian determinants > 0 in %, and `jacobian_min`; `updates`, `seconds`
+        and `cpu_seconds` of adaptation and prediction; `loss`, which adaptation
+        minimises; with truth
         `epe_before`, `epe` and `epe_p95`, endpoint errors in voxels, and `epe_label`,
         that within the fixed labels. Of the adapted network, where it was adapted.
     """
@@ -45,6 +46,7 @@ def case_rows(results: Path, test_folder: str | Path) -> list[dict]:
             ("jacobian_min", f"jacobian_min_{stage}"),
             ("updates", "num_updates"),
             ("seconds", "seconds"),
+            ("cpu_seconds", "cpu_seconds"),
             ("loss", f"loss_{stage}"),
         ):
             row[column] = float(values.get(source, np.nan))

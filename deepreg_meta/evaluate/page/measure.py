@@ -72,6 +72,7 @@ _KNOWN = (
     Measure("displacement_max", "Largest displacement", "", None, 2),
     Measure("loss", "Loss", "", None, 4),
     Measure("seconds", "Time of a registration", "s", None, 2),
+    Measure("cpu_seconds", "CPU time of a registration", "s", None, 2),
     Measure("seconds_per_update", "Time of an update", "s", None, 3),
     Measure("num_updates", "Updates made", "", None, 1),
     Measure("best_step", "Best update", "", None, 1),

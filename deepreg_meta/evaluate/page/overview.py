@@ -21,7 +21,7 @@ _CAPTIONS = {
     "landmarks": "Mean ± SD over the landmarks of all cases. Those of one case share "
     "its registration: they are not independent, so none is tested",
 }
-_OF_NO_STAGE = ("num_updates", "seconds", "seconds_per_update")
+_OF_NO_STAGE = ("num_updates", "seconds", "cpu_seconds", "seconds_per_update")
 
 
 def glance(study: Study) -> Iterator[Block]:
