@@ -146,9 +146,10 @@ def test_labels_do_not_reach_the_network(files, registrar, monkeypatch):
     given = []
     original = Registrar._run_network
 
-    def run(self, config, case, shown, tuner):
-        given.append((config.dataset.labeled, case.moving_labels, case.fixed_labels))
-        return original(self, config, case, shown, tuner)
+    def run(self, ready, tuner):
+        labels = ready.case.moving_labels, ready.case.fixed_labels
+        given.append((ready.config.dataset.labeled, *labels))
+        return original(self, ready, tuner)
 
     monkeypatch.setattr(Registrar, "_run_network", run)
     assert registrar.config.dataset.labeled
