@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -198,6 +198,23 @@ def read_outputs(parsed: argparse.Namespace) -> Outputs:
         inverse=parsed.inverse,
         figure=parsed.save_png is not False,
     )
+
+
+def check_inputs_stay(folder: Path, paths: Iterable[str | Path]) -> None:
+    """
+    Refuse to replace the folder that an input is, or lies in.
+
+    :param folder: of the results.
+    :param paths: of all inputs.
+    :raises ValueError: with the first of them that would be lost.
+    """
+    for path in paths:
+        own = Path(path).expanduser().resolve()
+        if folder.resolve() in (own, *own.parents):
+            raise ValueError(
+                f"--output: {folder} would be replaced, and {path} lies in it. Choose "
+                "another name."
+            )
 
 
 def check_files(files: Mapping[str, str | Sequence[str] | None]) -> None:

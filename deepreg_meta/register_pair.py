@@ -133,7 +133,7 @@ def register(parsed: argparse.Namespace) -> Path:
     if parsed.initial not in _INITIAL:
         files["--initial"] = parsed.initial
     cli.check_files(files)
-    _check_inputs_stay(parsed, folder)
+    cli.check_inputs_stay(folder, _inputs(parsed))
     cli.prepare_tensorflow(parsed.gpu, parsed.gpu_allow_growth)
     from deepreg_meta.dataset.pair import PairFiles
     from deepreg_meta.registration import Registrar
@@ -163,18 +163,15 @@ def register(parsed: argparse.Namespace) -> Path:
     return folder
 
 
-def _check_inputs_stay(parsed: argparse.Namespace, folder: Path) -> None:
-    """Refuse to replace the folder that an input lies in."""
-    names = ("fixed", "moving", "initial", *(f"{s}_{k}" for s in ("fixed", "moving")
-             for k in ("label", "landmarks", "mask")))  # fmt: skip
-    for name in names:
-        given = getattr(parsed, name)
-        for path in [given] if isinstance(given, str) else list(given or ()):
-            if folder.resolve() in Path(path).expanduser().resolve().parents:
-                raise ValueError(
-                    f"--output: {folder} would be replaced, and --"
-                    f"{name.replace('_', '-')} {path} lies in it. Choose another name."
-                )
+def _inputs(parsed: argparse.Namespace) -> list[str]:
+    """Return the paths of all inputs."""
+    names = [f"{s}{k}" for s in ("fixed", "moving")
+             for k in ("", "_label", "_landmarks", "_mask")]  # fmt: skip
+    given = [getattr(parsed, name) for name in names]
+    given += [] if parsed.initial in _INITIAL else [parsed.initial]
+    return [
+        path for one in given for path in ([one] if isinstance(one, str) else one or ())
+    ]
 
 
 def main(args: Sequence[str] | None = None) -> int:

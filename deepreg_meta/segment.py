@@ -230,7 +230,8 @@ def segment(parsed: argparse.Namespace) -> Path:
         allow_self=parsed.allow_self,
     )
     atlases, jobs = find_jobs(parsed)
-    _check_inputs_stay(folder, parsed, [*atlases, *(target for target, _ in jobs)])
+    images = [*atlases, *(target for target, _ in jobs)]
+    cli.check_inputs_stay(folder, _inputs(parsed, images))
     cli.prepare_tensorflow(parsed.gpu, parsed.gpu_allow_growth)
     from deepreg_meta.atlas.run import segment_many, segment_one
     from deepreg_meta.atlas.segmenter import Segmenter
@@ -291,19 +292,13 @@ def _check_flags(parsed: argparse.Namespace) -> None:
             raise ValueError(f"{flag}: expected {partner} with it, got none.")
 
 
-def _check_inputs_stay(
-    folder: Path, parsed: argparse.Namespace, images: Sequence["ImageFiles"]
-) -> None:
-    """Refuse to replace the folder that an input lies in."""
+def _inputs(
+    parsed: argparse.Namespace, images: Sequence["ImageFiles"]
+) -> list[str | Path]:
+    """Return the paths of all inputs."""
     paths = [path for own in images for path in (own.image, own.label) if path]
     named = [] if parsed.initial in _INITIAL else [parsed.initial]
-    paths += [Path(path) for path in (parsed.pairs, *named) if path]
-    for path in paths:
-        if folder.resolve() in path.expanduser().resolve().parents:
-            raise ValueError(
-                f"--output: {folder} would be replaced, and {path} lies in it. Choose "
-                "another name."
-            )
+    return [*paths, *(path for path in (parsed.pairs, *named) if path)]
 
 
 def main(args: Sequence[str] | None = None) -> int:

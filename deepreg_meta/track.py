@@ -204,7 +204,7 @@ def track(parsed: argparse.Namespace) -> Path:
     check_replaceable(folder, "--output", TABLE, PATTERNS)
     newest_checkpoint(parsed.ckpt_path)
     words = _options(parsed)
-    _check_inputs_stay(words, folder)
+    cli.check_inputs_stay(folder, _inputs(words))
     job = prepare(TrackOptions(**words))
     cli.prepare_tensorflow(parsed.gpu, parsed.gpu_allow_growth)
     from deepreg_meta.sequence.network import NetworkRegistrar
@@ -260,18 +260,11 @@ def _at(name: str, frame: str, path: str) -> tuple[int, str]:
     return int(frame), path
 
 
-def _check_inputs_stay(words: dict[str, Any], folder: Path) -> None:
-    """Refuse to replace the folder that an input lies in."""
+def _inputs(words: dict[str, Any]) -> list[str]:
+    """Return the paths of all inputs."""
     later = [path for name in ("label_at", "points_at") for _, path in words[name]]
-    given = [*words["sequence"], *words["mask"], *later]
-    given += [words[name] for name in ("label", "points", "truth") if words[name]]
-    for path in given:
-        own = Path(path).expanduser().resolve()
-        if folder.resolve() in (own, *own.parents):
-            raise ValueError(
-                f"--output: {folder} would be replaced, and {path} lies in it. Choose "
-                "another name."
-            )
+    given = [words[name] for name in ("label", "points", "truth") if words[name]]
+    return [*words["sequence"], *words["mask"], *later, *given]
 
 
 def main(args: Sequence[str] | None = None) -> int:

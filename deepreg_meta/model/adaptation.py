@@ -8,7 +8,7 @@ from deepreg_meta import weights
 from deepreg_meta.model.adapt_plan import AdaptPlan
 from deepreg_meta.model.carried import Carried
 from deepreg_meta.model.episode import BatchDrawer, Constants, Task
-from deepreg_meta.model.inner_loop import MAX_STEPS, InnerLoop
+from deepreg_meta.model.inner_loop import MAX_STEPS, InnerLoop, Record
 from deepreg_meta.model.registration import Batch, RegistrationLoss
 from deepreg_meta.model.score import landmark_points, score_field
 
@@ -240,19 +240,15 @@ class Adaptation:
             scores = score_field(scored, points, batch, ddf)
             return tf.concat([[number], scores], axis=0)
 
-        self.loop.reset_optimizer()
-        if not plan.keeps_best:
-            _, history = self.loop.run(draw, plan.steps, record, plateau=plan.plateau)
-            return history, tf.shape(history)[0]
-        return self.loop.run_for_best(
+        is_own_judge = is_constant and self._network.is_same_in_training
+        return take_updates(
+            self.loop,
+            plan,
             draw,
             lambda: self._look(final)[1],
-            plan.steps if plan.seconds is None else MAX_STEPS,
-            plan.seconds,
             record,
             start_loss,
-            is_own_judge=is_constant and self._network.is_same_in_training,
-            plateau=plan.plateau,
+            is_own_judge,
         )
 
     def _take_common_steps(
@@ -273,18 +269,44 @@ class Adaptation:
         def record(step: tf.Tensor, batch: Batch, ddf: tf.Tensor) -> tf.Tensor:
             return tf.constant([0.0, float("nan"), float("nan")])
 
-        self.loop.reset_optimizer()
-        if not plan.keeps_best:
-            _, history = self.loop.run(draw, plan.steps, record, plateau=plan.plateau)
-            return history, tf.shape(history)[0]
-        return self.loop.run_for_best(
-            draw,
-            lambda: self._look(final)[1],
-            plan.steps if plan.seconds is None else MAX_STEPS,
-            plan.seconds,
-            record,
-            plateau=plan.plateau,
-        )
+        return take_updates(self.loop, plan, draw, lambda: self._look(final)[1], record)
+
+
+def take_updates(
+    loop: InnerLoop,
+    plan: AdaptPlan,
+    draw: Callable[[tf.Tensor], Batch],
+    judge: Callable[[], tf.Tensor],
+    record: Record,
+    start_loss: tf.Tensor | None = None,
+    is_own_judge: bool = False,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """
+    Take the updates of a plan with a new optimiser.
+
+    :param loop: its network adapts.
+    :param plan: how far.
+    :param draw: as of `InnerLoop.run_for_best`, as are the others.
+    :param judge: where the best weights are kept.
+    :param record: gives further figures of an update.
+    :param start_loss: what `judge` gives before the first update, where it is known.
+    :param is_own_judge: every update's own loss is what `judge` would give.
+    :return: the history, and how many updates led to the weights.
+    """
+    loop.reset_optimizer()
+    if not plan.keeps_best:
+        _, history = loop.run(draw, plan.steps, record, plateau=plan.plateau)
+        return history, tf.shape(history)[0]
+    return loop.run_for_best(
+        draw,
+        judge,
+        plan.steps if plan.seconds is None else MAX_STEPS,
+        plan.seconds,
+        record,
+        start_loss,
+        is_own_judge,
+        plan.plateau,
+    )
 
 
 def stack_batches(batches: Sequence[Batch]) -> Batch:

@@ -15,10 +15,10 @@ from deepreg_meta.geometry.scale import Size
 from deepreg_meta.layer.rescale import rescale, rescale_mask
 from deepreg_meta.layer.warp import sample
 from deepreg_meta.model.adapt_plan import AdaptPlan
-from deepreg_meta.model.adaptation import Adaptation, draw_in_turn
+from deepreg_meta.model.adaptation import Adaptation, draw_in_turn, take_updates
 from deepreg_meta.model.episode import BatchDrawer, Constants, Task
 from deepreg_meta.model.field_network import FieldNetwork
-from deepreg_meta.model.inner_loop import MAX_STEPS, InnerLoop
+from deepreg_meta.model.inner_loop import InnerLoop
 from deepreg_meta.model.pyramid import refine
 from deepreg_meta.model.registration import (
     Batch,
@@ -250,19 +250,10 @@ class MultiScaleAdaptation(Adaptation):
             field = network(batch.moving_input, batch.fixed_input, training=False)
             return level.loop.loss.parts(field, batch)["total"]
 
-        level.loop.reset_optimizer()
         draw, num_pairs = draw_in_turn(batch)
-        if not plan.keeps_best:
-            _, history = level.loop.run(draw, plan.steps, record, plateau=plan.plateau)
-            return history, tf.shape(history)[0]
-        return level.loop.run_for_best(
-            draw,
-            judge,
-            plan.steps if plan.seconds is None else MAX_STEPS,
-            plan.seconds,
-            record,
-            is_own_judge=num_pairs == 1 and network.is_same_in_training,
-            plateau=plan.plateau,
+        is_own_judge = num_pairs == 1 and network.is_same_in_training
+        return take_updates(
+            level.loop, plan, draw, judge, record, is_own_judge=is_own_judge
         )
 
     def _level_batch(

@@ -295,3 +295,11 @@ def test_a_log_root_that_is_a_file_is_refused_by_name(tmp_path):
         cli.new_run_folder(str(tmp_path / "file" / "below"), "run")
     with pytest.raises(ValueError, match=r"^--output: expected a folder to write to"):
         cli.new_run_folder(str(tmp_path / "file"), ".", flags="--output")
+
+
+def test_results_do_not_replace_the_folder_that_an_input_lies_in(tmp_path):
+    folder = tmp_path / "out"
+    cli.check_inputs_stay(folder, [tmp_path / "a.nii.gz", tmp_path / "outer" / "b.nii"])
+    for path in (folder, folder / "a.nii.gz", str(folder / "deep" / "b.nii")):
+        with pytest.raises(ValueError, match="--output: .* lies in it"):
+            cli.check_inputs_stay(folder, [tmp_path / "a.nii.gz", path])
