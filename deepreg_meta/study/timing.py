@@ -23,7 +23,8 @@ def time_methods(
     The seconds of `rows.csv` are measured while other runs share the machine. Images
     are of one size, so the test set does not matter: it is the first one.
 
-    :param runs: of the plan; of each method the first is taken that is no sweep's.
+    :param runs: of the plan; of each method the first is taken that is no sweep's and
+        has its weights.
     :param output: folder of the study; `seconds.csv` there keeps what was measured,
         and methods that it has are not timed again.
     :param predict: as of `run.run_study`.
@@ -33,12 +34,14 @@ def time_methods(
     """
     output = Path(output)
     path = output / SECONDS
-    lines = pd.read_csv(path).to_dict("records") if path.is_file() else []
+    lines = known_seconds(output).to_dict("records")
     known = {line["method"] for line in lines}
     for run in runs:
         folder = run_folder(run, output)
         if run.sweep or run.method in known or not (folder / "rows.csv").is_file():
             continue
+        if not list(folder.glob("save/*.index")):
+            continue  # it came without its weights, from another machine
         test = next(iter(run.tests))
         results = predict_test(folder, run, test, predict, gpu, folder / "timing")
         seconds = pd.read_csv(results / "metrics.csv")["seconds"]
@@ -54,3 +57,9 @@ def time_methods(
         known.add(run.method)
         write_whole(path, pd.DataFrame(lines).to_csv(index=False))
     return pd.DataFrame(lines)
+
+
+def known_seconds(output: str | Path) -> pd.DataFrame:
+    """Return the table that `time_methods` wrote, empty where it has not yet."""
+    path = Path(output) / SECONDS
+    return pd.read_csv(path) if path.is_file() else pd.DataFrame()

@@ -11,6 +11,7 @@ split stands in splits.csv.
 
 import argparse
 import csv
+import hashlib
 import json
 import logging
 import shutil
@@ -152,7 +153,8 @@ def prepare(
     path = output / STAMP
     if path.is_file():
         saved = json.loads(path.read_text())
-        if {name: saved[name] for name in stamp} == stamp:
+        same = {name: saved[name] for name in stamp} == stamp
+        if same and "digest" in saved:
             return saved["sets"]
         shutil.rmtree(output)
     elif output.exists() and any(output.iterdir()):
@@ -173,8 +175,20 @@ def prepare(
         logger.info("%s: %s", name, {s: len(p) for s, p in splits.items()})
     with (output / "splits.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("data", "patient", "split"), *sorted(rows)])
-    path.write_text(json.dumps({**stamp, "sets": found}, indent=1) + "\n")
+    digest = _digest(output)
+    stamp |= {"sets": found, "digest": digest}
+    path.write_text(json.dumps(stamp, indent=1) + "\n")
     return found
+
+
+def _digest(output: Path) -> str:
+    """Return a number that tells apart two data sets: of their splits and pixels."""
+    number = hashlib.sha256((output / "splits.csv").read_bytes())
+    for path in sorted(output.glob("*/png/*/*.png")):
+        number.update(path.relative_to(output).as_posix().encode())
+        with Image.open(path) as picture:
+            number.update(np.asarray(picture).tobytes())
+    return number.hexdigest()
 
 
 def _prepare_set(

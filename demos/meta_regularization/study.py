@@ -3,12 +3,15 @@ The tables and figures of meta-regularised registration.
 
     python demos/meta_regularization/study.py                       # smoke, no data
     python demos/meta_regularization/study.py --form reduced --from DIR
+    python demos/meta_regularization/study.py --form reduced --report \
+        --unpack demos/meta_regularization/reference/reduced.zip    # no training
 
 DIR is that of demo_data.py. The study resumes where it stopped; report.md in the folder
 of the results has what is there.
 """
 
 import argparse
+import json
 import logging
 import os
 import sys
@@ -18,6 +21,7 @@ from pathlib import Path
 import pandas as pd
 from demo_data import HERE, STAMP, prepare
 
+from deepreg_meta.study.archive import pack_runs, unpack_runs
 from deepreg_meta.study.figure import loss_curves, method_boxes, sweep_curves
 from deepreg_meta.study.plan import read_plan
 from deepreg_meta.study.run import gather_rows, run_study
@@ -30,7 +34,7 @@ from deepreg_meta.study.table import (
     method_table,
     sweep_table,
 )
-from deepreg_meta.study.timing import time_methods
+from deepreg_meta.study.timing import SECONDS, known_seconds, time_methods
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +42,7 @@ PLAN = HERE / "plan"
 FORMS = {"smoke": ["reduced.yml", "smoke.yml"], "reduced": ["reduced.yml"],
          "full": ["reduced.yml", "full.yml"]}  # fmt: skip
 ABLATED = "unet_transposed"
+PACKED = (STAMP, SECONDS)  # of the study's folder, packed with its runs
 # heading -> (column, digits, factor)
 COLUMNS = {
     "Dice before (%)": ("dice_before", 2, 100.0),
@@ -77,13 +82,18 @@ def check_data(data_dir: Path, output: Path) -> None:
     :raises ValueError: when it is of others.
     """
     stamp, own = (data_dir / STAMP).read_text(), output / STAMP
-    if own.is_file() and own.read_text() != stamp:
+    if own.is_file() and _identity(own.read_text()) != _identity(stamp):
         raise ValueError(
             f"{output}: expected a new folder, or a study of the same data, got one of "
             f"{own.read_text().strip()}. Choose another --output."
         )
     output.mkdir(parents=True, exist_ok=True)
     own.write_text(stamp)
+
+
+def _identity(stamp: str) -> dict[str, object]:
+    """Return what a stamp says of the data, wherever they came from."""
+    return {k: v for k, v in json.loads(stamp).items() if k != "source"}
 
 
 def select(rows: pd.DataFrame, data: str, test: str) -> pd.DataFrame:
@@ -189,28 +199,46 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, help="default: logs_<form>")
     parser.add_argument("--data-dir", type=Path, help="default: dataset/<form>")
     parser.add_argument("--gpu", default="", help='such as "0"; "" is the CPU')
+    parser.add_argument("--unpack", type=Path, help="take in finished runs first")
+    parser.add_argument("--pack", type=Path, help="write finished runs to this ZIP "
+                        "file at the end, without weights")  # fmt: skip
+    parser.add_argument("--report", action="store_true",
+                        help="run nothing, only write the report")  # fmt: skip
     parsed = parser.parse_args(args)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     output = parsed.output or HERE / f"logs_{parsed.form}"
     data_dir = parsed.data_dir or HERE / "dataset" / parsed.form
-    plan, size = plan_of(parsed.form), image_size(parsed.form)
-    found = prepare(parsed.source, data_dir, size)
-    check_data(data_dir, output)
-    names = [
-        name
-        for name, entry in read_plan(plan).data.items()
-        if Path(entry["train"]).parts[0] in found
-    ]
-    chosen = [text.split(",") if text else None for text in (parsed.only, parsed.part)]
-    runs = plan_runs(plan, data_dir.resolve(), chosen[0], names, chosen[1])
-    jobs = parsed.jobs or (1 if parsed.gpu else os.cpu_count() or 1)
-    failures = run_study(runs, output, gpu=parsed.gpu, jobs=jobs)
-    seconds = time_methods(runs, output, gpu=parsed.gpu)
+    plan = plan_of(parsed.form)
+    if parsed.unpack:
+        unpack_runs(parsed.unpack, output, PACKED)
+    failures: dict[str, str] = {}
+    names = None
+    if not parsed.report:
+        found = prepare(parsed.source, data_dir, image_size(parsed.form))
+        check_data(data_dir, output)
+        names = [
+            name
+            for name, entry in read_plan(plan).data.items()
+            if Path(entry["train"]).parts[0] in found
+        ]
+        some = [
+            text.split(",") if text else None for text in (parsed.only, parsed.part)
+        ]
+        chosen = plan_runs(plan, data_dir.resolve(), some[0], names, some[1])
+        jobs = parsed.jobs or (1 if parsed.gpu else os.cpu_count() or 1)
+        failures = run_study(chosen, output, gpu=parsed.gpu, jobs=jobs)
+        time_methods(chosen, output, gpu=parsed.gpu)
     # what was not chosen may still be there
     runs = plan_runs(plan, data_dir.resolve(), None, names)
     rows = gather_rows(runs, output)
     if len(rows):
-        print(f"The report is in {write_report(rows, output, runs, seconds)}")
+        page = write_report(rows, output, runs, known_seconds(output))
+        print(f"The report is in {page}")
+    elif parsed.report:
+        parser.error(f"--report: expected finished runs in {output}, found none.")
+    if parsed.pack and len(rows):
+        number = pack_runs(runs, output, parsed.pack, PACKED)
+        print(f"{number} runs are packed in {parsed.pack}")
     for name, reason in failures.items():
         print(f"{name} failed: {reason}", file=sys.stderr)
     return 1 if failures else 0

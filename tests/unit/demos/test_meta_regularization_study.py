@@ -143,3 +143,16 @@ def test_a_tiny_study_ends_with_its_report(study, tmp_path, monkeypatch, registe
     assert study.main([*folders, "--only", "unet_transposed"]) == 0  # all is there
     again = pd.read_csv(tmp_path / "out" / "rows.csv")
     pd.testing.assert_frame_equal(again, rows)
+    packed = str(tmp_path / "runs.zip")
+    assert study.main([*folders, "--report", "--pack", packed]) == 0
+    there = ["--output", str(tmp_path / "there"), "--report", "--unpack", packed]
+    assert study.main(there) == 0  # neither data nor weights are needed
+    assert (tmp_path / "there" / "report.md").read_text() == (
+        tmp_path / "out" / "report.md"
+    ).read_text()
+
+
+def test_a_report_of_no_runs_is_refused(study, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        study.main(["--output", str(tmp_path), "--report"])
+    assert "expected finished runs" in capsys.readouterr().err

@@ -3,6 +3,9 @@
 import textwrap
 
 import pytest
+import yaml
+
+from deepreg_meta.study.schedule import Run
 
 BASE = """
 dataset:
@@ -15,6 +18,7 @@ train:
   optimizer: {name: Adam, learning_rate: 1.0e-3}
   epochs: 2
 """
+SHORT = {"train": {"epochs": 4, "method": "reptile"}, "dataset": {"type": "paired"}}
 PLAN = """
 base: [base.yaml]
 config: {train: {epochs: 3}}
@@ -61,3 +65,15 @@ def write(tmp_path):
 def plan_text():
     """:return: the plan."""
     return PLAN
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """:return: two runs of two methods, with two test sets."""
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(SHORT))
+    return [
+        Run(method=name, data="liver", seed=1, files=(str(tmp_path / "base.yaml"),),
+            overrides={"train": {"seed": 1}}, tests={"a": "/d/a", "b": "/d/b"},
+            test_config={"dataset": {"labeled": True}})
+        for name in ("plain", "layer")
+    ]  # fmt: skip
