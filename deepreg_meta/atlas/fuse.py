@@ -105,7 +105,7 @@ def fuse(
         return labels[0].copy()
     if fusion.method == "staple":
         return _staple(labels)
-    weights = np.ones(len(labels))
+    weights: NDArray[np.float64] = np.ones(len(labels))
     if fusion.method == "weighted":
         if similarities is None or len(similarities) != len(labels):
             raise ValueError(

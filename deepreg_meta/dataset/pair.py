@@ -236,7 +236,7 @@ def _check_labels(config: RunConfig, moving: Volume, fixed: Volume) -> list[str]
 
 def _check_mask(mask: RawLabel, raw: RawVolume) -> list[str]:
     """Return what is wrong with a mask."""
-    shape = raw.image.shape
+    shape = raw.shape
     if mask.voxels.shape != shape:
         return [
             f"{mask.path}: expected the grid of its image, {shape}, got "
@@ -254,7 +254,7 @@ def _check_mask(mask: RawLabel, raw: RawVolume) -> list[str]:
 
 def _prepare_mask(mask: RawLabel, raw: RawVolume, target: Target) -> NDArray:
     """Bring a mask to the network's grid: linear, then 1 from a half on."""
-    route = plan_route(raw.image.shape, raw.place.affine, target)
+    route = plan_route(raw.shape, raw.place.affine, target)
     inside = (mask.voxels > 0).astype(np.float32)
     result = (route.carry(inside[None])[0] >= 0.5).astype(np.float32)
     if not result.any():

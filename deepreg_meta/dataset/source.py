@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepreg_meta.dataset.stored import Place
-from deepreg_meta.geometry.grid import Grid
+from deepreg_meta.geometry.grid import Grid, Shape
 from deepreg_meta.geometry.picture_file import Layout, mask_to_unit
 
 Voxels = tuple[NDArray, NDArray | None]
@@ -102,6 +102,12 @@ class RawVolume:
     place: Place
     labels: Sequence[RawLabel] = ()
     fixed: NDArray | None = None
+
+    @property
+    def shape(self) -> Shape:
+        """Sides of the image, voxels; checked to be three before anybody asks."""
+        d1, d2, d3 = self.image.shape
+        return d1, d2, d3
 
     @property
     def label_paths(self) -> tuple[str, ...]:

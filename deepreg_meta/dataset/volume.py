@@ -89,7 +89,7 @@ def prepare(
     problems = _check_raw(raw, target)
     if problems:
         raise DataError(_HEADING, problems)
-    place, shape = raw.place, raw.image.shape
+    place, shape = raw.place, raw.shape
     route = plan_route(shape, place.affine, target)
     image = target.intensity.transform(raw.image, raw.fixed)
     problems = check_contrast(image, raw.path, "after dataset.intensity")
@@ -139,7 +139,7 @@ def _check_raw(raw: RawVolume, target: Target) -> list[str]:
     shape = () if flat else raw.image.shape  # labels of volumes are no faults of theirs
     bad_place = check_place(raw.place, raw.path)
     if not problems and not bad_place:
-        grid = Grid(raw.image.shape, raw.place.affine)
+        grid = Grid(raw.shape, raw.place.affine)
         problems += check_route(raw.path, grid, raw.place.has_orientation, target)
     for label in raw.labels:
         indices = target.label_indices if label.name is None else None

@@ -77,7 +77,7 @@ def read_pair(found: str | Path | None, truth: str | Path) -> FieldPair:
             f"{' and then '.join(type(part).__name__.lower() for part in parts)}."
         )
     grid = parts[0].grid
-    vectors = np.zeros((*grid.shape, 3))
+    vectors: NDArray = np.zeros((*grid.shape, 3))
     if found is not None:
         transform = load_transform(found, fixed_grid=grid, moving_grid=grid)
         for part in transform.parts[:1]:

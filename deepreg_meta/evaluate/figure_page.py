@@ -110,7 +110,7 @@ def draw_bars(
         bar = axes.figure.colorbar(image, cax=axes, orientation="horizontal")
         bar.set_label(name, fontsize=8)
         axes.tick_params(labelsize=7, length=2, pad=1)
-        bar.outline.set_linewidth(0.5)
+        bar.ax.spines["outline"].set_linewidth(0.5)
     low, end = colours[1].get_clim()
     bars[1].xaxis.set_major_locator(FixedLocator([low, low**0.5, 1, end**0.5, end]))
     bars[1].xaxis.set_minor_locator(NullLocator())

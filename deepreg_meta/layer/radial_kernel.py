@@ -36,8 +36,10 @@ def ring_indices(size: int, num_axes: int) -> NDArray[np.int64]:
     :param num_axes: 2 or 3.
     :return: 0 in the middle, then the nearer ring first, shape = (size,) * num_axes.
     """
-    squares = (np.arange(size) - size // 2) ** 2
-    distances = functools.reduce(np.add.outer, [squares] * num_axes)
+    squares: NDArray[np.int64] = (np.arange(size) - size // 2) ** 2
+    distances = squares
+    for _ in range(num_axes - 1):
+        distances = np.add.outer(distances, squares)
     _, indices = np.unique(distances, return_inverse=True)
     return indices.reshape(distances.shape)
 

@@ -119,7 +119,7 @@ class PointTrail:
     """
 
     def __init__(self, points: NDArray, grid: Grid) -> None:
-        self.points = np.asarray(points, np.float64).reshape(-1, 3)
+        self.points: NDArray[np.float64] = np.asarray(points, float).reshape(-1, 3)
         self._grid = grid
 
     def advance(self, pair: TrackedPair) -> NDArray[np.float64]:

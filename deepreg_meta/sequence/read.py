@@ -165,7 +165,8 @@ def _read_one(path: Path, axes: Axes | None, flag: str, allows_one: bool) -> Sta
                 f"--axes xyt: expected a file of shape (X, Y, T), got {voxels.shape}, "
                 f"{path}."
             )
-        grid = Grid((*voxels.shape[:2], 1), _planar_affine(volume.grid.affine))
+        d1, d2 = voxels.shape[:2]
+        grid = Grid((d1, d2, 1), _planar_affine(volume.grid.affine))
         images = np.moveaxis(voxels, 2, 0)[..., None]
         return Stack(images, grid, (path,), place, "plane", None)
     while voxels.ndim > 4 and voxels.shape[-1] == 1:

@@ -31,7 +31,7 @@ def endpoint_errors(
             f"endpoint_errors: expected two fields on one grid, got {ddf.shape} and "
             f"{truth.shape}. Resample one of them first."
         )
-    sides = np.ones(3)
+    sides: NDArray[np.float64] = np.ones(3)
     if spacing_mm is not None:
         sides = check_spacing(spacing_mm, "endpoint_errors spacing_mm")
     moving = [axis for axis in range(3) if ddf.shape[axis] > 1]
