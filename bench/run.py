@@ -8,6 +8,7 @@ after it. Run it while nothing else runs.
 """
 
 import argparse
+import contextlib
 import importlib
 import sys
 import tempfile
@@ -158,24 +159,32 @@ def main(args: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as temporary:
         shown_only = parsed.quick and parsed.out is None
         folder = Path(temporary) if shown_only else parsed.out or RESULTS
-        if not parsed.fresh and is_of_other_kind(folder, parsed.quick):
+        if is_of_other_kind(folder, parsed.quick):
             kind = "full" if parsed.quick else "--quick"
             print(
                 f"--out {folder}: expected a folder without results of a {kind} run. "
-                "Choose another one, or add --fresh.",
+                "Choose another one.",
                 file=sys.stderr,
             )
+            return 2
+        try:  # before an hour of measuring
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as err:
+            print(f"--out: expected a folder to write to, got {err}.", file=sys.stderr)
             return 2
         try:
             failed = run_parts(parsed.only, parsed.quick, folder, parsed.fresh)
         except KeyboardInterrupt:
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # if nothing is in it
             kept = f"finished parts stay in {folder}"
             kept = kept if (folder / REPORT).exists() else "no part was finished"
             print(f"Interrupted: {kept}.", file=sys.stderr)
             return 130
         if (folder / REPORT).exists():
             print((folder / REPORT).read_text())
-        if not shown_only:
+        if not shown_only and (folder / REPORT).exists():
             print(f"The tables are in {folder}.")
     if failed:
         print(f"Failed: {', '.join(failed)}.", file=sys.stderr)

@@ -308,12 +308,13 @@ def deepreg_config_file(config: "RunConfig") -> Iterator[str]:
         yield str(path)
 
 
-def run(call: Callable[[], object], closing: str) -> int:
+def run(call: Callable[[], object], closing: str, interrupted: str = "") -> int:
     """
     Run a command and tell its end in one line.
 
     :param call: does the work and returns what the closing line names.
     :param closing: with one {} for the result.
+    :param interrupted: how to go on after an interruption, where that can be.
     :return: exit status: 0, 2 for what the user gave, 130 for an interruption.
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
@@ -326,9 +327,7 @@ def run(call: Callable[[], object], closing: str) -> int:
         logger.error("%s", err)
         return 2
     except KeyboardInterrupt:
-        logger.error(
-            "Interrupted. Continue with --ckpt_path and the folder of the run."
-        )
+        logger.error("Interrupted. %s", interrupted or "No results were written.")
         return 130
     logger.info(closing.format(result))
     return 0

@@ -1,5 +1,8 @@
 """Trained models, read from the checkpoints of a run."""
 
+import logging
+from dataclasses import replace
+
 import tensorflow as tf
 from deepreg.model.backbone.interface import Backbone
 from deepreg.registry import REGISTRY
@@ -8,8 +11,11 @@ from deepreg_meta import compat
 from deepreg_meta.callback.checkpoint import restore_model
 from deepreg_meta.config import RunConfig
 from deepreg_meta.model.build import build_optimizer, build_reptile
+from deepreg_meta.model.precision import check_precision
 from deepreg_meta.model.reptile import ReptileModel
 from deepreg_meta.training import build_model
+
+logger = logging.getLogger(__name__)
 
 
 def load_model(config: RunConfig, checkpoint: str) -> ReptileModel:
@@ -23,10 +29,33 @@ def load_model(config: RunConfig, checkpoint: str) -> ReptileModel:
     :raises ValueError: for a checkpoint of another architecture.
     """
     if config.is_reptile:
-        model = build_model(config)
+        model = build_model(usable_config(config))
         restore_model(model, checkpoint, weights_only=True)
         return model
     return _load_deepreg_model(config, checkpoint)
+
+
+def usable_config(config: RunConfig) -> RunConfig:
+    """
+    Let a network predict in float32 where this machine lacks the precision of its run.
+
+    Weights are float32 in any precision.
+
+    :param config: of the run.
+    :return: itself, or one with another precision, which is told.
+    """
+    try:
+        check_precision(config.reptile_train.precision)
+    except ValueError:
+        logger.warning(
+            "train.precision: this machine has no GPU for %s; the network predicts and "
+            "adapts in float32.",
+            config.reptile_train.precision,
+        )
+        train = config.reptile_train.model_copy(update={"precision": "float32"})
+        raw = {**config.raw, "train": {**config.raw["train"], "precision": "float32"}}
+        return replace(config, raw=raw, train=train)
+    return config
 
 
 def _load_deepreg_model(config: RunConfig, checkpoint: str) -> ReptileModel:

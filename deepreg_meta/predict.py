@@ -99,7 +99,11 @@ def predict(
 
     checkpoint = newest_checkpoint(ckpt_path)
     saved = Path(checkpoint).parent.parent / "config.yaml"
-    overrides = None if adapt_steps is None else {"adapt": {"steps": adapt_steps}}
+    overrides: dict[str, Any] | None = None
+    if adapt_steps is not None:
+        overrides = {"adapt": {"steps": adapt_steps}}
+        if adapt_steps == 0:  # a plain prediction
+            overrides["adapt"]["field"] = None
     config = load_config(list(config_path) or [str(saved)], overrides)
     cli.prepare_tensorflow(gpu, gpu_allow_growth)
     outputs = outputs or Outputs()

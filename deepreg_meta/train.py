@@ -139,6 +139,8 @@ def main(args: Sequence[str] | None = None) -> int:
             max_epochs=parsed.max_epochs,
         ),
         "The run is in {}",
+        "A run that has a checkpoint in its folder `save` goes on with --ckpt_path and "
+        "that folder.",
     )
 
 

@@ -39,6 +39,7 @@ class FineTune(tf.keras.callbacks.Callback):
         on_pair: Callable[[int, dict[str, np.ndarray], float], None] | None = None,
         plateau: Plateau | None = None,
         carry: bool = False,
+        field_steps: Sequence[int] = (),
     ) -> None:
         """
         :param steps: updates for each pair, N >= 0; 0 predicts without adaptation. Of
@@ -48,6 +49,8 @@ class FineTune(tf.keras.callbacks.Callback):
         :param on_pair: called with the index of a pair, its outputs and its seconds.
         :param plateau: ends the updates of a pair early; None takes all of them.
         :param carry: a pair starts from the adapted weights of the one before.
+        :param field_steps: updates of the field itself, one number for each scale of
+            `adapt.field`; none leaves the field as the network predicts it.
         :raises ValueError: for a negative number of steps, a time that is not > 0, or
             another choice of weights.
         """
@@ -61,7 +64,7 @@ class FineTune(tf.keras.callbacks.Callback):
         if keep not in ("last", "best"):
             raise ValueError(f"adapt.keep: expected last or best, got {keep!r}.")
         wanted = steps if isinstance(steps, int) else numbers
-        self.plan = AdaptPlan(wanted, seconds, keep, plateau, carry)
+        self.plan = AdaptPlan(wanted, seconds, keep, plateau, carry, tuple(field_steps))
         self.histories: list[np.ndarray] = []
         self.seconds: list[float] = []
         self.cpu_seconds: list[float] = []  # of all cores together
@@ -82,7 +85,8 @@ class FineTune(tf.keras.callbacks.Callback):
         Adapt as a configuration says, but for what is given.
 
         :param adapt: the section.
-        :param steps: as above; None are those of the section.
+        :param steps: as above; None are those of the section, and 0 is a prediction
+            that adapts nothing, the field neither.
         :param seconds: as above.
         :param keep: as above; None is that of the section.
         :param carry: as above.
@@ -94,6 +98,7 @@ class FineTune(tf.keras.callbacks.Callback):
             keep or adapt.keep,
             plateau=None if plateau is None else Plateau(**plateau.model_dump()),
             carry=carry,
+            field_steps=() if steps == 0 else adapt.field_steps,
         )
 
     @contextlib.contextmanager

@@ -40,6 +40,7 @@ def check_scales(
                     ("adapt", "layers"),
                     f"expected all with {'.'.join(key)}, got {adapt.layers!r}.",
                 )
+    _check_field(adapt, dataset, is_sparse, findings)
     if scales is None:
         return
     if trained is not None and trained != scales:
@@ -80,6 +81,26 @@ def _check_steps(
             rule = f"one integer or {count}, one for each of adapt.scales"
         findings.error(
             ("adapt", "steps"), f"expected {rule}, got {show(list(adapt.steps))}."
+        )
+
+
+def _check_field(
+    adapt: AdaptConfig, dataset: DatasetConfig, is_sparse: bool, findings: Findings
+) -> None:
+    """Check `adapt.field` against the other keys."""
+    if adapt.field is None:
+        return
+    key = "adapt", "field"
+    _check_grids((*key, "scales"), adapt.field.scales or (), dataset, findings)
+    if is_sparse:
+        findings.error(
+            key, "expected null with the augmentation sparse_frames, got a mapping."
+        )
+    if len(adapt.labels) > 1:
+        findings.error(
+            ("adapt", "labels"),
+            f"expected one label at most with adapt.field, got "
+            f"{show(list(adapt.labels))}.",
         )
 
 

@@ -21,7 +21,7 @@ from deepreg_meta.config.scales import (
     PlateauConfig,
     TrainScales,
 )
-from deepreg_meta.config.section import DeepRegSection, Section
+from deepreg_meta.config.section import DeepRegSection, RuleError, Section
 from deepreg_meta.config.section import PositiveInt as _PositiveInt
 from deepreg_meta.config.section import as_tuple as _as_tuple
 from deepreg_meta.config.section import rule as _rule
@@ -159,6 +159,45 @@ _Steps = Annotated[
 ]
 
 
+class FieldConfig(Section):
+    """`adapt.field`: after the network, the field itself is fitted to the pair."""
+
+    scales: TrainScales = _rule(SCALES_RULE, default=(0.5, 1.0))
+    steps: _Steps = _rule(
+        "an integer >= 0, the number of updates, or a list of them, one for each scale",
+        default=40,
+    )
+    sigma_vox: float = _rule(
+        "a number >= 0, in voxels of each scale's grid", default=2.0, ge=0
+    )
+    optimizer: OptimizerConfig = _rule(
+        "a mapping with name and learning_rate",
+        default=OptimizerConfig(name="Adam", learning_rate=0.25),
+    )
+    loss: dict[str, Any] | None = _rule(
+        "null (train.loss) or a mapping that is merged into it", default=None
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> "FieldConfig":
+        count = len(self.scales or ())
+        if not count:
+            raise RuleError("a list of scales in adapt.field.scales, got null")
+        if not isinstance(self.steps, int) and len(self.steps) != count:
+            raise RuleError(
+                f"one integer or {count} in adapt.field.steps, one for each of "
+                f"adapt.field.scales, got {len(self.steps)}"
+            )
+        return self
+
+    @property
+    def all_steps(self) -> tuple[int, ...]:
+        """The updates of each scale."""
+        steps = self.steps
+        count = len(self.scales or ())
+        return (steps,) * count if isinstance(steps, int) else steps
+
+
 class AdaptConfig(Section):
     """`adapt`: adaptation at test time. A null is filled in by `RunConfig`."""
 
@@ -188,11 +227,20 @@ class AdaptConfig(Section):
     )
     schedule: Literal["sweep", "all"] = _rule("sweep or all", default="sweep")
     keep: Literal["last", "best"] = _rule("last or best", default="last")
+    field: FieldConfig | None = _rule(
+        "null or a mapping with scales, steps, sigma_vox, optimizer, loss", default=None
+    )
 
     @property
     def adapts(self) -> bool:
         """Whether any update is taken."""
-        return bool(self.steps if isinstance(self.steps, int) else any(self.steps))
+        steps = (self.steps,) if isinstance(self.steps, int) else self.steps
+        return any([*steps, *self.field_steps])
+
+    @property
+    def field_steps(self) -> tuple[int, ...]:
+        """The updates of the field at each scale; none without `adapt.field`."""
+        return () if self.field is None else self.field.all_steps
 
 
 class PhantomConfig(Section):

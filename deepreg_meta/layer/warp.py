@@ -102,13 +102,13 @@ def _is_inside(coordinates: list[tf.Tensor], size: tuple[int, ...]) -> tf.Tensor
 
     :param coordinates: per axis, shape = (...), in voxels.
     :param size: (d1, d2, d3).
-    :return: bool, shape = (...).
+    :return: bool, shape = (...); true of what is no number, whose sample is none.
     """
-    inside = [
-        (x >= -0.5) & (x < length - 0.5)
+    outside = [
+        (x < -0.5) | (x >= length - 0.5)
         for x, length in zip(coordinates, size, strict=True)
     ]
-    return inside[0] & inside[1] & inside[2]
+    return ~(outside[0] | outside[1] | outside[2])
 
 
 class _Axis(NamedTuple):
@@ -133,6 +133,8 @@ def _linear(flat: tf.Tensor, start: tf.Tensor, axes: list[_Axis]) -> tf.Tensor:
     index, weights = start, []
     for axis in axes:
         clipped = tf.clip_by_value(axis.coordinate, 0.0, float(axis.last))
+        # what is not a number stays so in XLA too, whose clipping makes a number of it
+        clipped = tf.where(tf.math.is_nan(axis.coordinate), axis.coordinate, clipped)
         # clipped as an integer: what is not a number has a neighbour in the volume too,
         # and a weight that makes the sample no number either
         lower = tf.clip_by_value(tf.cast(clipped, tf.int32), 0, axis.last - 1)
@@ -156,8 +158,12 @@ def _nearest(flat: tf.Tensor, start: tf.Tensor, axes: list[_Axis]) -> tf.Tensor:
     index = start
     for axis in axes:
         # floor(x + 0.5) as in ITK: tf.round would send halves to the even neighbour
-        nearest = tf.cast(tf.floor(axis.coordinate + 0.5), tf.int32)
-        index += tf.clip_by_value(nearest, 0, axis.last) * axis.stride
+        nearest = tf.floor(axis.coordinate + 0.5)
+        # clipped before: integers that are too large would begin anew from below
+        nearest = tf.clip_by_value(nearest, 0.0, float(axis.last))
+        # and after: what is not a number becomes any integer
+        nearest = tf.clip_by_value(tf.cast(nearest, tf.int32), 0, axis.last)
+        index += nearest * axis.stride
     return _take(flat, index)[0]
 
 

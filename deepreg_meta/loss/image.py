@@ -44,7 +44,8 @@ def _variance(square: tf.Tensor, total: tf.Tensor, weight: float) -> tf.Tensor:
     """
     variance = square - tf.square(total) / weight
     rounding = ROUNDING * np.finfo(square.dtype.as_numpy_dtype).eps
-    return tf.where(variance > rounding * square, variance, 0.0)
+    # asked this way round, what is no number stays none, and is seen in the loss
+    return tf.where(variance <= rounding * square, tf.zeros_like(variance), variance)
 
 
 class NccTarget(NamedTuple):
@@ -159,7 +160,8 @@ class LocalNcc:
             p_sum, p2_sum, tp_sum = tf.split(filter_along_axes(stacked, matrices), 3)
             p_var = _variance(p2_sum, p_sum, weight)
             product = t_var * p_var
-            cross = tf.where(product > 0.0, tp_sum - p_sum * t_sum / weight, 0.0)
+            cross = tp_sum - p_sum * t_sum / weight
+            cross = tf.where(product <= 0.0, tf.zeros_like(cross), cross)
             product += EPS
             squared = (cross * cross + EPS) / product
 

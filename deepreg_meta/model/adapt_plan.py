@@ -17,6 +17,8 @@ class AdaptPlan(NamedTuple):
     loss on what the prediction sees, those of no update among them. Under a limit of
     time the best are kept in any case. A `plateau` of the loss ends the updates early.
     With `carry` a pair starts from the adapted weights of the last one that had it.
+    `field_steps` are the updates of the field itself, after those of the network, one
+    number for each scale of `adapt.field`; none leaves the field as predicted.
     """
 
     steps: int | tuple[int, ...] | tf.Tensor = 0
@@ -24,10 +26,11 @@ class AdaptPlan(NamedTuple):
     keep: Literal["last", "best"] = "last"
     plateau: Plateau | None = None
     carry: bool = False
+    field_steps: tuple[int | tf.Tensor, ...] = ()
 
     @property
     def is_none(self) -> bool:
-        """Whether nothing adapts; a tensor of steps may be any number."""
+        """Whether no network adapts; a tensor of steps may be any number."""
         return self.seconds is None and not tf.is_tensor(self.steps) and not self.most
 
     @property
@@ -40,7 +43,7 @@ class AdaptPlan(NamedTuple):
         """What the graph of an adaptation depends on."""
         is_many = isinstance(self.steps, tuple)
         limits = self.seconds is None, self.plateau, self.keep, self.carry
-        return self.is_none, is_many, *limits
+        return self.is_none, is_many, *limits, len(self.field_steps)
 
     @property
     def keeps_best(self) -> bool:
@@ -70,11 +73,12 @@ class AdaptPlan(NamedTuple):
 
     def fewest(self) -> "AdaptPlan":
         """Return a plan of the same kind that takes a single update at every scale."""
+        fewest = self._replace(field_steps=tuple(min(n, 1) for n in self.field_steps))
         if self.seconds is not None:
-            return self._replace(seconds=1e-9)  # one update is always taken
+            return fewest._replace(seconds=1e-9)  # one update is always taken
         if isinstance(self.steps, tuple):
-            return self._replace(steps=tuple(min(n, 1) for n in self.steps))
-        return self._replace(steps=min(self.most, 1))
+            return fewest._replace(steps=tuple(min(n, 1) for n in self.steps))
+        return fewest._replace(steps=min(self.most, 1))
 
 
 class PlanValues:
@@ -89,17 +93,22 @@ class PlanValues:
         any_shape = tf.TensorShape(None)  # a number, or one for each scale
         self._steps = tf.Variable(0, False, dtype=tf.int32, shape=any_shape)
         self._seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+        self._field_steps = tf.Variable([0], False, dtype=tf.int32, shape=any_shape)
 
     def assign(self, plan: AdaptPlan) -> None:
         """Take the numbers of a plan."""
         self._steps.assign(plan.steps)
         self._seconds.assign(0.0 if plan.seconds is None else plan.seconds)
+        self._field_steps.assign(list(plan.field_steps) or [0])
 
     def of(self, plan: AdaptPlan) -> AdaptPlan:
         """Return a plan of the same kind with the numbers assigned last."""
+        if count := len(plan.field_steps):
+            numbers = tf.ensure_shape(self._field_steps.value(), [count])
+            plan = plan._replace(field_steps=tuple(tf.unstack(numbers)))
         if plan.is_none:
             return plan
         seconds = None if plan.seconds is None else self._seconds.value()
-        count = [len(plan.steps)] if isinstance(plan.steps, tuple) else []
-        steps = tf.ensure_shape(self._steps.value(), count)
+        shape = [len(plan.steps)] if isinstance(plan.steps, tuple) else []
+        steps = tf.ensure_shape(self._steps.value(), shape)
         return plan._replace(steps=steps, seconds=seconds)

@@ -8,14 +8,24 @@ from deepreg_meta import weights
 from deepreg_meta.model.adapt_plan import AdaptPlan
 from deepreg_meta.model.carried import Carried
 from deepreg_meta.model.episode import BatchDrawer, Constants, Task
+from deepreg_meta.model.field_stage import FieldStage
 from deepreg_meta.model.inner_loop import MAX_STEPS, InnerLoop, Record
+from deepreg_meta.model.level import FixedSide
 from deepreg_meta.model.registration import Batch, RegistrationLoss
 from deepreg_meta.model.score import landmark_points, score_field
 
+SCALE = "scale"  # a column of histories
 
-def history_names(loss: RegistrationLoss) -> list[str]:
-    """Return the columns of the history of an adaptation."""
-    return [*loss.names, "total", "num_frames", "dsc", "tre_mm"]
+
+def history_names(loss: RegistrationLoss, has_scale: bool = False) -> list[str]:
+    """
+    Return the columns of the history of an adaptation.
+
+    :param loss: of the updates.
+    :param has_scale: the last one says which scale an update was of.
+    """
+    names = [*loss.names, "total", "num_frames", "dsc", "tre_mm"]
+    return [*names, SCALE] if has_scale else names
 
 
 def first_task(data: dict[str, tf.Tensor]) -> Task:
@@ -33,12 +43,16 @@ class Adaptation:
         outputs = adaptation.run(task, AdaptPlan(steps=8, keep="best"))
     """
 
-    def __init__(self, loop: InnerLoop, drawer: BatchDrawer) -> None:
+    def __init__(
+        self, loop: InnerLoop, drawer: BatchDrawer, stage: FieldStage | None = None
+    ) -> None:
         """
         :param loop: its network is adapted, its optimiser starts anew for each pair.
         :param drawer: draws what adaptation and prediction see.
+        :param stage: fits the field itself, after the network; None leaves it as the
+            network predicts it.
         """
-        self.loop, self.drawer = loop, drawer
+        self.loop, self.drawer, self._stage = loop, drawer, stage
         self._network, self._loss = loop.network, loop.loss
         self._carried = Carried()
         # traced once, wherever it is called in the graph of an adaptation
@@ -52,7 +66,7 @@ class Adaptation:
     @property
     def history_names(self) -> list[str]:
         """The columns of a history."""
-        return history_names(self._loss)
+        return history_names(self._loss, self._stage is not None)
 
     def prepare(self, plan: AdaptPlan) -> None:
         """
@@ -88,7 +102,11 @@ class Adaptation:
         def take(loss: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             return self._take_steps(task, constants, final, loss, plan)
 
-        found = self._fit(final, plan, take)
+        def refine(field: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            return self._refine_field(task, final, field, plan)
+
+        has_field = self._stage is not None and len(plan.field_steps) > 0
+        found = self._fit(final, plan, take, refine if has_field else None)
         fields = {name: found[name][0] for name in ("ddf", "ddf_unadapted")}
         return dict(
             found,
@@ -113,8 +131,14 @@ class Adaptation:
         :param plan: how far.
         :return: `ddf` and `ddf_unadapted` (n, f1, f2, f3, 3), `matrix` (n, 3, 3) and
             `offset` (n, 3), `history`, `best_step` and `losses`, means over the pairs.
-        :raises ValueError: for a loss of labels, which sequences do not have.
+        :raises ValueError: for a loss of labels, which sequences do not have, and where
+            the field itself is to be fitted, which is one for each pair.
         """
+        if plan.field_steps:
+            raise ValueError(
+                "adapt.field: expected null where pairs are adapted to together, got a "
+                "stage that fits the field of each pair."
+            )
         if self._loss.uses_label:
             raise ValueError(
                 "train.loss.label: expected weight 0 where pairs are adapted to "
@@ -142,6 +166,7 @@ class Adaptation:
         final: Batch,
         plan: AdaptPlan,
         take: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
+        refine: Callable[[tf.Tensor], tuple[tf.Tensor, ...]] | None = None,
     ) -> dict[str, tf.Tensor]:
         """
         Predict, take the updates, predict again, and put the weights back.
@@ -150,6 +175,8 @@ class Adaptation:
         :param plan: how far.
         :param take: takes the updates, from the loss of the first prediction; gives
             their history, and the updates that led to the weights.
+        :param refine: fits the field itself from what was predicted; gives it, the
+            history and the updates that led to it. None leaves it.
         :return: fields of the batch, history, best step and losses.
         """
         self.begin()
@@ -174,6 +201,16 @@ class Adaptation:
                 adapted = tf.where(is_better, adapted, unadapted)
                 losses[1] = tf.where(is_better, losses[1], losses[0])
                 step = tf.where(is_better, step, 0)
+        if refine is not None:
+            refined, more, count = refine(adapted)
+            loss = self._loss.parts(refined, final)["total"]
+            is_better = tf.constant(True)
+            if plan.keeps_best:
+                is_better = loss < losses[1]
+            adapted = tf.where(is_better, refined, adapted)
+            losses[1] = tf.where(is_better, loss, losses[1])
+            step += tf.where(is_better, count, 0)
+            history = tf.concat([self._with_scale(history), more], axis=0)
         if plan.carry:
             self._carried.keep()
         weights.restore(self.variables, start)
@@ -184,6 +221,21 @@ class Adaptation:
             best_step=step,
             losses=tf.stack(losses),
         )
+
+    def _with_scale(self, history: tf.Tensor) -> tf.Tensor:
+        """Say that updates of the network were of the full grid, where nobody has."""
+        missing = len(self.history_names) - history.shape[1]
+        return tf.pad(history, [[0, 0], [0, missing]], constant_values=1.0)
+
+    def _refine_field(
+        self, task: Task, final: Batch, ddf: tf.Tensor, plan: AdaptPlan
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Fit the field itself to a pair."""
+        if self._stage is None:
+            raise RuntimeError("there is no stage that fits the field.")
+        label = task.fixed_labels[self.drawer.options.adapt_labels[0]][None]
+        side = FixedSide(label, task.fixed_spacing)
+        return self._stage.refine(final, side, ddf, plan)
 
     def _slices(self, constants: Constants) -> tf.Tensor:
         """Return the slices that the prediction sees."""

@@ -11,9 +11,10 @@ from deepreg.registry import REGISTRY
 from deepreg_meta.dataset.random_field import read_options
 from deepreg_meta.geometry.scale import Size, scaled_size
 from deepreg_meta.model.adapt_plan import AdaptPlan
-from deepreg_meta.model.build_scales import build_scales
+from deepreg_meta.model.build_scales import build_scales, field_loss
 from deepreg_meta.model.episode import BatchDrawer, DrawOptions
 from deepreg_meta.model.field_network import FieldNetwork
+from deepreg_meta.model.field_stage import build_field_stage
 from deepreg_meta.model.inner_loop import KERNEL, SIDES
 from deepreg_meta.model.partial import ALL, select_part
 from deepreg_meta.model.plateau import Plateau
@@ -92,8 +93,17 @@ def adapt_plan(adapt: Mapping[str, Any], **others: Any) -> AdaptPlan:
         steps=tuple(steps) if isinstance(steps, (list, tuple)) else steps,
         keep=adapt.get("keep", "last"),
         plateau=Plateau(**plateau) if plateau else None,
+        field_steps=_field_steps(adapt.get("field")),
         **others,
     )
+
+
+def _field_steps(section: Mapping[str, Any] | None) -> tuple[int, ...]:
+    """Return the updates of each scale of `adapt.field`."""
+    if not section:
+        return ()
+    steps, count = section["steps"], len(section["scales"])
+    return (steps,) * count if isinstance(steps, int) else tuple(steps)
 
 
 @REGISTRY.register_model(name="reptile")
@@ -173,5 +183,12 @@ def build_reptile(
         adapt_optimizer=(build_optimizer(optimizer, precision) if optimizer else None),
         adapt_part=select_part(network, adapt.get("layers", ALL)),
         adapt_plan=adapt_plan(adapt),
+        field_stage=build_field_stage(
+            adapt.get("field"),
+            lambda own: field_loss(config["loss"], own, labeled, loss),
+            build_optimizer,
+            loss,
+            sizes[1],
+        ),
         name=name,
     )

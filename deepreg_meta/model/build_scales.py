@@ -81,6 +81,37 @@ def _loss_of_scale(
     """Merge the loss of a scale into that of the others; None where it has none."""
     if own is None:
         return None
+    return _merged_loss("adapt.scales", loss, own, labeled, common)
+
+
+def field_loss(
+    loss: Mapping[str, Any],
+    own: Mapping[str, Any] | None,
+    labeled: bool,
+    common: RegistrationLoss,
+) -> RegistrationLoss:
+    """
+    Return the loss of `adapt.field`: that of a field which no network made.
+
+    :param loss: the section `train.loss`.
+    :param own: the section `adapt.field.loss`, merged into it.
+    :param labeled: whether the data has labels.
+    :param common: the loss of `train.loss`; itself where nothing differs.
+    :raises ValueError: when its parts are others.
+    """
+    if own is None and not {SIDES, KERNEL} & {*common.names}:
+        return common
+    return _merged_loss("adapt.field", loss, own or {}, labeled, common)
+
+
+def _merged_loss(
+    key: str,
+    loss: Mapping[str, Any],
+    own: Mapping[str, Any],
+    labeled: bool,
+    common: RegistrationLoss,
+) -> RegistrationLoss:
+    """Merge a loss into that of training; its histories have the same columns."""
     merged = {
         name: {**(loss.get(name) or {}), **(own.get(name) or {})}
         for name in {*loss, *own}
@@ -89,7 +120,7 @@ def _loss_of_scale(
     parts = [name for name in common.names if name not in (SIDES, KERNEL)]
     if parts != found.names:
         raise ValueError(
-            f"adapt.scales: expected a loss with the parts of train.loss, "
+            f"{key}: expected a loss with the parts of train.loss, "
             f"{', '.join(parts)}, got {', '.join(found.names)}."
         )
     return found

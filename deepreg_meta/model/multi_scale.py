@@ -6,56 +6,29 @@ Source: Zhu et al., ICRA 2021, sections II-C to II-E (SSMSR; with one scale, SSR
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import tensorflow as tf
 
 from deepreg_meta import weights
-from deepreg_meta.geometry.scale import Size
-from deepreg_meta.layer.rescale import rescale, rescale_mask
-from deepreg_meta.layer.warp import sample
+from deepreg_meta.layer.rescale import rescale
 from deepreg_meta.model.adapt_plan import AdaptPlan
-from deepreg_meta.model.adaptation import Adaptation, draw_in_turn, take_updates
+from deepreg_meta.model.adaptation import (
+    Adaptation,
+    draw_in_turn,
+    history_names,
+    take_updates,
+)
 from deepreg_meta.model.episode import BatchDrawer, Constants, Task
 from deepreg_meta.model.field_network import FieldNetwork
+from deepreg_meta.model.field_stage import FieldStage
 from deepreg_meta.model.inner_loop import InnerLoop
+from deepreg_meta.model.level import FixedSide, Level, level_batch, moved_volume
 from deepreg_meta.model.pyramid import refine
-from deepreg_meta.model.registration import (
-    Batch,
-    MovingMask,
-    RegistrationLoss,
-    locations,
-)
+from deepreg_meta.model.registration import Batch, RegistrationLoss
 from deepreg_meta.model.score import landmark_points, score_field
 
-SCALE = "scale"  # a column of histories
 # Gives Dice and landmark error, shape = (2,), of a field of the full grid.
 Scores = Callable[[Batch, tf.Tensor], tf.Tensor]
-
-
-class _Fixed(NamedTuple):
-    """What the labels of a level are made of on the fixed side."""
-
-    label: tf.Tensor | None  # (batch, f1, f2, f3); None where no loss looks at labels
-    spacing: tf.Tensor  # (3,), mm
-
-
-@dataclass(frozen=True, eq=False)
-class Level:
-    """
-    One scale.
-
-    :param scale: of the full grid's sides, in (0, 1].
-    :param loop: trains the network of this scale by the loss of this scale.
-    """
-
-    scale: float
-    loop: InnerLoop
-
-    @property
-    def size(self) -> Size:
-        """The grid of the scale."""
-        return self.loop.network.fixed_image_size
 
 
 @dataclass(frozen=True)
@@ -94,6 +67,7 @@ class Scales:
         optimizer: tf.keras.optimizers.Optimizer,
         drawer: BatchDrawer,
         loss: RegistrationLoss,
+        stage: FieldStage | None = None,
     ) -> "MultiScaleAdaptation":
         """
         Build what adapts them.
@@ -101,6 +75,7 @@ class Scales:
         :param optimizer: of the updates; every scale has a new one like it.
         :param drawer: draws the pair on the full grid.
         :param loss: of the scales that have none of their own, and of the whole field.
+        :param stage: fits the field itself, after the networks.
         """
         levels = []
         for own, network in zip(self.options, self.networks, strict=True):
@@ -108,7 +83,9 @@ class Scales:
             if own.learning_rate is not None:
                 copy.learning_rate = own.learning_rate
             levels.append(Level(own.scale, InnerLoop(network, own.loss or loss, copy)))
-        return MultiScaleAdaptation(levels, drawer, loss, self.start, self.consecutive)
+        return MultiScaleAdaptation(
+            levels, drawer, loss, self.start, self.consecutive, stage
+        )
 
 
 class MultiScaleAdaptation(Adaptation):
@@ -128,6 +105,7 @@ class MultiScaleAdaptation(Adaptation):
         loss: RegistrationLoss,
         start: Sequence[tf.Variable] | None = None,
         consecutive: bool = True,
+        stage: FieldStage | None = None,
     ) -> None:
         """
         :param levels: from the coarsest scale to the finest, which is 1.
@@ -136,8 +114,9 @@ class MultiScaleAdaptation(Adaptation):
         :param start: weights that every level has before it adapts; None leaves each
             its own.
         :param consecutive: a level starts from the adapted weights of the coarser one.
+        :param stage: as of `Adaptation`.
         """
-        super().__init__(levels[-1].loop, drawer)
+        super().__init__(levels[-1].loop, drawer, stage)
         self.levels, self._loss = tuple(levels), loss
         self._start, self._consecutive = start, consecutive
 
@@ -149,7 +128,7 @@ class MultiScaleAdaptation(Adaptation):
     @property
     def history_names(self) -> list[str]:
         """The columns of a history: the last one says which scale an update was of."""
-        return [*super().history_names, SCALE]
+        return history_names(self._loss, True)
 
     def begin(self) -> None:
         """Give every level the weights that it starts from."""
@@ -171,7 +150,7 @@ class MultiScaleAdaptation(Adaptation):
         """Return the field with what the present weights of a level add to it."""
         moved = batch.moving_input
         if ddf is not None:
-            moved = _moved(batch.moving_image, batch, ddf)
+            moved = moved_volume(batch.moving_image, batch, ddf)
         images = rescale(moved, level.size), rescale(batch.fixed_input, level.size)
         residual = level.loop.network(*images, training=False)
         return refine(ddf, residual, self.drawer.fixed_size)
@@ -191,16 +170,16 @@ class MultiScaleAdaptation(Adaptation):
             return score_field(task, points, final, field)
 
         label = task.fixed_labels[self.drawer.options.adapt_labels[0]][None]
-        return self._climb(final, _Fixed(label, task.fixed_spacing), plan, scores)
+        return self._climb(final, FixedSide(label, task.fixed_spacing), plan, scores)
 
     def _take_common_steps(
         self, final: Batch, spacing: tf.Tensor, plan: AdaptPlan
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Take the updates of all levels for several pairs together."""
-        return self._climb(final, _Fixed(None, spacing), plan, None)
+        return self._climb(final, FixedSide(None, spacing), plan, None)
 
     def _climb(
-        self, final: Batch, side: "_Fixed", plan: AdaptPlan, scores: Scores | None
+        self, final: Batch, side: FixedSide, plan: AdaptPlan, scores: Scores | None
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """
         Adapt level after level.
@@ -257,63 +236,7 @@ class MultiScaleAdaptation(Adaptation):
         )
 
     def _level_batch(
-        self, level: Level, final: Batch, side: "_Fixed", ddf: tf.Tensor | None
+        self, level: Level, final: Batch, side: FixedSide, ddf: tf.Tensor | None
     ) -> Batch:
-        """
-        Draw what one level sees: both images on its grid, the moving one moved so far.
-
-        :param level: the scale.
-        :param final: what the prediction sees, on the full grid.
-        :param side: the fixed side of labels.
-        :param ddf: the field so far, None before the first level.
-        :return: a mini-batch of as many pairs, its moving side on the same grid. On the
-            full grid nothing is interpolated twice: the loss composes the two fields.
-        """
-        size, loss = level.size, level.loop.loss
-        moved = final.moving_input
-        if ddf is not None:
-            moved = _moved(final.moving_image, final, ddf)
-        if size == self.drawer.fixed_size:
-            batch = final._replace(moving_input=moved, base=ddf)
-            if loss is self._loss:
-                return batch
-            target = final.label_target
-            if loss.uses_label:
-                target = loss.prepare_label(side.label, final.loss_mask, side.spacing)
-            return batch._replace(label_target=target, image_target=None)
-        field = tf.zeros([*moved.shape, 3]) if ddf is None else ddf
-        moving, fixed = rescale(moved, size), rescale(final.fixed_input, size)
-        mask = rescale_mask(final.loss_mask, size)
-        ratio = [n / s for n, s in zip(self.drawer.fixed_size, size, strict=True)]
-        spacing = side.spacing * tf.constant(ratio, tf.float32)
-        moving_label = target = tf.ones_like(fixed)
-        fixed_label = tf.ones_like(fixed)
-        if loss.uses_label:
-            fixed_label = rescale(side.label, size)
-            moving_label = rescale(_moved(final.moving_label, final, field), size)
-            target = loss.prepare_label(fixed_label, mask, spacing)
-        moving_mask = None
-        if final.moving_mask is not None:
-            inside = _moved(final.moving_mask.mask, final, field)
-            moving_mask = MovingMask(rescale_mask(inside, size), fixed_label, spacing)
-        image_target = None
-        if loss.uses_image and moving_mask is None:
-            image_target = loss.prepare_image(fixed, mask)
-        return Batch(
-            moving_input=moving,
-            fixed_input=fixed,
-            matrix=tf.eye(3, batch_shape=[fixed.shape[0]]),
-            offset=tf.zeros([fixed.shape[0], 3]),
-            moving_image=moving,
-            moving_label=moving_label,
-            loss_mask=mask,
-            label_target=target,
-            image_target=image_target,
-            shown=None if final.shown is None else rescale_mask(final.shown, size),
-            moving_mask=moving_mask,
-        )
-
-
-def _moved(volume: tf.Tensor, batch: Batch, ddf: tf.Tensor) -> tf.Tensor:
-    """Warp a moving volume on the full fixed grid."""
-    return sample(volume, locations(ddf, batch.matrix, batch.offset))
+        """Draw what one level sees, the moving image moved by the field so far."""
+        return level_batch(level, final, side, ddf, self._loss, self.drawer.fixed_size)

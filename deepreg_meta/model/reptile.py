@@ -16,8 +16,9 @@ from deepreg_meta.model.adaptation import (
 )
 from deepreg_meta.model.episode import BatchDrawer, Task
 from deepreg_meta.model.field_network import FieldNetwork
+from deepreg_meta.model.field_stage import FieldStage
 from deepreg_meta.model.inner_loop import InnerLoop
-from deepreg_meta.model.multi_scale import SCALE, Scales
+from deepreg_meta.model.multi_scale import Scales
 from deepreg_meta.model.partial import Part
 from deepreg_meta.model.registration import Batch, RegistrationLoss
 from deepreg_meta.model.replicas import Replicas, check_no_scope
@@ -79,6 +80,7 @@ class ReptileModel(tf.keras.Model):
         adapt_drawer: BatchDrawer | None = None,
         scales: Scales | None = None,
         new_network: Callable[[], FieldNetwork] | None = None,
+        field_stage: FieldStage | None = None,
         name: str = "reptile",
     ) -> None:
         """
@@ -95,6 +97,8 @@ class ReptileModel(tf.keras.Model):
             network as a whole, on the full grid.
         :param new_network: builds another one like `network`, for training on several
             devices.
+        :param field_stage: fits the field itself, after the network; None leaves it as
+            the network predicts it.
         :param name: of the model.
         """
         check_no_scope()
@@ -106,6 +110,7 @@ class ReptileModel(tf.keras.Model):
         self.adapt_plan = adapt_plan or AdaptPlan()
         self._adapt_optimizer, self._new_network = adapt_optimizer, new_network
         self._adapt_part, self._scales = adapt_part, scales
+        self._field_stage = field_stage
         self._replicas: Replicas | None = None
         self.episode = tf.Variable(0, dtype=tf.int64, trainable=False, name="episode")
         names = [name.removeprefix("val_") for name in self.log_names]
@@ -148,10 +153,11 @@ class ReptileModel(tf.keras.Model):
 
     def _build_adaptation(self, optimizer: tf.keras.optimizers.Optimizer) -> Adaptation:
         """Build what adapts to single pairs, at one scale or at several."""
+        drawer, stage = self._adapt_drawer, self._field_stage
         if self._scales is not None:
-            return self._scales.build(optimizer, self._adapt_drawer, self.loss_fn)
+            return self._scales.build(optimizer, drawer, self.loss_fn, stage)
         loop = InnerLoop(self.network, self.loss_fn, optimizer, self._adapt_part)
-        return Adaptation(loop, self._adapt_drawer)
+        return Adaptation(loop, drawer, stage)
 
     def _build_replicas(
         self,
@@ -356,8 +362,8 @@ class ReptileModel(tf.keras.Model):
     @property
     def history_names(self) -> list[str]:
         """Return the columns of the history of an adaptation."""
-        names = history_names(self.loss_fn)
-        return names if self._scales is None else [*names, SCALE]
+        has_scale = self._scales is not None or self._field_stage is not None
+        return history_names(self.loss_fn, has_scale)
 
     @property
     def log_names(self) -> list[str]:

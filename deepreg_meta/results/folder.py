@@ -84,6 +84,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     :param folder: of the results; replaced if it exists.
     :return: the folder to write to; deleted when something goes wrong.
     """
+    missing = [path for path in folder.parents if not path.exists()]
     folder.parent.mkdir(parents=True, exist_ok=True)
     working = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
@@ -93,4 +94,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         working.rename(folder)
     except BaseException:
         shutil.rmtree(working, ignore_errors=True)
+        for path in missing:  # the innermost first; one that others use is not empty
+            with contextlib.suppress(OSError):
+                path.rmdir()
         raise

@@ -198,10 +198,10 @@ def test_what_the_user_gave_ends_in_one_message_and_a_status(caplog, error, stat
     def call():
         raise error
 
-    assert cli.run(call, "Done: {}") == status
+    assert cli.run(call, "Done: {}", "Continue.") == status
     [record] = [r for r in caplog.records if r.name == cli.logger.name]
     assert record.levelname == "ERROR" and record.exc_info is None
-    expected = str(error) or "Interrupted. Continue with --ckpt_path"
+    expected = str(error) or "Interrupted. Continue."
     assert record.getMessage().startswith(expected)
 
 

@@ -117,9 +117,20 @@ def test_parts_run_in_the_order_of_the_report(run):
 
 
 def test_quick_tables_and_full_ones_are_never_mixed(run, parts, tmp_path, capsys):
-    command = ["--out", str(tmp_path), "--only", "parts"]
+    command = ["--only", "parts"]
     for first, second in (([], ["--quick"]), (["--quick"], [])):
-        assert run.main([*command, *first, "--fresh"]) == 0
-        assert run.main([*command, *second]) == 2
-        assert "expected a folder without results of a" in capsys.readouterr().err
-        assert run.main([*command, *first]) == 0
+        own = ["--out", str(tmp_path / "".join(first or ["full"])), *command]
+        assert run.main([*own, *first]) == 0
+        for fresh in ([], ["--fresh"]):
+            assert run.main([*own, *second, *fresh]) == 2
+            assert "expected a folder without results of a" in capsys.readouterr().err
+        assert run.main([*own, *first]) == 0
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_before_anything_is_measured(
+    run, parts, capsys
+):
+    assert run.main(["--out", "/proc/none", "--only", "steps"]) == 2
+    captured = capsys.readouterr()
+    assert "--out: expected a folder to write to, got" in captured.err
+    assert parts.ran == [] and "The tables are in" not in captured.out

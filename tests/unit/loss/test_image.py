@@ -167,6 +167,15 @@ def test_grey_areas_are_perfect_whatever_rounding_leaves_of_their_variance(wrap,
     assert np.abs(found[2]).max() > 1e-3
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_no_number_is_never_taken_for_a_good_match(wrap, rng, value):
+    fixed, warped = images(rng, batch=1)
+    spoilt = warped.numpy()
+    spoilt[0, 3, 3, 3] = value
+    for pair in ((fixed, spoilt), (tf.constant(spoilt), warped)):
+        assert np.isnan(wrap(LocalNcc(kernel_size=3))(*pair))
+
+
 def test_black_images_give_a_finite_gradient():
     black = tf.zeros([1, *SIZE])
     value, *gradients = value_and_gradients(LocalNcc(3), black, black)

@@ -9,7 +9,7 @@ from deepreg_meta.layer.rescale import rescale, rescale_field
 from deepreg_meta.layer.warp import compose, sample
 from deepreg_meta.model.adapt_plan import AdaptPlan
 from deepreg_meta.model.build import build_optimizer
-from deepreg_meta.model.multi_scale import _Fixed
+from deepreg_meta.model.level import FixedSide
 from deepreg_meta.model.plateau import Plateau
 from deepreg_meta.model.registration import locations
 from tests.helpers import (
@@ -61,7 +61,7 @@ def test_one_scale_is_the_adaptation_without_scales(task):
 
 
 def fixed_side(task):
-    return _Fixed(task.fixed_labels[:1], task.fixed_spacing)
+    return FixedSide(task.fixed_labels[:1], task.fixed_spacing)
 
 
 def step_by_hand(network, loss, batch, num_steps):
