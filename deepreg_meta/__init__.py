@@ -28,6 +28,7 @@ def register() -> None:
     compat.apply()
     import deepreg_meta.backbone.dirnet
     import deepreg_meta.backbone.fcn_ss
+    import deepreg_meta.backbone.identity
     import deepreg_meta.backbone.local
     import deepreg_meta.backbone.meta_regularized
     import deepreg_meta.backbone.unet_transposed

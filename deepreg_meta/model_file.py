@@ -24,13 +24,15 @@ def load_model(config: RunConfig, checkpoint: str) -> ReptileModel:
 
     :param config: of the run that saved the checkpoint.
     :param checkpoint: its path. For DeepReg's own methods DeepReg wrote it: its
-        weights are read, its optimiser's state is not.
+        weights are read, its optimiser's state is not. "" is none: there is nothing to
+        be read where no network takes part.
     :return: a model that adapts.
     :raises ValueError: for a checkpoint of another architecture.
     """
     if config.is_reptile:
         model = build_model(usable_config(config))
-        restore_model(model, checkpoint, weights_only=True)
+        if checkpoint:
+            restore_model(model, checkpoint, weights_only=True)
         return model
     return _load_deepreg_model(config, checkpoint)
 

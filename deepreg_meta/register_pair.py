@@ -27,11 +27,17 @@ def build_parser() -> argparse.ArgumentParser:
     )
     for side in ("fixed", "moving"):
         _add_side(parser, side)
-    parser.add_argument(
+    network = parser.add_mutually_exclusive_group(required=True)
+    network.add_argument(
         "--ckpt_path",
         "-k",
-        required=True,
         help="Checkpoint, or the folder of a run: its newest one.",
+    )
+    network.add_argument(
+        "--classical",
+        action="store_true",
+        help="Register without a network: the displacements themselves are fitted to "
+        "the pair. Files of --config are merged after its defaults.",
     )
     parser.add_argument(
         "--output", "-o", required=True, metavar="DIR", help="Folder of the results."
@@ -124,7 +130,10 @@ def register(parsed: argparse.Namespace) -> Path:
 
     folder = cli.new_run_folder(parsed.output, ".", flags="--output")
     check_replaceable(folder, "--output")
-    newest_checkpoint(parsed.ckpt_path)
+    if parsed.classical:
+        _check_classical(parsed)
+    else:
+        newest_checkpoint(parsed.ckpt_path)
     files = {
         f"--{side}{kind}": getattr(parsed, f"{side}{kind}".replace("-", "_"))
         for side in ("fixed", "moving")
@@ -135,6 +144,7 @@ def register(parsed: argparse.Namespace) -> Path:
     cli.check_files(files)
     cli.check_inputs_stay(folder, _inputs(parsed))
     cli.prepare_tensorflow(parsed.gpu, parsed.gpu_allow_growth)
+    from deepreg_meta.classical import classical_config
     from deepreg_meta.dataset.pair import PairFiles
     from deepreg_meta.registration import Registrar
     from deepreg_meta.results.limits import Limits
@@ -150,7 +160,12 @@ def register(parsed: argparse.Namespace) -> Path:
     ]
     outputs = cli.read_outputs(parsed)
     limits = Limits(parsed.max_folds, parsed.max_displacement)
-    pair = Registrar(parsed.ckpt_path, parsed.config_path).register(
+    if parsed.classical:
+        config = classical_config(parsed.fixed, parsed.moving, parsed.config_path)
+        registrar = Registrar(None, config=config)
+    else:
+        registrar = Registrar(parsed.ckpt_path, parsed.config_path)
+    pair = registrar.register(
         *sides,
         adapt_steps=parsed.adapt_steps,
         adapt_seconds=parsed.adapt_seconds,
@@ -161,6 +176,20 @@ def register(parsed: argparse.Namespace) -> Path:
     text = pair.save(folder, outputs)
     sys.stdout.write(f"{text}\n")
     return folder
+
+
+def _check_classical(parsed: argparse.Namespace) -> None:
+    """Refuse flags that are about a network."""
+    for flag, value in (
+        ("--adapt-steps", parsed.adapt_steps),
+        ("--adapt-seconds", parsed.adapt_seconds),
+    ):
+        if value is not None:
+            raise ValueError(
+                f"{flag}: expected none with --classical, which has no network to "
+                f"adapt, got {value}. Updates are `adapt.field.steps` of a file for "
+                "--config."
+            )
 
 
 def _inputs(parsed: argparse.Namespace) -> list[str]:

@@ -65,19 +65,30 @@ class Registrar:
     """
     Register pair after pair with one network, which is read and compiled once.
 
-    :param ckpt_path: checkpoint, or folder of a run.
+    :param ckpt_path: checkpoint, or folder of a run; None where no network takes part
+        (`config` from `deepreg_meta.classical.classical_config`).
     :param config_path: YAML files instead of the one saved with the run.
+    :param config: the configuration itself, in place of files.
     """
 
-    def __init__(self, ckpt_path: str, config_path: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        ckpt_path: str | None,
+        config_path: Sequence[str] = (),
+        config: RunConfig | None = None,
+    ) -> None:
         """
         :raises FileNotFoundError: for a missing checkpoint.
         :raises ValueError: for a configuration that is missing or wrong.
         """
-        self.checkpoint = newest_checkpoint(ckpt_path)
-        self._run = Path(self.checkpoint).parent.parent
-        saved = [str(self._run / "config.yaml")]
-        self.config = load_config(list(config_path) or saved)
+        if ckpt_path is None and config is None:
+            raise ValueError("ckpt_path: expected one, or a configuration, got none.")
+        self.checkpoint = "" if ckpt_path is None else newest_checkpoint(ckpt_path)
+        self._run = Path(self.checkpoint).parent.parent if self.checkpoint else None
+        if config is None:
+            saved = [str(self._run / "config.yaml")] if self._run else []
+            config = load_config(list(config_path) or saved)
+        self.config = config
         self._models: dict[tuple, ReptileModel] = {}
         self._compiled: dict[int, set[tuple]] = {}  # shapes, by model
 
@@ -243,8 +254,10 @@ class Registrar:
         return self._models[key]
 
 
-def _description(run: Path) -> dict | None:
+def _description(run: Path | None) -> dict | None:
     """Return what training wrote about its data; runs of older versions have none."""
+    if run is None:
+        return None
     path = run / DATA_FILE
     return json.loads(path.read_text()) if path.is_file() else None
 

@@ -76,6 +76,8 @@ class FieldStage:
 
     def _in_columns(self, history: tf.Tensor, loss: RegistrationLoss) -> tf.Tensor:
         """Leave columns empty for the parts of the loss that only networks have."""
+        # total, frames, Dice, landmark error and scale follow; no rows have no width
+        history = tf.reshape(history, [-1, len(loss.names) + 5])
         missing = len(self._loss.names) - len(loss.names)
         parts, others = tf.split(history, [len(loss.names), -1], axis=1)
         empty = tf.fill([tf.shape(history)[0], missing], float("nan"))

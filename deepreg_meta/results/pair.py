@@ -31,7 +31,7 @@ class RegisteredPair:
     :param result: what the model put out.
     :param history_names: columns of the history of its adaptation.
     :param config: of the run, as it was used.
-    :param checkpoint: its path.
+    :param checkpoint: its path; "" without a network.
     :param fixed_landmarks: read from a file, or None.
     :param moving_landmarks: the same for the moving image.
     :param limits: beyond which the transform is reported as suspect.
@@ -91,7 +91,7 @@ class RegisteredPair:
                 logger.warning("No landmarks are written: %s", err)
             name = self.result.case.name
             text = write_summary(working, [self.result], self.history_names, name)
-            header = f"checkpoint {self.checkpoint}"
+            header = f"checkpoint {self.checkpoint or 'none: no network took part'}"
             self.config.dump(working / "config.yaml", header=header)
         return text
 

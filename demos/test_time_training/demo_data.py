@@ -41,6 +41,16 @@ def read_scaled(path: Path) -> NDArray[np.float32]:
     mean, deviation = voxels.mean(), voxels.std()
     voxels = np.clip(voxels, mean - 6 * deviation, mean + 6 * deviation)
     voxels = (voxels - voxels.min()) / np.ptp(voxels)
+    return pad_or_cut(voxels).astype(np.float32)
+
+
+def pad_or_cut(voxels: NDArray) -> NDArray:
+    """
+    Bring a volume to the networks' grid without stretching it.
+
+    :param voxels: (d1, d2, d3).
+    :return: shape = SIZE; the odd voxel is added, or cut, at the far end.
+    """
     for axis, wanted in enumerate(SIZE):
         missing = wanted - voxels.shape[axis]
         before = abs(missing) // 2
@@ -50,7 +60,7 @@ def read_scaled(path: Path) -> NDArray[np.float32]:
             voxels = np.pad(voxels, widths)
         else:
             voxels = voxels.take(range(before, before + wanted), axis)
-    return voxels.astype(np.float32)
+    return voxels
 
 
 def choose_atlases(

@@ -28,6 +28,43 @@ def test_scales_are_saved_and_come_back(write, tmp_path):
     assert "scales" not in config.deepreg_config()["train"]
 
 
+def test_the_field_is_fitted_at_scales_of_its_own(write, tmp_path):
+    config = load(write, "adapt.field", {"steps": [3, 4], "sigma_vox": 0})
+    assert config.adapt.field.scales == (0.5, 1.0)
+    assert config.adapt.field_steps == (3, 4) and config.adapt.adapts
+    config.dump(tmp_path / "saved.yaml")
+    again = load_config([tmp_path / "saved.yaml"]).adapt.field
+    assert again == config.adapt.field and again.optimizer.name == "Adam"
+    every = load(write, "adapt.field", {"scales": ["1/4", "1/2", 1], "steps": 7})
+    assert every.adapt.field_steps == (7, 7, 7)
+    assert load(write).adapt.field_steps == ()
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ({"steps": [1, 2, 3]}, r"one integer or 2 in adapt\.field\.steps.* got 3"),
+        ({"scales": None}, r"a list of scales in adapt\.field\.scales, got null"),
+        ({"scales": [0.5]}, r"adapt\.field\.scales.*the last one 1"),
+        ({"sigma_vox": -1}, r"adapt\.field\.sigma_vox.*a number >= 0.*got -1"),
+        ({"sigma": 2}, r"adapt\.field\.sigma.*sigma_vox"),
+        ({"optimizer": {"name": "Adm", "learning_rate": 0.1}}, r"Adm"),
+    ],
+)
+def test_a_wrong_stage_of_the_field_is_told(write, field, message):
+    with pytest.raises(ConfigError, match=message):
+        load(write, "adapt.field", field)
+
+
+def test_the_field_is_fitted_to_whole_images_and_one_label(write):
+    with pytest.raises(ConfigError, match=r"adapt\.field.* expected null with the aug"):
+        key = "train.preprocess.data_augmentation"
+        load(write, "adapt.field", {}, base=with_key(key, [SPARSE]))
+    base = with_key("adapt", {"labels": [0, 1]})
+    with pytest.raises(ConfigError, match=r"one label at most with adapt\.field"):
+        load(write, "adapt.field", {}, base=base)
+
+
 @pytest.mark.parametrize("key", ["adapt.scales", "train.scales"])
 @pytest.mark.parametrize(
     "value", [[], ["1/2"], [1, "1/2"], [0.5, 0.5, 1], [0, 1], [0.5, 2], ["half", 1], 1]

@@ -1,0 +1,108 @@
+"""Tests of deepreg_meta/classical.py and of the registration that it configures."""
+
+import numpy as np
+import pytest
+
+from deepreg_meta import register_pair
+from deepreg_meta.classical import DEFAULT, classical_config
+from deepreg_meta.config import ConfigError, load_config
+from deepreg_meta.geometry.volume_file import save_volume
+from deepreg_meta.registration import Registrar
+from tests.helpers import without_xla, write_yaml
+
+SHAPE, SPACING = (24, 22, 20), (1.0, 1.2, 0.8)
+SHIFT = np.array([2.0, -1.0, 1.0])  # voxels, of the anatomy in the moving image
+
+
+def blobs(centre_shift):
+    """:return: three soft balls of one contrast, (24, 22, 20)."""
+    grid = np.stack(np.meshgrid(*map(np.arange, SHAPE), indexing="ij"), -1).astype(
+        float
+    )
+    centres = np.array([[8, 8, 8], [14, 13, 7], [11, 9, 13]]) + centre_shift
+    distances = ((grid[..., None, :] - centres) ** 2).sum(-1)
+    return np.exp(-distances / (2 * 3.0**2)).sum(-1).astype(np.float32)
+
+
+@pytest.fixture
+def files(tmp_path):
+    """:return: the fixed and the moving image."""
+    affine = np.diag([*SPACING, 1.0])
+    paths = []
+    for name, shift in (("fixed", np.zeros(3)), ("moving", SHIFT)):
+        paths.append(tmp_path / f"{name}.nii.gz")
+        save_volume(paths[-1], blobs(shift), affine)
+    return paths
+
+
+def test_the_grids_are_those_of_the_files_unless_given(files, tmp_path):
+    config = classical_config(*files)
+    assert config.dataset.fixed_shape == config.dataset.moving_shape == SHAPE
+    assert config.adapt.field_steps == (60, 60, 80)
+    own = {
+        "dataset": {"fixed_image_shape": [12, 11, 10]},
+        "adapt": {"field": {"steps": 5}},
+    }
+    config = classical_config(*files, [write_yaml(tmp_path / "own.yaml", own)])
+    assert config.dataset.fixed_shape == (12, 11, 10)
+    assert config.dataset.moving_shape == SHAPE
+    assert config.adapt.field_steps == (5, 5, 5)
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        ({"train": {"backbone": {"name": "voxelmorph1"}}},
+         r"train\.backbone\.name in own\.yaml: expected identity with --classical"),
+        ({"adapt": {"field": None}}, r"adapt\.field: expected updates with"),
+        ({"adapt": {"field": {"step": 3}}}, r"adapt\.field\.step.*steps"),
+    ],
+)  # fmt: skip
+def test_what_registers_otherwise_or_not_at_all_is_refused(
+    files, tmp_path, own, message
+):
+    with pytest.raises(ConfigError, match=message):
+        classical_config(*files, [write_yaml(tmp_path / "own.yaml", own)])
+
+
+def test_a_known_shift_is_found_without_a_network(files, tmp_path):
+    own = {"adapt": {"field": {"scales": [0.5, 1], "steps": [40, 40]}},
+           "train": {"loss": {"regularization": {"weight": 0.05}}}}  # fmt: skip
+    config = classical_config(*files, [write_yaml(tmp_path / "own.yaml", own)])
+    with without_xla():
+        registrar = Registrar(None, config=config)
+        pair = registrar.register(*files)
+    assert registrar.checkpoint == ""
+    points = np.array([[8, 8, 8], [14, 13, 7], [11, 9, 13.0]]) * SPACING
+    found = (pair.transform.map_points(points) - points) / SPACING
+    # 2.4 voxels apart before
+    assert np.linalg.norm(found - SHIFT, axis=1).max() < 0.3
+    assert pair.scores["ncc_adapted"] > 0.99 > 0.9 > pair.scores["ncc_before"]
+    pair.save(tmp_path / "out")
+    saved = (tmp_path / "out" / "config.yaml").read_text()
+    assert saved.startswith("# checkpoint none: no network took part")
+    history = (tmp_path / "out" / "adaptation.csv").read_text().splitlines()
+    assert len(history) == 1 + 80
+
+
+def test_a_registrar_needs_a_checkpoint_or_a_configuration():
+    with pytest.raises(ValueError, match="ckpt_path: expected one, or a configuration"):
+        Registrar(None)
+
+
+def test_flags_of_networks_are_refused(files, tmp_path, capsys, caplog):
+    flags = ["--fixed", str(files[0]), "--moving", str(files[1]),
+             "--output", str(tmp_path / "out")]  # fmt: skip
+    for own in (["--classical", "--ckpt_path", "logs/x"], []):
+        with pytest.raises(SystemExit):
+            register_pair.main([*flags, *own])
+    assert "--ckpt_path" in capsys.readouterr().err
+    assert register_pair.main([*flags, "--classical", "--adapt-steps", "3"]) == 2
+    assert "--adapt-steps: expected none with --classical" in caplog.text
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_default_is_a_whole_configuration_but_for_the_shapes():
+    shapes = {"moving_image_shape": [16] * 3, "fixed_image_shape": [16] * 3}
+    config = load_config([DEFAULT], {"dataset": shapes})
+    assert config.adapt.keep == "best" and not config.dataset.labeled
