@@ -22,9 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from deepreg_meta.dataset.gaussian_field import FieldOptions
+from deepreg_meta.dataset.known_truth import write_known_truth
+
 HERE = Path(__file__).resolve().parent
 SIZE = (48, 64, 48)  # voxels of 1 mm
 NUM_VALID, SEED = 40, 0
+NUM_KNOWN = 20  # images for choices that are deformed, with their truth
+LARGE = FieldOptions(sigma=4.0, width=(8.0, 16.0), reference=None, fold_free=True)
 
 
 def read_scaled(path: Path) -> NDArray[np.float32]:
@@ -116,11 +121,19 @@ def prepare(source: Path, output: Path) -> Path:
     choices = choose_atlases(source / "images", valid, train)
     _write_pairs(source, working / "valid", choices)
     _write_pairs(source, working / "test", tests)
+    _write_known(source, working / "known", valid[:NUM_KNOWN])
     splits = {"train": train, "valid": choices, "test": tests}
     (working / "splits.json").write_text(json.dumps(splits, indent=1) + "\n")
     shutil.rmtree(output, ignore_errors=True)
     working.rename(output)
     return output
+
+
+def _write_known(source: Path, folder: Path, names: Sequence[str]) -> None:
+    """Write images and what large deformations make of them, with the true fields."""
+    write_known_truth(
+        source / "images", folder, LARGE, SEED, source / "labels", names=names
+    )
 
 
 def _write_pairs(source: Path, folder: Path, pairs: Mapping[str, str]) -> None:

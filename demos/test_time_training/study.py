@@ -39,13 +39,20 @@ logger = logging.getLogger(__name__)
 PLAN = HERE / "plan"
 FORMS = {"smoke": ["choices.yml", "smoke.yml"], "choices": ["choices.yml"],
          "test": ["choices.yml", "test.yml"]}  # fmt: skip
-FOLDERS = {"choices": "valid", "test": "test"}  # of the pairs, by test set
+FOLDERS = {
+    "choices": "valid",
+    "test": "test",
+    "known": "known",
+}  # of the pairs, by test set
 COLUMNS = {
     "anterior": ("dice_anterior", 2, 100.0),
     "posterior": ("dice_posterior", 2, 100.0),
     "Dice (%)": ("dice", 2, 100.0),
     "det > 0 (%)": ("positive", 2, 1.0),
     "least det": ("jacobian_min", 2, 1.0),
+    "EPE before (voxels)": ("epe_before", 2, 1.0),
+    "EPE (voxels)": ("epe", 2, 1.0),
+    "EPE in the labels (voxels)": ("epe_label", 2, 1.0),
     "CPU s": ("cpu_seconds", 2, 1.0),
 }
 CLASSICAL = "classical.csv"  # demons, case by case

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from deepreg_meta.config import load_config
-from deepreg_meta.model_file import load_model
+from deepreg_meta.model_file import load_model, usable_config
 from tests.helpers import assert_same_bits, values, without_xla, write_yaml
 from tests.pairs import run_of, write_run
 
@@ -54,3 +54,21 @@ def test_another_architecture_is_refused(run, tmp_path):
     other = load_config(write_yaml(tmp_path / "other.yaml", config))
     with pytest.raises(ValueError, match="--ckpt_path: .* another architecture than"):
         load(other, run)
+
+
+def test_a_network_of_a_precision_that_is_missing_predicts_in_float32(
+    run, tmp_path, monkeypatch, caplog
+):
+    """Its weights are float32; a machine without a GPU has no pooling in float16."""
+    config = run_of()
+    config["train"]["precision"] = "mixed_float16"
+    half = load_config(write_yaml(tmp_path / "half.yaml", config))
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind=None: [])
+    usable = usable_config(half)
+    assert usable.reptile_train.precision == "float32"
+    assert usable.raw["train"]["precision"] == "float32"
+    assert half.raw["train"]["precision"] == "mixed_float16"
+    assert "adapts in float32" in caplog.text
+    assert usable_config(usable) is usable
+    model = load(half, run)
+    assert_same_bits(model.network.weights, load(usable, run).network.weights)

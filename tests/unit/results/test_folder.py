@@ -44,6 +44,9 @@ def test_nothing_half_written_is_left(tmp_path, error):
         raise error
     assert names(tmp_path) == ["run"]
     assert (folder / "metrics.csv").read_text() == "old"
+    with pytest.raises(error), whole_folder(tmp_path / "a" / "b" / "c"):
+        raise error
+    assert names(tmp_path) == ["run"]  # no empty parents either
     with pytest.raises(error), whole_folder(tmp_path / "other"):
         raise error
     assert names(tmp_path) == ["run"]

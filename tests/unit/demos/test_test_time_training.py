@@ -1,0 +1,122 @@
+"""Tests of demos/test_time_training: its data, demons, plans, and a tiny study."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from deepreg_meta.study.schedule import plan_runs
+
+
+def volume(seed, shape=(20, 24, 18)):
+    """:return: an image of two structures somewhat elsewhere each time, and the map."""
+    rng = np.random.default_rng(seed)
+    grid = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)
+    label = np.zeros(shape, np.uint8)
+    for index, centre in ((1, (10, 8, 9)), (2, (10, 16, 9))):
+        distance = np.linalg.norm(grid - centre - rng.uniform(-1.5, 1.5, 3), axis=-1)
+        label[distance < 4.5] = index
+    texture = gaussian_filter(rng.normal(size=shape), 1.0)
+    return (100.0 + 60.0 * label + 20.0 * texture).astype(np.float32), label
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch, load_demo):
+    """:return: a folder of volumes in the layout of the real ones; few are held out."""
+    demo = load_demo("test_time_training", "demo_data")
+    monkeypatch.setattr(demo, "NUM_VALID", 2)
+    monkeypatch.setattr(demo, "NUM_KNOWN", 2)
+    monkeypatch.setattr(demo, "SIZE", (20, 24, 18))
+    folder = tmp_path / "from" / "hippocampus"
+    for number in range(10):
+        image, label = volume(number)
+        for kind, voxels in (("images", image), ("labels", label)):
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+            path = folder / kind / f"hippocampus_{number:03d}.nii.gz"
+            nib.save(nib.Nifti1Image(voxels, np.eye(4)), path)
+    pairs = [{"test": f"hippocampus_00{n}", "atlas": "hippocampus_007"} for n in (1, 2)]
+    (folder / "pairs_40.json").write_text(json.dumps(pairs))
+    case = {"dice1": 0.5, "dice2": 0.7, "nonpositive_jacobian_percent": 2.0, "cpu_s": 9}
+    peers = [{"test": f"hippocampus_00{n}", "atlas": "x", **case} for n in (1, 2)]
+    (folder / "peers_40.json").write_text(json.dumps({"methods": {"SyN": peers}}))
+    return folder.parent
+
+
+@pytest.fixture
+def study(load_demo):
+    """:return: the script."""
+    return load_demo("test_time_training", "study")
+
+
+@pytest.mark.parametrize("form", ["smoke", "choices", "test"])
+def test_every_plan_is_good_and_only_the_last_form_looks_at_the_tests(study, form):
+    runs = plan_runs([study.PLAN / name for name in study.FORMS[form]], "/data")
+    assert {run.method for run in runs} == {"trained", "meta", "random"}
+    tests = {name for run in runs for name in run.tests}
+    assert tests == {"choices", "known"} | ({"test"} if form == "test" else set())
+    for run in runs:
+        assert run.overrides["train"].get("loss") is None  # all learn by one loss
+        if run.method == "meta" and form != "smoke":
+            # as many gradient steps as ordinary training takes
+            assert run.overrides["train"]["meta"]["episodes_per_epoch"] * 10 == 300
+
+
+def test_patients_are_in_one_split_and_the_list_is_kept(load_demo, source, tmp_path):
+    demo = load_demo("test_time_training", "demo_data")
+    output = demo.prepare(source / "hippocampus", tmp_path / "data")
+    splits = json.loads((output / "splits.json").read_text())
+    names = [set(splits[name]) for name in ("train", "valid", "test")]
+    assert [len(own) for own in names] == [6, 2, 2]
+    assert len(set.union(*names)) == 10
+    assert set(splits["test"].values()) == {"hippocampus_007"}
+    assert set(splits["valid"].values()) <= names[0]
+    known = {path.name for path in (output / "known" / "truth").iterdir()}
+    assert known == {f"{name}_0.nii.gz" for name in splits["valid"]}
+
+
+def test_demons_find_a_shift_and_are_scored_as_networks_are(load_demo):
+    demons = load_demo("test_time_training", "demons")
+    image, label = volume(0, (24, 26, 22))
+    moving = np.roll(image, (2, -1, 1), (0, 1, 2))
+    ddf = demons.demons(moving, image)
+    inner = ddf[6:-6, 6:-6, 6:-6].reshape(-1, 3)
+    np.testing.assert_allclose(np.median(inner, axis=0), [2, -1, 1], atol=0.3)
+    rolled = np.roll(label, (2, -1, 1), (0, 1, 2))
+    before = demons.dice_of_warped(rolled, label, np.zeros_like(ddf))
+    after = demons.dice_of_warped(rolled, label, ddf)
+    truth = np.broadcast_to([2.0, -1.0, 1.0], ddf.shape)
+    assert demons.dice_of_warped(rolled, label, truth) == {
+        "anterior": 1,
+        "posterior": 1,
+    }
+    assert all(after[name] > 0.9 > before[name] for name in after)
+
+
+def test_given_rivals_are_read_case_by_case(study, source):
+    rows = study.peer_rows(source / "hippocampus")
+    assert rows["dice"].tolist() == pytest.approx([0.6, 0.6])
+    assert rows["positive"].tolist() == [98.0, 98.0]
+    assert set(rows["method"]) == {"SyN (given)"} and set(rows["test"]) == {"test"}
+    assert study.peer_rows(source).empty
+
+
+@pytest.mark.slow
+def test_a_tiny_study_ends_with_its_report(study, source, tmp_path, registered):
+    flags = ["--form", "smoke", "--from", str(source), "--jobs", "1",
+             "--output", str(tmp_path / "out"), "--data-dir", str(tmp_path / "data"),
+             "--only", "random", "--pack", str(tmp_path / "runs.zip")]  # fmt: skip
+    assert study.main(flags) == 0
+    rows = pd.read_csv(tmp_path / "out" / "rows.csv")
+    assert set(rows["test"]) == {"choices", "known"}
+    known = rows[rows["test"] == "known"]
+    assert known["epe_before"].mean() == pytest.approx(4 * 3**0.5, rel=0.3)
+    assert known["epe"].notna().all() and (rows["cpu_seconds"] > 0).all()
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert "## Table I: choices" in report and "demons (SimpleITK)" in report
+    assert (tmp_path / "out" / "figures" / "dice_choices.png").is_file()
+    classical = pd.read_csv(tmp_path / "out" / "classical.csv")
+    assert set(classical["test"]) == {"choices", "known"}
+    assert (tmp_path / "runs.zip").is_file()
