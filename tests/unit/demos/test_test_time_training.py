@@ -103,8 +103,37 @@ def test_given_rivals_are_read_case_by_case(study, source):
     assert study.peer_rows(source).empty
 
 
+TINY = """
+base: [{base}]
+config:
+  dataset: {{image_shape: [16, 20, 16]}}
+  train: {{epochs: 0, backbone: {{num_channel_initial: 2}}}}
+methods: {{random: {{}}}}
+data:
+  hippocampus:
+    train: hippocampus/train
+    tests: {{choices: hippocampus/valid, known: hippocampus/known}}
+    test_config:
+      dataset:
+        type: paired
+        image_shape: null
+        moving_image_shape: [16, 20, 16]
+        fixed_image_shape: [16, 20, 16]
+        labeled: true
+        labels: {{anterior: 1, posterior: 2}}
+      adapt: {{labels: [], keep: best}}
+adaptations: {{field: {{field: {{scales: [1], steps: 2}}}}}}
+seeds: [0]
+"""
+
+
 @pytest.mark.slow
-def test_a_tiny_study_ends_with_its_report(study, source, tmp_path, registered):
+def test_a_tiny_study_ends_with_its_report(
+    study, source, tmp_path, registered, monkeypatch
+):
+    plan = tmp_path / "tiny.yml"
+    plan.write_text(TINY.format(base=study.HERE / "hippocampus.yaml"))
+    monkeypatch.setitem(study.FORMS, "smoke", [plan])
     flags = ["--form", "smoke", "--from", str(source), "--jobs", "1",
              "--output", str(tmp_path / "out"), "--data-dir", str(tmp_path / "data"),
              "--only", "random", "--pack", str(tmp_path / "runs.zip")]  # fmt: skip
