@@ -80,6 +80,21 @@ _FRAMES_RULE = "two integers [F_min, F_max] with 1 <= F_min <= F_max"
 _SHAPE_RULE = "three integers >= 1, of 2-D images two"
 
 
+def _check_optimizer(name: str) -> str:
+    if name not in OPTIMIZERS:
+        raise ValueError("unknown optimizer")
+    return name
+
+
+class OptimizerConfig(DeepRegSection):
+    """`train.optimizer` and `adapt.optimizer`: name, rate, further Keras arguments."""
+
+    name: Annotated[str, AfterValidator(_check_optimizer)] = _rule(
+        f"one of {', '.join(OPTIMIZERS)}", choices=OPTIMIZERS
+    )
+    learning_rate: float = _rule("a number > 0, such as 1.0e-3", gt=0)
+
+
 class MetaConfig(Section):
     """`train.meta`: Reptile, the outer loop and its inner steps."""
 
@@ -103,6 +118,20 @@ class MetaConfig(Section):
     episodes_per_epoch: int | None = _rule(
         "null (one episode per training case) or an integer >= 1", default=None, ge=1
     )
+    update: Literal["reptile", "fomaml"] = _rule("reptile or fomaml", default="reptile")
+    outer_optimizer: OptimizerConfig | None = _rule(
+        "null (part of the way) or a mapping with name and learning_rate", default=None
+    )
+
+    @model_validator(mode="after")
+    def _check_update(self) -> "MetaConfig":
+        if self.update == "fomaml" and self.outer_optimizer is None:
+            raise RuleError(
+                "an outer_optimizer with update: fomaml, whose gradient needs one"
+            )
+        if self.update == "fomaml" and self.iterate == "average":
+            raise RuleError("iterate: last with update: fomaml")
+        return self
 
 
 class SparseFramesConfig(Section):
@@ -130,21 +159,6 @@ class AlignConfig(Section):
     @classmethod
     def _from_bare_mode(cls, data: Any) -> Any:
         return data if isinstance(data, dict) else {"mode": data}
-
-
-def _check_optimizer(name: str) -> str:
-    if name not in OPTIMIZERS:
-        raise ValueError("unknown optimizer")
-    return name
-
-
-class OptimizerConfig(DeepRegSection):
-    """`train.optimizer` and `adapt.optimizer`: name, rate, further Keras arguments."""
-
-    name: Annotated[str, AfterValidator(_check_optimizer)] = _rule(
-        f"one of {', '.join(OPTIMIZERS)}", choices=OPTIMIZERS
-    )
-    learning_rate: float = _rule("a number > 0, such as 1.0e-3", gt=0)
 
 
 def _check_steps(steps: Any) -> Any:
@@ -182,12 +196,9 @@ class FieldConfig(Section):
     def _check(self) -> "FieldConfig":
         count = len(self.scales or ())
         if not count:
-            raise RuleError("a list of scales in adapt.field.scales, got null")
+            raise RuleError("a list of scales")
         if not isinstance(self.steps, int) and len(self.steps) != count:
-            raise RuleError(
-                f"one integer or {count} in adapt.field.steps, one for each of "
-                f"adapt.field.scales, got {len(self.steps)}"
-            )
+            raise RuleError(f"one integer or {count} as steps, one for each of scales")
         return self
 
     @property

@@ -139,6 +139,7 @@ def build_reptile(
         frames = (frames[1], frames[1])
     adapt_options = replace(options, frames=tuple(frames) if frames else None)
     sizes = tuple(moving_image_size), tuple(fixed_image_size)
+    outer = meta.get("outer_optimizer")
     optimizer, precision = adapt.get("optimizer"), config.get("precision", "float32")
     if advice := advise(precision):
         logger.warning(advice)
@@ -179,7 +180,9 @@ def build_reptile(
             average_iterates=meta.get("iterate", "last") == "average",
             carry_optimizer_state=meta.get("inner_optimizer_state", "reset") == "carry",
             seed=config.get("seed", 0),
+            is_fomaml=meta.get("update", "reptile") == "fomaml",
         ),
+        outer_optimizer=build_optimizer(outer) if outer else None,
         adapt_optimizer=(build_optimizer(optimizer, precision) if optimizer else None),
         adapt_part=select_part(network, adapt.get("layers", ALL)),
         adapt_plan=adapt_plan(adapt),

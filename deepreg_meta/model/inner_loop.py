@@ -112,6 +112,24 @@ class InnerLoop:
         :param look: from `_looking`.
         :return: what the losses make of the field before the step, and that field.
         """
+        sight, ddf, gradients = self._differentiate(batch, index, look)
+        variables = self.part.variables
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        return sight, ddf
+
+    def gradients(self, batch: Batch) -> list[tf.Tensor]:
+        """
+        Return the gradients of the total loss by the weights that are trained.
+
+        :param batch: the mini-batch.
+        :return: in the order of the trained weights, which stay as they are.
+        """
+        return self._differentiate(batch, tf.constant(0), self._look)[2]
+
+    def _differentiate(
+        self, batch: Batch, index: tf.Tensor, look: Look
+    ) -> tuple[Sight, tf.Tensor, list[tf.Tensor]]:
+        """Return what the losses make of a field, that field, and the gradients."""
         variables = self.part.variables
         with self.part.held():
             # what nothing watched leads to is not recorded: no gradient passes through
@@ -121,8 +139,7 @@ class InnerLoop:
                 penalty = self.network.penalty()
             sight = look(fields, batch, index, penalty)
             gradients = self._backpropagate(tape, fields, sight.gradients, penalty)
-        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        return sight, fields[0]
+        return sight, fields[0], gradients
 
     def _backpropagate(
         self,

@@ -19,6 +19,7 @@ from deepreg_meta.model.field_network import FieldNetwork
 from deepreg_meta.model.field_stage import FieldStage
 from deepreg_meta.model.inner_loop import InnerLoop
 from deepreg_meta.model.multi_scale import Scales
+from deepreg_meta.model.outer_step import minus_gradient, take_outer_step
 from deepreg_meta.model.partial import Part
 from deepreg_meta.model.registration import Batch, RegistrationLoss
 from deepreg_meta.model.replicas import Replicas, check_no_scope
@@ -38,6 +39,7 @@ class ReptileOptions(NamedTuple):
     average_iterates: bool = False  # equation 10 of Baum et al. 2022
     carry_optimizer_state: bool = False
     seed: int = 0
+    is_fomaml: bool = False  # the gradient at theta_k in place of phi - theta_k
 
 
 class Outcome(NamedTuple):
@@ -65,7 +67,9 @@ class ReptileModel(tf.keras.Model):
     the tasks of an episode without changing its result beyond rounding.
 
     Sources: Nichol et al. 2018, arXiv:1803.02999, Algorithm 1; Baum et al., IEEE TMI
-    2022, III-C to III-F (`average_iterates` is their equation 10).
+    2022, III-C to III-F (`average_iterates` is their equation 10); Park et al. 2021
+    for an outer optimiser; Finn et al. 2017, arXiv:1703.03400, section 5.2, for the
+    first-order MAML.
     """
 
     def __init__(
@@ -74,6 +78,7 @@ class ReptileModel(tf.keras.Model):
         loss: RegistrationLoss,
         drawer: BatchDrawer,
         options: ReptileOptions | None = None,
+        outer_optimizer: tf.keras.optimizers.Optimizer | None = None,
         adapt_optimizer: tf.keras.optimizers.Optimizer | None = None,
         adapt_part: Part | None = None,
         adapt_plan: AdaptPlan | None = None,
@@ -88,6 +93,8 @@ class ReptileModel(tf.keras.Model):
         :param loss: of a mini-batch, in training and adaptation.
         :param drawer: draws mini-batches.
         :param options: of the outer loop; None is the defaults.
+        :param outer_optimizer: takes the outer steps, its rate multiplied by the meta
+            step size; None goes part of the way, as above.
         :param adapt_optimizer: of adaptation; None adapts with a copy of the inner one.
         :param adapt_part: of the network, which adaptation trains; None is all of it.
         :param adapt_plan: of adaptation in validation and prediction; None takes no
@@ -112,6 +119,15 @@ class ReptileModel(tf.keras.Model):
         self._adapt_part, self._scales = adapt_part, scales
         self._field_stage = field_stage
         self._replicas: Replicas | None = None
+        self.outer_optimizer = outer_optimizer  # saved with the model
+        if outer_optimizer is not None:
+            outer_optimizer.build(network.trainable_variables)
+            self._outer_rate = float(outer_optimizer.learning_rate.numpy())
+        elif self.options.is_fomaml:
+            raise ValueError(
+                "train.meta.update: expected reptile without train.meta."
+                "outer_optimizer, got 'fomaml', whose gradient needs one."
+            )
         self.episode = tf.Variable(0, dtype=tf.int64, trainable=False, name="episode")
         names = [name.removeprefix("val_") for name in self.log_names]
         self._means = {name: tf.keras.metrics.Mean(name=name) for name in names}
@@ -209,7 +225,10 @@ class ReptileModel(tf.keras.Model):
             )
         end = weights.mean(total.weights, num_tasks)
         step_size = self.meta_step_size()
-        weights.restore(variables, weights.interpolate(start.weights, end, step_size))
+        rate = self._outer_rate if self.outer_optimizer is not None else 1.0
+        take_outer_step(
+            self.network, start.weights, end, step_size, self.outer_optimizer, rate
+        )
         weights.restore(self._shared_state(), weights.mean(total.state, num_tasks))
         self.episode.assign_add(1)
         logs = dict(zip(names, tf.unstack(total.losses / num_tasks), strict=True))
@@ -247,7 +266,7 @@ class ReptileModel(tf.keras.Model):
                 loop.reset_optimizer()
             if start.state:
                 weights.restore(loop.optimizer.variables, start.state)
-            mean, history = self._run_task(loop, tasks[index], index)
+            mean, history = self._run_task(loop, tasks[index], index, start.weights)
             total = weights.accumulate(total, network.weights if mean is None else mean)
             if start.state:
                 state = weights.accumulate(state, loop.optimizer.variables)
@@ -255,9 +274,9 @@ class ReptileModel(tf.keras.Model):
         return Outcome(total, state, losses)
 
     def _run_task(
-        self, loop: InnerLoop, task: Task, index: int
+        self, loop: InnerLoop, task: Task, index: int, start: list[tf.Tensor]
     ) -> tuple[list[tf.Tensor] | None, tf.Tensor]:
-        """Take the k inner steps of one task."""
+        """Take the k inner steps of one task; what it leads to, if not its weights."""
         constants = self.drawer.constants(task)
         seed = tf.stack([self.options.seed, tf.cast(self.episode, tf.int32)])
         seed = tf.random.experimental.stateless_fold_in(seed, index)
@@ -266,9 +285,14 @@ class ReptileModel(tf.keras.Model):
             own = tf.random.experimental.stateless_fold_in(seed, step)
             return self.drawer.training(task, constants, own)
 
-        return loop.run(
+        mean, history = loop.run(
             draw, self.options.inner_steps, average=self.options.average_iterates
         )
+        if self.options.is_fomaml:
+            # on a draw that no inner step has seen
+            gradients = loop.gradients(draw(tf.constant(self.options.inner_steps)))
+            mean = minus_gradient(loop.network, start, gradients)
+        return mean, history
 
     def predict_step(self, data: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """

@@ -28,6 +28,21 @@ def test_short_forms_mean_the_long_ones(write):
         ("train.meta.inner_steps", True, "expected an integer >= 1, got true"),
         ("train.meta.tasks_per_step", "2", "got '2'. Write a number without quotes"),
         ("train.meta.inner_step", 3, "unknown key. Did you mean `inner_steps`"),
+        (
+            "train.meta",
+            {"update": "fomaml"},
+            "expected an outer_optimizer with update: fomaml, whose gradient needs one",
+        ),
+        (
+            "train.meta",
+            {
+                "update": "fomaml",
+                "iterate": "average",
+                "outer_optimizer": {"name": "SGD", "learning_rate": 1.0},
+            },
+            "expected iterate: last with update: fomaml",
+        ),
+        ("train.meta.outer_optimizer", {"name": "SGD"}, r"learning_rate"),
         ("train.meta.base", 3, "expected the name of a registered DeepReg model"),
         ("train.meta.base", "reptile", "the model that Reptile trains"),
         ("train.meta.meta_step_size", 0, r"expected a number in \(0, 1\], got 0"),
