@@ -42,6 +42,8 @@ def test_the_defaults_of_our_sections_are_written_out(write):
         "iterate": "last",
         "inner_optimizer_state": "reset",
         "episodes_per_epoch": None,
+        "update": "reptile",
+        "outer_optimizer": None,
     }
     assert raw["dataset"]["phantom"] == {
         "seed": 0,
@@ -60,6 +62,7 @@ def test_the_defaults_of_our_sections_are_written_out(write):
         "scales": None,
         "scale_start": "previous",
         "plateau": None,
+        "field": None,
     }
     assert raw["align"] == {"mode": "center", "label": 0}
     assert raw["train"]["seed"] == 0
