@@ -19,6 +19,7 @@ def test_the_defaults():
     parsed = vars(register_pair.build_parser().parse_args(NEEDED))
     assert parsed == {
         "fixed": "f.nii", "moving": "m.nii", "ckpt_path": "run", "output": "out",
+        "classical": False,
         "fixed_label": [], "moving_label": [], "fixed_landmarks": None,
         "moving_landmarks": None, "fixed_mask": None, "moving_mask": None,
         "adapt_steps": None, "adapt_seconds": None, "keep": "best",
