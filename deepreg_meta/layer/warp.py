@@ -377,12 +377,12 @@ def integrate(dvf: tf.Tensor, num_steps: int = 7) -> tf.Tensor:
     :param dvf: shape = (batch, d1, d2, d3, 3), in voxels.
     :param num_steps: number of squarings, >= 0.
     :return: displacement field, shape = (batch, d1, d2, d3, 3).
-    :raises ValueError: for what is no field, or num_steps < 0.
+    :raises ValueError: for what is no field, or another number of squarings.
     """
     dvf = tf.convert_to_tensor(dvf)
     _check_field("dvf", dvf)
-    if num_steps < 0:
-        raise ValueError(f"num_steps: expected an integer >= 0, got {num_steps}.")
+    if type(num_steps) is not int or num_steps < 0:
+        raise ValueError(f"num_steps: expected an integer >= 0, got {num_steps!r}.")
     ddf = dvf / 2.0**num_steps
     for _ in range(num_steps):
         ddf = compose(ddf, ddf)

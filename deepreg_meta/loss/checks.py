@@ -54,12 +54,17 @@ def as_field(field: tf.Tensor) -> tf.Tensor:
 
     :param field: tensor or array, shape = (batch, d1, d2, d3, 3).
     :return: as a tensor.
-    :raises ValueError: for another number of axes.
+    :raises ValueError: for another number of axes, or numbers without fractions.
     """
     field = tf.convert_to_tensor(field)
     if field.shape.rank != 5:
         raise ValueError(
             f"expected a field (batch, d1, d2, d3, 3), got shape {field.shape}. That "
             "of an image has a singleton axis: (batch, d1, d2, 1, 3)."
+        )
+    if not field.dtype.is_floating:
+        raise ValueError(
+            f"expected a field of floating-point numbers, got {field.dtype.name}. Cast "
+            "it."
         )
     return field

@@ -467,6 +467,8 @@ def test_arrays_are_taken_and_types_that_differ_are_refused_with_both_named(rng)
         (lambda f: warp.compose(f[0], f[0]), r"outer: expected .* \(4, 3, 2, 3\)"),
         (lambda f: warp.integrate(f[..., :2]), r"dvf: expected .* \(1, 4, 3, 2, 2\)"),
         (lambda f: warp.integrate(f, -1), "num_steps: expected .* >= 0, got -1"),
+        (lambda f: warp.integrate(f, 2.5), r"num_steps: expected .* >= 0, got 2\.5"),
+        (lambda f: warp.integrate(f, True), "num_steps: expected .* >= 0, got True"),
         (lambda f: warp.warp(f[..., 0], f[0]), r"ddf: expected .* \(4, 3, 2, 3\)"),
         (lambda f: warp.warp(f[..., 0], f[..., :2]), "singleton axis"),
         (lambda f: warp.sample(f[..., 0], f[0, 0, 0, 0, 0]), r"\(batch, ..., 3\)"),

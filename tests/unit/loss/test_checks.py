@@ -60,6 +60,12 @@ def test_what_is_no_field_is_refused(loss, shape):
 
 
 @pytest.mark.parametrize("loss", [BendingEnergy(), GradientNorm()])
+def test_fields_of_whole_numbers_are_refused(loss):
+    with pytest.raises(ValueError, match="of floating-point numbers, got int32. Cast"):
+        loss(np.ones((1, 6, 7, 8, 3), np.int32))
+
+
+@pytest.mark.parametrize("loss", [BendingEnergy(), GradientNorm()])
 def test_fields_may_be_arrays(rng, loss):
     field = rng.random((1, 6, 7, 8, 3)).astype(np.float32)
     assert loss(field) == loss(tf.constant(field)) > 0
