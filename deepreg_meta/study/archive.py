@@ -4,11 +4,14 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+import yaml
+
 from deepreg_meta.study.run import ROWS, RUNS, is_finished, run_folder
 from deepreg_meta.study.schedule import Run
 
+CONFIG = "run.yaml"
 # of a run: what it was, how it was trained, what came of it; not its weights
-KEPT = ("run.yaml", "config.yaml", "log.csv", ROWS)
+KEPT = (CONFIG, "log.csv", ROWS)
 _STAMP = (1980, 1, 1, 0, 0, 0)  # same runs, same bytes
 
 
@@ -37,9 +40,10 @@ def pack_runs(
             if source.is_file():
                 name = source.relative_to(output).as_posix()
                 info = zipfile.ZipInfo(name, _STAMP)
-                archive.writestr(
-                    info, source.read_bytes(), zipfile.ZIP_DEFLATED, compresslevel=9
-                )
+                data = source.read_bytes()
+                if source.name == CONFIG:
+                    data = _without_folders(data)
+                archive.writestr(info, data, zipfile.ZIP_DEFLATED, compresslevel=9)
     part.replace(path)
     return len(done)
 
@@ -73,6 +77,13 @@ def unpack_runs(path: Path, output: Path, extra: Sequence[str] = ()) -> int:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data)
     return len(new)
+
+
+def _without_folders(text: bytes) -> bytes:
+    """Leave out where the data lay: elsewhere it means nothing."""
+    config = yaml.safe_load(text)
+    (config.get("dataset") or {}).pop("dir", None)
+    return yaml.safe_dump(config, sort_keys=False).encode()
 
 
 def _is_kept(name: str) -> bool:

@@ -138,8 +138,8 @@ def finish_run(
     config = merged_config(run)
     write_whole(folder / "run.yaml", yaml.safe_dump(config, sort_keys=False))
     _train(folder, config, train, gpu)
-    known, rows = _tested(folder), []
-    for test, adaptation in _missing_tests(run, known):
+    table = _tested(folder)
+    for test, adaptation in _missing_tests(run, table):
         results = predict_test(
             folder, run, test, predict, gpu, folder / "tests", adaptation
         )
@@ -152,11 +152,12 @@ def finish_run(
             "setting": run.setting,
             "adaptation": adaptation,
         }
-        rows += [head | row for row in case_rows(results, run.tests[test])]
+        rows = [head | row for row in case_rows(results, run.tests[test])]
         for path in results.glob(f"*/{FIELD_FILE}"):
             path.unlink()  # measured; the figures of a case are in its row
-    table = pd.concat([known, pd.DataFrame(rows)], ignore_index=True)
-    write_whole(folder / ROWS, table.to_csv(index=False))
+        # after every test: an interruption loses no more than one
+        table = pd.concat([table, pd.DataFrame(rows)], ignore_index=True)
+        write_whole(folder / ROWS, table.to_csv(index=False))
     return table
 
 

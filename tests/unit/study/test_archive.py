@@ -49,6 +49,19 @@ def test_weights_stay_and_the_same_runs_are_the_same_bytes(packed, runs, tmp_pat
     assert again.read_bytes() == packed.read_bytes()
 
 
+def test_where_the_data_lay_is_left_out(runs, tmp_path):
+    runs[0].overrides["dataset"] = {"dir": {"train": "/home/me/data"}}
+    run_study(runs[:1], tmp_path / "here", Trainer().train, Trainer().predict)
+    assert (
+        "/home/me" in (run_folder(runs[0], tmp_path / "here") / "run.yaml").read_text()
+    )
+    pack_runs(runs, tmp_path / "here", tmp_path / "runs.zip")
+    assert unpack_runs(tmp_path / "runs.zip", tmp_path / "there") == 1
+    path = run_folder(runs[0], tmp_path / "there") / "run.yaml"
+    assert "/home/me" not in path.read_text()
+    assert is_finished(runs[0], tmp_path / "there")
+
+
 def test_what_is_there_is_not_replaced(packed, runs, tmp_path):
     rows = run_folder(runs[0], tmp_path / "here") / "rows.csv"
     text = rows.read_text().replace("0.75", "0.11")

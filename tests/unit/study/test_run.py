@@ -65,6 +65,25 @@ def test_a_run_that_was_trained_but_not_tested_is_only_tested(study, runs):
     assert [test for _, test, _ in second.tested] == ["a", "b"]
 
 
+def test_an_interrupted_test_loses_no_other(study, runs, tmp_path):
+    first, second = Trainer(), Trainer()
+    predict = first.predict
+
+    def interrupted(*args, log_dir, **kwargs):
+        if log_dir == "b":
+            raise KeyboardInterrupt
+        return predict(*args, log_dir=log_dir, **kwargs)
+
+    first.predict = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        study(first, runs[:1])
+    rows = pd.read_csv(run_folder(runs[0], tmp_path / "out") / "rows.csv")
+    assert rows["test"].tolist() == ["a"]
+    assert not is_finished(runs[0], tmp_path / "out")
+    study(second, runs[:1])
+    assert [test for _, test, _ in second.tested] == ["b"]
+
+
 def test_a_run_that_fails_does_not_lose_the_others_and_is_tried_again(
     study, runs, tmp_path
 ):
