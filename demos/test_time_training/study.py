@@ -55,6 +55,7 @@ COLUMNS = {
     "EPE in the labels (voxels)": ("epe_label", 2, 1.0),
     "CPU s": ("cpu_seconds", 2, 1.0),
 }
+_MARKS = "osD^vP*X<"  # beside colours, of which there are fewer than methods
 CLASSICAL = "classical.csv"  # demons, case by case
 PACKED = (CLASSICAL,)
 
@@ -140,7 +141,8 @@ def draw_curves(path: Path, rows: pd.DataFrame, title: str) -> Path:
         colour = COLOURS[number % len(COLOURS)]
         means = own.groupby("adaptation", sort=False)[["cpu_seconds", "dice"]].mean()
         x, y = means["cpu_seconds"], 100 * means["dice"]
-        axes.scatter(x, y, color=colour, label=str(method), zorder=3)
+        mark = _MARKS[number % len(_MARKS)]
+        axes.scatter(x, y, color=colour, marker=mark, label=str(method), zorder=3)
         for name in means.index:
             axes.annotate(
                 str(name), (x[name], y[name]), fontsize=6, color=colour,
