@@ -88,7 +88,7 @@ def check_data(data_dir: Path, output: Path) -> None:
             f"{own.read_text().strip()}. Choose another --output."
         )
     output.mkdir(parents=True, exist_ok=True)
-    own.write_text(json.dumps(_identity(stamp), indent=1) + "\n")
+    own.write_text(json.dumps(_identity(stamp)) + "\n")
 
 
 def _identity(stamp: str) -> dict[str, object]:
