@@ -30,7 +30,7 @@ class FreeField(tf.keras.layers.Layer):
     fields are smooth and few steps go far. Stands in for `FieldNetwork`, whatever the
     images are: the losses alone make the field. With G = 1, `base` = 0 and gradient
     descent it is the classical registration of Baum et al. 2022 (Meta-Registration),
-    section 3.3, "non-rigid registration".
+    section 3.3.
     """
 
     side_weights = ()

@@ -74,7 +74,10 @@ def level_batch(
         target = final.label_target
         if loss.uses_label:
             target = loss.prepare_label(side.label, final.loss_mask, side.spacing)
-        return batch._replace(label_target=target, image_target=None)
+        image_target = None
+        if loss.uses_image and final.moving_mask is None:
+            image_target = loss.prepare_image(final.fixed_input, final.loss_mask)
+        return batch._replace(label_target=target, image_target=image_target)
     field = tf.zeros([*moved.shape, 3]) if ddf is None else ddf
     moving, fixed = rescale(moved, size), rescale(final.fixed_input, size)
     mask = rescale_mask(final.loss_mask, size)

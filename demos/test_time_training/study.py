@@ -39,11 +39,12 @@ logger = logging.getLogger(__name__)
 PLAN = HERE / "plan"
 FORMS = {"smoke": ["choices.yml", "smoke.yml"], "choices": ["choices.yml"],
          "test": ["choices.yml", "test.yml"]}  # fmt: skip
+# of the pairs, by test set
 FOLDERS = {
     "choices": "valid",
     "test": "test",
     "known": "known",
-}  # of the pairs, by test set
+}
 COLUMNS = {
     "anterior": ("dice_anterior", 2, 100.0),
     "posterior": ("dice_posterior", 2, 100.0),
