@@ -11,10 +11,9 @@ from deepreg.registry import REGISTRY
 from deepreg_meta.dataset.random_field import read_options
 from deepreg_meta.geometry.scale import Size, scaled_size
 from deepreg_meta.model.adapt_plan import AdaptPlan
-from deepreg_meta.model.build_scales import build_scales, field_loss
+from deepreg_meta.model.build_scales import build_field_stage, build_scales
 from deepreg_meta.model.episode import BatchDrawer, DrawOptions
 from deepreg_meta.model.field_network import FieldNetwork
-from deepreg_meta.model.field_stage import build_field_stage
 from deepreg_meta.model.inner_loop import KERNEL, SIDES
 from deepreg_meta.model.partial import ALL, select_part
 from deepreg_meta.model.plateau import Plateau
@@ -187,11 +186,7 @@ def build_reptile(
         adapt_part=select_part(network, adapt.get("layers", ALL)),
         adapt_plan=adapt_plan(adapt),
         field_stage=build_field_stage(
-            adapt.get("field"),
-            lambda own: field_loss(config["loss"], own, labeled, loss),
-            build_optimizer,
-            loss,
-            sizes[1],
+            adapt.get("field"), config["loss"], labeled, loss, sizes[1], build_optimizer
         ),
         name=name,
     )

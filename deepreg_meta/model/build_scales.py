@@ -1,11 +1,16 @@
-"""Build what adapts scale by scale, from a configuration."""
+"""Build what adapts scale by scale, networks and fields, from a configuration."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
+
+import tensorflow as tf
 
 from deepreg_meta.geometry.scale import Size, scaled_size
 from deepreg_meta.model.field_network import FieldNetwork
-from deepreg_meta.model.inner_loop import KERNEL, SIDES
+from deepreg_meta.model.field_stage import FieldStage
+from deepreg_meta.model.free_field import FreeField
+from deepreg_meta.model.inner_loop import KERNEL, SIDES, InnerLoop
+from deepreg_meta.model.level import Level
 from deepreg_meta.model.multi_scale import ScaleOptions, Scales
 from deepreg_meta.model.pyramid import PyramidNetwork
 from deepreg_meta.model.registration import RegistrationLoss
@@ -42,7 +47,9 @@ def build_scales(
         )
         for entry in entries
     ]
-    _check_grids(options, network.fixed_image_size, common)
+    for own in options:
+        grid = scaled_size(network.fixed_image_size, own.scale)
+        _check_grid("adapt.scales", own.scale, grid, own.loss or common)
     if isinstance(network, PyramidNetwork):
         is_own = adapt.get("scale_start") == "own"
         return Scales(tuple(options), tuple(network.networks), None, not is_own)
@@ -57,19 +64,49 @@ def build_scales(
     return Scales(tuple(options), tuple(networks), tuple(network.weights))
 
 
-def _check_grids(
-    options: Sequence[ScaleOptions], size: Size, common: RegistrationLoss
-) -> None:
+def build_field_stage(
+    section: Mapping[str, Any] | None,
+    loss: Mapping[str, Any],
+    labeled: bool,
+    common: RegistrationLoss,
+    full: Size,
+    build_optimizer: Callable[[dict], tf.keras.optimizers.Optimizer],
+) -> FieldStage | None:
+    """
+    Build what fits the field itself.
+
+    :param section: `adapt.field`; None for no such stage.
+    :param loss: the section `train.loss`, which that of the field is merged into.
+    :param labeled: whether the data has labels.
+    :param common: the loss of `train.loss`.
+    :param full: the full grid.
+    :param build_optimizer: from a section such as `train.optimizer`.
+    :raises ValueError: when the loss has other parts, or cannot take the grid of a
+        scale.
+    """
+    if not section:
+        return None
+    own = _field_loss(loss, section.get("loss"), labeled, common)
+    levels = []
+    for scale in section["scales"]:
+        size = scaled_size(full, scale)
+        _check_grid("adapt.field", scale, size, own)
+        # a single large variable: its update is worth a kernel of its own
+        optimizer = build_optimizer({"jit_compile": True, **section["optimizer"]})
+        network = FreeField(size, section["sigma_vox"])
+        levels.append(Level(scale, InnerLoop(network, own, optimizer)))
+    return FieldStage(levels, common, full)
+
+
+def _check_grid(key: str, scale: float, grid: Size, loss: RegistrationLoss) -> None:
     """Refuse a scale whose grid its loss cannot take."""
-    for own in options:
-        grid = scaled_size(size, own.scale)
-        try:
-            (own.loss or common).check_grid(grid)
-        except ValueError as err:
-            sides = " x ".join(map(str, grid))
-            raise ValueError(
-                f"adapt.scales: the grid of scale {own.scale:g} is {sides}: {err}"
-            ) from err
+    try:
+        loss.check_grid(grid)
+    except ValueError as err:
+        sides = " x ".join(map(str, grid))
+        raise ValueError(
+            f"{key}: the grid of scale {scale:g} is {sides}: {err}"
+        ) from err
 
 
 def _loss_of_scale(
@@ -84,7 +121,7 @@ def _loss_of_scale(
     return _merged_loss("adapt.scales", loss, own, labeled, common)
 
 
-def field_loss(
+def _field_loss(
     loss: Mapping[str, Any],
     own: Mapping[str, Any] | None,
     labeled: bool,

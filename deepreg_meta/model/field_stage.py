@@ -1,15 +1,12 @@
 """After the network: the displacements themselves are fitted to the pair at hand."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import tensorflow as tf
 
-from deepreg_meta.geometry.scale import Size, scaled_size
+from deepreg_meta.geometry.scale import Size
 from deepreg_meta.layer.rescale import rescale_field
 from deepreg_meta.model.adapt_plan import AdaptPlan
-from deepreg_meta.model.free_field import FreeField
-from deepreg_meta.model.inner_loop import InnerLoop
 from deepreg_meta.model.level import FixedSide, Level, level_batch
 from deepreg_meta.model.registration import Batch, RegistrationLoss
 
@@ -110,40 +107,3 @@ class FieldStage:
         return loop.run_for_best(
             lambda _: batch, judge, num_steps, record=record, is_own_judge=True
         )
-
-
-def build_field_stage(
-    section: Mapping[str, Any] | None,
-    loss_of: Callable[[Mapping[str, Any] | None], RegistrationLoss],
-    build_optimizer: Callable[[dict], tf.keras.optimizers.Optimizer],
-    common: RegistrationLoss,
-    full: Size,
-) -> FieldStage | None:
-    """
-    Build what fits the field, from a configuration.
-
-    :param section: `adapt.field`; None for no such stage.
-    :param loss_of: merges a loss into that of training.
-    :param build_optimizer: from a section such as `train.optimizer`.
-    :param common: the loss of training.
-    :param full: the full grid.
-    :raises ValueError: when the loss cannot take the grid of a scale.
-    """
-    if not section:
-        return None
-    loss = loss_of(section.get("loss"))
-    levels = []
-    for scale in section["scales"]:
-        size = scaled_size(full, scale)
-        try:
-            loss.check_grid(size)
-        except ValueError as err:
-            sides = " x ".join(map(str, size))
-            raise ValueError(
-                f"adapt.field: the grid of scale {scale:g} is {sides}: {err}"
-            ) from err
-        # a single large variable: its update is worth a kernel of its own
-        optimizer = build_optimizer({"jit_compile": True, **section["optimizer"]})
-        network = FreeField(size, section["sigma_vox"])
-        levels.append(Level(scale, InnerLoop(network, loss, optimizer)))
-    return FieldStage(levels, common, full)
