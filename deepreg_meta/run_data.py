@@ -6,7 +6,9 @@ from tqdm import tqdm
 
 from deepreg_meta.config import ConfigError, RunConfig, check_paths
 from deepreg_meta.dataset import phantom
+from deepreg_meta.dataset.domains import Domains
 from deepreg_meta.dataset.tasks import CaseSet, load_case_set
+from deepreg_meta.dataset.volume_check import DataError
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +80,59 @@ def open_cases(config: RunConfig, modes: tuple[str, ...]) -> dict[str, CaseSet |
         if split is not None:
             _validate(split, mode)
     return cases
+
+
+def open_training(config: RunConfig) -> dict[str, CaseSet | Domains | None]:
+    """
+    Open what a run trains on and is validated on, and check every file.
+
+    :param config: of the run.
+    :return: the cases of `train` and `valid`; None for a split without a folder. With
+        `dataset.domains`, training is on all of them, and validation on their `valid`
+        and that of `dataset.dir`.
+    :raises ValueError: as `open_cases` does.
+    """
+    if not config.domains:
+        return {**open_cases(config, ("train", "valid"))}
+    problems: list[str] = []
+    parts: dict[str, dict[str, RunConfig]] = {"train": {}, "valid": {}}
+    for name in config.domains:
+        own = config.domain(name)
+        for mode, found in parts.items():
+            if own.dataset.folders(mode):
+                found[name] = own
+    if config.dataset.folders("valid"):
+        parts["valid"][f"{config.data_section}.dir"] = config
+    for mode, found in parts.items():
+        for own in found.values():
+            try:
+                check_paths(own, mode)
+            except ConfigError as err:
+                problems += err.problems
+    if problems:
+        raise ConfigError(problems)
+    return {mode: _open_domains(config, mode, found) for mode, found in parts.items()}
+
+
+def _open_domains(
+    config: RunConfig, mode: str, parts: dict[str, RunConfig]
+) -> Domains | None:
+    """Open and check a split of several domains; the problems of all come together."""
+    cases: dict[str, CaseSet] = {}
+    problems: list[str] = []
+    for name, own in parts.items():
+        split = load_case_set(own, mode)
+        if split is None:
+            continue
+        try:
+            _validate(split, f"{mode} of {name}")
+        except DataError as err:
+            problems.append(str(err))
+        cases[name] = split
+    if problems:
+        raise DataError(f"{config.data_key('domains')}: cannot be used:", problems)
+    weights = {name: domain.weight for name, domain in config.domains.items()}
+    return Domains(cases, weights) if cases else None
 
 
 def _validate(cases: CaseSet, mode: str) -> None:

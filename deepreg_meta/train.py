@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser: DeepReg's flags, and --version."""
+    """Return the parser: DeepReg's flags, --fine-tune and --version."""
     parser = cli.new_parser(
         "deepreg_train",
         "Train a registration network from one or more YAML files.",
@@ -33,6 +33,12 @@ def build_parser() -> argparse.ArgumentParser:
         "-k",
         default="",
         help="Checkpoint to continue from, or the folder of a run: its newest one.",
+    )
+    parser.add_argument(
+        "--fine-tune",
+        action="store_true",
+        help="Take the weights of --ckpt_path alone and train them anew, from epoch 0 "
+        "with new optimisers, such as on data of another domain.",
     )
     parser.add_argument(
         "--max_epochs",
@@ -51,6 +57,7 @@ def train(
     log_dir: str = "",
     log_root: str = "logs",
     max_epochs: int = -1,
+    fine_tune: bool = False,
 ) -> Path:
     """
     Train a network.
@@ -62,6 +69,7 @@ def train(
     :param log_dir: name of the run's folder; "" is the time.
     :param log_root: folder of all runs.
     :param max_epochs: epochs instead of `train.epochs`, if positive.
+    :param fine_tune: take the weights of `ckpt_path` alone, and train them anew.
     :return: folder of the run.
     :raises ValueError: for a configuration or data that cannot be used, all problems
         together, before training starts.
@@ -73,12 +81,18 @@ def train(
     config = load_config(config_path, overrides)
     cli.prepare_tensorflow(gpu, gpu_allow_growth)
     if not config.is_reptile:
+        if fine_tune:
+            raise ValueError(
+                "--fine-tune: expected train.method reptile, got "
+                f"{config.method}, which DeepReg trains. With meta.inner_steps 1 and "
+                "meta_step_size 1, Reptile is ordinary training."
+            )
         return _train_with_deepreg(
             config, gpu, gpu_allow_growth, ckpt_path, log_dir, log_root, max_epochs
         )
     from deepreg_meta.training import meta_train
 
-    return meta_train(config, ckpt_path, log_dir, log_root)
+    return meta_train(config, ckpt_path, log_dir, log_root, fine_tune)
 
 
 def _train_with_deepreg(
@@ -137,6 +151,7 @@ def main(args: Sequence[str] | None = None) -> int:
             log_dir=parsed.log_dir,
             log_root=parsed.log_root,
             max_epochs=parsed.max_epochs,
+            fine_tune=parsed.fine_tune,
         ),
         "The run is in {}",
         "A run that has a checkpoint in its folder `save` goes on with --ckpt_path and "

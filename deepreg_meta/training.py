@@ -17,24 +17,41 @@ from deepreg_meta.checkpoint_path import epoch_of, newest_checkpoint
 from deepreg_meta.command_line import new_run_folder
 from deepreg_meta.config import ConfigError, RunConfig
 from deepreg_meta.dataset.describe import describe_cases
-from deepreg_meta.dataset.pipeline import evaluation_dataset, training_dataset
+from deepreg_meta.dataset.domains import Domains
+from deepreg_meta.dataset.pipeline import (
+    EpisodeLayout,
+    evaluation_dataset,
+    training_dataset,
+)
 from deepreg_meta.dataset.tasks import CaseSet
 from deepreg_meta.model.build import build_optimizer
 from deepreg_meta.model.precision import check_precision
 from deepreg_meta.model.replicas import strategy_for
 from deepreg_meta.model.reptile import ReptileModel
 from deepreg_meta.registered import check_registered
-from deepreg_meta.run_data import open_cases
+from deepreg_meta.run_data import open_training
 
 logger = logging.getLogger(__name__)
 
 DATA_FILE = "data.json"  # what the training images looked like
 
 
-def episodes_per_epoch(config: RunConfig, cases: CaseSet) -> int:
+def episode_layout(config: RunConfig) -> EpisodeLayout:
+    """Return what the elements of the training data hold."""
+    train = config.reptile_train
+    meta, size = train.meta, train.preprocess.batch_size
+    if meta.task == "pair":
+        return EpisodeLayout(meta.tasks_per_step)
+    # the gradient of first-order MAML is taken on a mini-batch of its own
+    batches = meta.inner_steps + (meta.update == "fomaml") if meta.resamples else 1
+    return EpisodeLayout(meta.tasks_per_step, (batches, size))
+
+
+def episodes_per_epoch(config: RunConfig, cases: CaseSet | Domains) -> int:
     """Return `train.meta.episodes_per_epoch`; without it every pair comes up once."""
-    meta = config.reptile_train.meta
-    return meta.episodes_per_epoch or max(len(cases) // meta.tasks_per_step, 1)
+    meta, layout = config.reptile_train.meta, episode_layout(config)
+    per_episode = layout.num_tasks * layout.pairs_per_task
+    return meta.episodes_per_epoch or max(len(cases) // per_episode, 1)
 
 
 def check_names(config: RunConfig) -> None:
@@ -102,7 +119,11 @@ def _located(config: RunConfig, text: str) -> str:
 
 
 def meta_train(
-    config: RunConfig, ckpt_path: str = "", log_dir: str = "", log_root: str = "logs"
+    config: RunConfig,
+    ckpt_path: str = "",
+    log_dir: str = "",
+    log_root: str = "logs",
+    fine_tune: bool = False,
 ) -> Path:
     """
     Meta-train and save checkpoints, logs and the configuration in a run's folder.
@@ -111,18 +132,25 @@ def meta_train(
     :param ckpt_path: checkpoint or folder of a run to continue from, "" for none.
     :param log_dir: name of the run's folder, "" for the time.
     :param log_root: folder of all runs.
+    :param fine_tune: take the weights of `ckpt_path` alone and start a run of its own
+        with them: epoch 0, optimisers anew.
     :return: folder of the run.
     :raises ValueError: for data or a checkpoint that does not fit, before training.
     """
     check_names(config)
     checkpoint = newest_checkpoint(ckpt_path) if ckpt_path else ""
     folder = new_run_folder(log_root, log_dir)
-    if not checkpoint and list(folder.glob("save/*.index")):
+    is_new = fine_tune or not checkpoint
+    if fine_tune and not checkpoint:
+        raise ValueError(
+            "--fine-tune: expected --ckpt_path, whose weights it starts from, got none."
+        )
+    if is_new and list(folder.glob("save/*.index")):
         raise ValueError(
             f"--log_dir: {folder} holds a run already. Continue it with --ckpt_path "
             f"{folder}, or choose another name."
         )
-    cases = open_cases(config, ("train", "valid"))
+    cases = open_training(config)
     if cases["train"] is None:
         raise ValueError(
             f"dataset.dir.train {config.locate('dataset.dir.train')}: expected a "
@@ -133,7 +161,10 @@ def meta_train(
     strategy = strategy_for(config.reptile_train.meta.tasks_per_step)
     model = build_model(config, epochs * per_epoch, strategy)
     first_epoch = 0
-    if checkpoint:
+    if fine_tune:
+        restore_model(model, checkpoint, weights_only=True)
+        logger.info("Starting from the weights of %s.", checkpoint)
+    elif checkpoint:
         restore_model(model, checkpoint, weights_only=False)
         first_epoch = epoch_of(checkpoint)
         if first_epoch >= epochs:
@@ -150,7 +181,7 @@ def meta_train(
         )
     folder.mkdir(parents=True, exist_ok=True)
     logger.info("The run is written to %s.", folder)
-    config.dump(folder / "config.yaml", header=_provenance(checkpoint))
+    config.dump(folder / "config.yaml", header=_provenance(checkpoint, fine_tune))
     text = json.dumps(describe_cases(cases["train"]), indent=1)
     (folder / DATA_FILE).write_text(f"{text}\n", encoding="utf-8")
     fit(model, config, cases, folder, first_epoch)
@@ -160,20 +191,21 @@ def meta_train(
     return folder
 
 
-def _provenance(checkpoint: str) -> str:
+def _provenance(checkpoint: str, fine_tune: bool) -> str:
     """Return comment lines that say what a run was made with."""
     names = ("tensorflow", "tf-keras", "deepreg", "numpy")
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in names)
     lines = [f"deepreg_meta {__version__}, {versions}"]
     if checkpoint:
-        lines.append(f"continued from {checkpoint}")
+        how = "started from the weights of" if fine_tune else "continued from"
+        lines.append(f"{how} {checkpoint}")
     return "\n".join(lines)
 
 
 def fit(
     model: ReptileModel,
     config: RunConfig,
-    cases: dict[str, CaseSet | None],
+    cases: dict[str, CaseSet | Domains | None],
     folder: Path,
     first_epoch: int = 0,
 ) -> None:
@@ -193,26 +225,28 @@ def fit(
         save(model, folder / "save", 0, None)
         return
     per_epoch = episodes_per_epoch(config, train)
-    period = min(options.save_period, options.epochs)
     start = first_epoch * per_epoch
+    due = options.saves_after
+    if first_epoch == 0 and due(0):
+        save(model, folder / "save", 0, None)
     log = tf.keras.callbacks.CSVLogger(folder / "log.csv", append=start > 0)
     # Keras would take the columns from the first epoch, which may have no validation
     log.keys = model.log_names
     progress = Progress(options.epochs * per_epoch, start)
     try:
         model.fit(
-            training_dataset(train, config.seed, options.meta.tasks_per_step, start),
+            training_dataset(train, config.seed, episode_layout(config), start),
             steps_per_epoch=per_epoch,
             initial_epoch=first_epoch,
             epochs=options.epochs,
             validation_data=None if valid is None else evaluation_dataset(valid),
-            validation_freq=period,
+            validation_freq=[n + 1 for n in range(options.epochs) if due(n + 1)],
             callbacks=[
                 tf.keras.callbacks.TensorBoard(str(folder), write_graph=False),
                 log,
                 StopOnNan(folder),
-                SaveCheckpoint(folder, period, model.loss_fn.uses_label),
-                *kernel_pictures(model.network, folder, period),
+                SaveCheckpoint(folder, due, model.loss_fn.uses_label),
+                *kernel_pictures(model.network, folder, due),
                 progress,
             ],
             verbose=0,

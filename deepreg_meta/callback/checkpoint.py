@@ -1,5 +1,6 @@
 """Save a run so that it can go on with the very same weights, state and draws."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import tensorflow as tf
@@ -92,14 +93,16 @@ class SaveCheckpoint(tf.keras.callbacks.Callback):
     `best`, beside the figure that chose it.
     """
 
-    def __init__(self, log_dir: str | Path, period: int, labeled: bool) -> None:
+    def __init__(
+        self, log_dir: str | Path, due: Callable[[int], bool], labeled: bool
+    ) -> None:
         """
         :param log_dir: folder of the run.
-        :param period: in epochs.
+        :param due: whether to save after an epoch, from its number, which starts at 1.
         :param labeled: choose by Dice rather than by loss.
         """
         super().__init__()
-        self._dir, self._period = Path(log_dir), period
+        self._dir, self._due = Path(log_dir), due
         self._monitor = "val_dsc_adapted" if labeled else "val_loss_adapted"
         self._sign = 1.0 if labeled else -1.0
         self._last = 0
@@ -114,7 +117,7 @@ class SaveCheckpoint(tf.keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Save when it is time, and when the validation is the best so far."""
         epoch += 1
-        if epoch % self._period == 0:
+        if self._due(epoch):
             save(self.model, self._dir / "save", epoch, None)
             self._last = epoch
         value = (logs or {}).get(self._monitor)

@@ -1,5 +1,6 @@
 """Pictures of the kernel that regularises fields, as training goes on."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -122,15 +123,17 @@ class KernelPicture(tf.keras.callbacks.Callback):
     `kernel/epoch-<n>.png` is the picture, the `.txt` beside it what stands below it.
     """
 
-    def __init__(self, layer: RadialConv, log_dir: str | Path, period: int) -> None:
+    def __init__(
+        self, layer: RadialConv, log_dir: str | Path, due: Callable[[int], bool]
+    ) -> None:
         """
         :param layer: with its weights.
         :param log_dir: folder of the run.
-        :param period: in epochs.
+        :param due: whether to write after an epoch, from its number, which starts at 1.
         """
         super().__init__()
         self._layer, self._folder = layer, Path(log_dir) / FOLDER
-        self._period, self._epoch, self._written = period, 0, 0
+        self._due, self._epoch, self._written = due, 0, 0
 
     def _write(self) -> None:
         path = self._folder / f"epoch-{self._epoch}.png"
@@ -143,7 +146,7 @@ class KernelPicture(tf.keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Write when it is time."""
         self._epoch = epoch + 1
-        if self._epoch % self._period == 0:
+        if self._due(self._epoch):
             self._write()
 
     def on_train_end(self, logs: dict | None = None) -> None:
@@ -153,15 +156,15 @@ class KernelPicture(tf.keras.callbacks.Callback):
 
 
 def kernel_pictures(
-    network: tf.Module, log_dir: str | Path, period: int
+    network: tf.Module, log_dir: str | Path, due: Callable[[int], bool]
 ) -> list[KernelPicture]:
     """
     Return the callbacks for the meta-regularisation layers of a network.
 
     :param network: that may hold such layers.
     :param log_dir: folder of the run.
-    :param period: in epochs.
+    :param due: whether to write after an epoch, from its number, which starts at 1.
     :return: none for a network without.
     """
     layers = [part for part in network.submodules if isinstance(part, RadialConv)]
-    return [KernelPicture(layer, log_dir, period) for layer in layers]
+    return [KernelPicture(layer, log_dir, due) for layer in layers]

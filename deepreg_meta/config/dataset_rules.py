@@ -35,7 +35,7 @@ def check_dataset(dataset: DatasetConfig, is_reptile: bool, findings: Findings) 
             "expected a folder for train, valid or test, got none. "
             "`dataset.phantom: {}` generates cases instead.",
         )
-    elif not any(folders.values()) and dataset.format == "png":
+    elif not any(folders.values()) and dataset.format == "png" and not dataset.domains:
         findings.error(
             ("dataset", "dir"),
             "expected a folder for train, valid or test with dataset.format png, got "

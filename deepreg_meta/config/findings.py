@@ -106,6 +106,14 @@ class Findings:
         """Record what the user should know and the run survives."""
         self.warnings.append(f"{dotted(key)} {self.locate(key)}: {text}")
 
+    def within(self, section: Key) -> "Findings":
+        """
+        Return findings about a section that stands for `dataset` elsewhere.
+
+        :param section: where it stands; keys of `dataset` are named as its own.
+        """
+        return _Within(self, section)
+
     def unknown(self, key: Key, known: Iterable[str], *, fatal: bool) -> None:
         """Record a key that nobody reads, with the known key nearest to it."""
         near = suggest(key[-1], known)
@@ -114,6 +122,27 @@ class Findings:
         )
         record = self.error if fatal else self.warn
         record(key, f"unknown key. {help_text}")
+
+
+class _Within(Findings):
+    """Findings that are handed on under other keys."""
+
+    def __init__(self, outer: Findings, section: Key) -> None:
+        super().__init__(outer._origins, outer._default_origin)
+        self._section, self.errors, self.warnings = (
+            section,
+            outer.errors,
+            outer.warnings,
+        )
+
+    def error(self, key: Key, text: str) -> None:
+        super().error(self._moved(key), text)
+
+    def warn(self, key: Key, text: str) -> None:
+        super().warn(self._moved(key), text)
+
+    def _moved(self, key: Key) -> Key:
+        return (*self._section, *key[1:]) if key[:1] == ("dataset",) else key
 
 
 # ---- one section against its model ----

@@ -6,6 +6,7 @@ from typing import Any
 
 from deepreg_meta.config import dataset_rules, rules
 from deepreg_meta.config.augmentation import GaussianFieldConfig
+from deepreg_meta.config.domains import check_domains, parse_domains
 from deepreg_meta.config.files import Merged, PathLike, read_files
 from deepreg_meta.config.findings import (
     Findings,
@@ -98,8 +99,11 @@ def _build(merged: Merged, findings: Findings) -> RunConfig | None:
         rules.check_train(train, labeled, findings)
     elif method is not None and not is_reptile:
         rules.check_deepreg_train(raw["train"], findings)
+    domains = parse_domains(raw["dataset"], dataset, findings) if dataset else {}
     if dataset and method is not None:
         dataset_rules.check_dataset(dataset, is_reptile, findings)
+    if dataset and align:
+        check_domains(dataset, domains, align, is_reptile, findings)
     if dataset and align and adapt and method is not None and is_sparse_good:
         _check_together(
             dataset, align, adapt, train, (sparse, sparse_key), method, findings
@@ -119,6 +123,7 @@ def _build(merged: Merged, findings: Findings) -> RunConfig | None:
         seed=train.seed if train else raw["train"].get("seed") or 0,
         source=merged.names,
         origins=merged.origins,
+        domains=domains,
     )
     _write_defaults(config)
     return config

@@ -23,8 +23,7 @@ def check_paths(
     :raises ConfigError: naming the key, the path and what is missing, a line for each.
     """
     dataset, problems = config.dataset, []
-    key = f"dataset.dir.{mode}"
-    prefix = f"{key} {config.locate(key)}: expected"
+    prefix = f"{config.data_key(f'dir.{mode}')}: expected"
     for folder in dataset.folders(mode) if folders is None else folders:
         if not Path(folder).is_dir():
             problems.append(f"{prefix} an existing folder, got {folder}.")

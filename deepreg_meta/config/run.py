@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from deepreg_meta.config.schema import (
     AdaptConfig,
     AlignConfig,
     DatasetConfig,
+    DomainConfig,
     MetaConfig,
     PhantomConfig,
     SparseFramesConfig,
@@ -31,7 +32,7 @@ METHOD = "reptile"
 # Keys of ours within DeepReg's sections, which DeepReg's own code must not see.
 OUR_DATASET_KEYS = (
     *("phantom", "labels", "spacing_mm", "grid", "intensity"),
-    "cache_gb",
+    *("cache_gb", "domains"),
 )
 _OUR_TRAIN_KEYS = ("seed", "precision", "recompute", "scales", "meta")
 
@@ -64,6 +65,8 @@ class RunConfig:
     seed: int
     source: tuple[str, ...] = field(compare=False)
     origins: Mapping[Key, str] = field(repr=False, compare=False)
+    domains: Mapping[str, DomainConfig] = field(default_factory=dict)
+    data_section: str = "dataset"  # where `dataset` stands, for messages
 
     @property
     def is_reptile(self) -> bool:
@@ -93,7 +96,37 @@ class RunConfig:
     def uses_phantom(self) -> bool:
         """Whether the cases are generated, because no folder is given."""
         given = any(self.dataset.folders(mode) for mode in MODES)
-        return self.dataset.phantom is not None and not given
+        return self.dataset.phantom is not None and not given and not self.domains
+
+    def domain(self, name: str) -> "RunConfig":
+        """
+        Return the configuration of one domain: this one, with its `dataset`.
+
+        :param name: of one of `domains`.
+        """
+        dataset, section = self.domains[name], f"dataset.domains.{name}"
+        keys = {
+            key: value for key, value in dataset if key not in ("weight", "domains")
+        }
+        typed = DatasetConfig(**keys)
+        inherited = {
+            key: value
+            for key, value in self.raw["dataset"].items()
+            if key not in ("domains", "dir", "phantom")
+        }
+        own = typed.model_dump(mode="json")
+        raw = {**self.raw, "dataset": {**inherited, **own, "phantom": None}}
+        return replace(self, raw=raw, dataset=typed, domains={}, data_section=section)
+
+    def data_key(self, key: str) -> str:
+        """
+        Name a key of the data and who set it, for messages.
+
+        :param key: within the section, such as dir.train.
+        :return: words such as "dataset.dir.train in meta.yaml".
+        """
+        full = f"{self.data_section}.{key}"
+        return f"{full} {self.locate(full)}"
 
     @property
     def adapt_optimizer(self) -> dict[str, Any]:

@@ -106,6 +106,10 @@ class MetaConfig(Section):
         "an integer >= 1", default=10, ge=1,
         fix="Use `train.method: ddf` to train without meta-learning.",
     )  # fmt: skip
+    task: Literal["pair", "domain"] = _rule("pair or domain", default="pair")
+    resample_each_step: bool | None = _rule(
+        "null (true for task: domain), true or false", default=None
+    )
     tasks_per_step: int = _rule("an integer >= 1", default=1, ge=1)
     meta_step_size: float = _rule("a number in (0, 1]", default=0.5, gt=0, le=1)
     meta_step_size_end: float = _rule(
@@ -124,7 +128,12 @@ class MetaConfig(Section):
     )
 
     @model_validator(mode="after")
-    def _check_update(self) -> "MetaConfig":
+    def _check(self) -> "MetaConfig":
+        if self.task == "pair" and self.resample_each_step is not None:
+            raise RuleError(
+                "resample_each_step: null with task: pair, whose inner steps share one "
+                "pair"
+            )
         if self.update == "fomaml" and self.outer_optimizer is None:
             raise RuleError(
                 "an outer_optimizer with update: fomaml, whose gradient needs one"
@@ -132,6 +141,11 @@ class MetaConfig(Section):
         if self.update == "fomaml" and self.iterate == "average":
             raise RuleError("iterate: last with update: fomaml")
         return self
+
+    @property
+    def resamples(self) -> bool:
+        """Whether every inner step draws pairs of its own."""
+        return self.task == "domain" and self.resample_each_step is not False
 
 
 class SparseFramesConfig(Section):
@@ -171,6 +185,14 @@ def _check_steps(steps: Any) -> Any:
 _Steps = Annotated[
     int | tuple[int, ...], BeforeValidator(_as_tuple), AfterValidator(_check_steps)
 ]
+
+
+def _check_epochs(epochs: Any) -> Any:
+    if isinstance(epochs, tuple) and (
+        not epochs or list(epochs) != sorted(set(epochs))
+    ):
+        raise ValueError("no rising order, or none at all")
+    return epochs
 
 
 class FieldConfig(Section):
@@ -298,6 +320,9 @@ class DatasetConfig(DeepRegSection):
         "null, a list of steps, or a mapping with moving and fixed", default=None
     )
     cache_gb: float = _rule("a number >= 0", default=4.0, ge=0)
+    domains: dict[str, Any] | None = _rule(
+        "null or a mapping of names to keys of `dataset`", default=None, min_length=1
+    )
 
     @property
     def moving_shape(self) -> tuple[int, int, int]:
@@ -333,6 +358,12 @@ class DatasetConfig(DeepRegSection):
         :return: paths, ~ expanded; empty where the split is not given.
         """
         return getattr(self.dir, mode) or ()
+
+
+class DomainConfig(DatasetConfig):
+    """One of `dataset.domains`: its own `dataset`, and how often it is drawn."""
+
+    weight: float = _rule("a number > 0", default=1.0, gt=0)
 
 
 class BackboneConfig(DeepRegSection):
@@ -387,4 +418,21 @@ class TrainConfig(DeepRegSection):
     optimizer: OptimizerConfig = _rule("a mapping with name and learning_rate")
     preprocess: PreprocessConfig = _rule("a mapping", default=PreprocessConfig())
     epochs: int = _rule("an integer >= 0; 0 saves the weights as they are drawn", ge=0)
-    save_period: int = _rule("an integer >= 1, in epochs", default=1, ge=1)
+    save_period: Annotated[
+        Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=0)], ...],
+        BeforeValidator(_as_tuple),
+        AfterValidator(_check_epochs),
+    ] = _rule(
+        "an integer >= 1, in epochs, or a list of epochs in rising order", default=1
+    )
+
+    def saves_after(self, epoch: int) -> bool:
+        """
+        Return whether weights are saved and validated after an epoch.
+
+        :param epoch: its number, from 1; 0 is before training.
+        """
+        period = self.save_period
+        if isinstance(period, tuple):
+            return epoch in period
+        return epoch > 0 and epoch % min(period, max(self.epochs, 1)) == 0

@@ -7,16 +7,18 @@ from typing import Any
 
 import numpy as np
 
+from deepreg_meta.dataset.domains import Domains
 from deepreg_meta.dataset.target import ROLES
 from deepreg_meta.dataset.tasks import CaseSet
 from deepreg_meta.dataset.volume import Facts
 
 
-def describe_cases(cases: CaseSet) -> dict[str, dict[str, Any]]:
+def describe_cases(cases: CaseSet | Domains) -> dict[str, dict[str, Any]]:
     """
     Describe the moving and the fixed images of a split.
 
-    :param cases: the split; volumes that were read already are not read again.
+    :param cases: the split, or several domains of one; volumes that were read already
+        are not read again.
     :return: for `moving` and `fixed`, numbers and words that JSON can hold:
         `num_images`; `orientations`, the codes found, such as RAS, null for files that
         state none; `file_spacing_mm` and `grid_spacing_mm`, the medians of the voxel

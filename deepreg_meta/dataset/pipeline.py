@@ -1,11 +1,13 @@
 """From the cases of a split to the tensors of episodes and of single pairs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from deepreg_meta.dataset.case import Case
+from deepreg_meta.dataset.domains import Domains, episode_cases
 from deepreg_meta.dataset.tasks import CaseSet
 
 
@@ -15,14 +17,17 @@ def task_arrays(case: Case, num_labels_max: int) -> dict[str, np.ndarray]:
 
     :param case: the pair.
     :param num_labels_max: channels after padding; 0 for unlabeled data, whose label
-        volumes then have a single voxel.
+        volumes then have a single voxel. Of an unlabeled case among labeled ones, all
+        channels are padding.
     :return: arrays by field name.
     """
     num_labels = 0 if case.moving_labels is None else len(case.moving_labels)
 
-    def pad(labels: np.ndarray | None) -> np.ndarray:
-        if labels is None:
+    def pad(labels: np.ndarray | None, image: np.ndarray) -> np.ndarray:
+        if labels is None and num_labels_max == 0:
             return np.zeros((1, 1, 1, 1), np.float32)
+        if labels is None:
+            return np.zeros((num_labels_max, *image.shape), np.float32)
         missing = num_labels_max - num_labels
         return np.pad(labels, [(0, missing), (0, 0), (0, 0), (0, 0)])
 
@@ -30,8 +35,8 @@ def task_arrays(case: Case, num_labels_max: int) -> dict[str, np.ndarray]:
     return dict(
         moving_image=case.moving_image,
         fixed_image=case.fixed_image,
-        moving_labels=pad(case.moving_labels),
-        fixed_labels=pad(case.fixed_labels),
+        moving_labels=pad(case.moving_labels, case.moving_image),
+        fixed_labels=pad(case.fixed_labels, case.fixed_image),
         num_labels=np.array(num_labels, np.int32),
         moving_affine=case.moving_affine.astype(np.float32),
         fixed_affine=case.fixed_affine.astype(np.float32),
@@ -41,54 +46,60 @@ def task_arrays(case: Case, num_labels_max: int) -> dict[str, np.ndarray]:
     )
 
 
-def training_pair(cases: CaseSet, seed: int, index: int) -> tuple[int, int]:
-    """
-    Say which pair the task number `index` of a run is.
-
-    Paired data is gone through in a new order each time; of unpaired images any two may
-    meet. Either way the answer depends on the arguments alone, so a run that continues
-    from a checkpoint meets the pairs that it would have met.
-
-    :param cases: the training split.
-    :param seed: of the run.
-    :param index: counts tasks from 0.
-    :return: (moving, fixed) indices.
-    """
-    if not cases.is_paired:
-        return cases.draw_pair(np.random.default_rng([seed, index]))
-    cycle, position = divmod(index, len(cases))
-    order = np.random.default_rng([seed, cycle]).permutation(len(cases))
-    return cases.pairs()[order[position]]
-
-
 def _spec(arrays: dict[str, np.ndarray]) -> dict[str, tf.TensorSpec]:
     return {k: tf.TensorSpec(v.shape, v.dtype) for k, v in arrays.items()}
 
 
+class EpisodeLayout(NamedTuple):
+    """What the elements of the training data hold."""
+
+    num_tasks: int = 1  # m
+    # mini-batches of a domain, and pairs of each; None: a task is one pair
+    batches: tuple[int, int] | None = None
+
+    @property
+    def pairs_per_task(self) -> int:
+        """The number of pairs of every task."""
+        return 1 if self.batches is None else self.batches[0] * self.batches[1]
+
+    def stack(self, tasks: Sequence[Sequence[dict]]) -> dict[str, np.ndarray]:
+        """
+        Put the pairs of all tasks into one element.
+
+        :param tasks: for every task the arrays of its pairs.
+        :return: by field, with the leading axes (tasks,) or (tasks, mini-batches,
+            pairs).
+        """
+        axes = (self.num_tasks, *(self.batches or ()))
+        names = tasks[0][0]
+        return {
+            name: np.stack([pair[name] for task in tasks for pair in task]).reshape(
+                *axes, *np.shape(tasks[0][0][name])
+            )
+            for name in names
+        }
+
+
 def training_dataset(
-    cases: CaseSet, seed: int, tasks_per_step: int, first_episode: int
+    cases: CaseSet | Domains, seed: int, layout: EpisodeLayout, first_episode: int
 ) -> tf.data.Dataset:
     """
     Return an endless dataset of episodes.
 
     :param cases: the training split.
     :param seed: of the run.
-    :param tasks_per_step: m, the leading axis of every element.
+    :param layout: of the elements.
     :param first_episode: number of the episode to start with.
     """
     num_labels = cases.num_labels_max
 
     def episode(number: int) -> dict[str, np.ndarray]:
-        tasks = [
-            task_arrays(
-                cases.get_pair(
-                    *training_pair(cases, seed, number * tasks_per_step + i)
-                ),
-                num_labels,
-            )
-            for i in range(tasks_per_step)
-        ]
-        return {name: np.stack([task[name] for task in tasks]) for name in tasks[0]}
+        tasks = episode_cases(
+            cases, seed, number, layout.num_tasks, layout.pairs_per_task
+        )
+        return layout.stack(
+            [[task_arrays(case, num_labels) for case in task] for task in tasks]
+        )
 
     def episodes() -> Iterator[dict[str, np.ndarray]]:
         number = first_episode
@@ -101,7 +112,7 @@ def training_dataset(
     return dataset.prefetch(2)
 
 
-def evaluation_dataset(cases: CaseSet) -> tf.data.Dataset:
+def evaluation_dataset(cases: CaseSet | Domains) -> tf.data.Dataset:
     """
     Return every pair of a split once, each with a leading axis of one.
 

@@ -83,6 +83,5 @@ def _build_intensity(config: RunConfig) -> dict[str, Intensity]:
         except (ValueError, OSError) as err:
             problems.append(str(err))
     if problems:
-        key = "dataset.intensity"
-        raise DataError(f"{key} {config.locate(key)}: a reference:", problems)
+        raise DataError(f"{config.data_key('intensity')}: a reference:", problems)
     return {role: Intensity(steps[role], files) for role in ROLES}

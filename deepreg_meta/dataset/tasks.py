@@ -46,7 +46,7 @@ class CaseSet:
         dataset, targets = config.dataset, build_targets(config)
         self.mode, self.is_paired = mode, dataset.type == "paired"
         self._loader, self._config = loader, config
-        self._heading = f"dataset.dir.{mode} {config.locate(f'dataset.dir.{mode}')}"
+        self._heading = config.data_key(f"dir.{mode}")
         fixed = VolumeReader(
             loader.loader_fixed_image, loader.loader_fixed_label, targets["fixed"]
         )
@@ -256,7 +256,7 @@ def load_case_set(
     """
     if config.dataset.type == "grouped":
         raise ValueError(
-            f"dataset.type {config.locate('dataset.type')}: expected paired or "
+            f"{config.data_key('type')}: expected paired or "
             "unpaired for adaptation and Reptile, got 'grouped'."
         )
     folders = [dirs] if isinstance(dirs, str) else list(dirs or ())
@@ -265,7 +265,7 @@ def load_case_set(
     if not folders:
         return None
     check_paths(config, mode, folders)
-    heading = f"dataset.dir.{mode} {config.locate(f'dataset.dir.{mode}')}:"
+    heading = f"{config.data_key(f'dir.{mode}')}:"
     check_partners(config.dataset, folders, heading)
     require_stack()
     from deepreg.dataset.load import get_data_loader

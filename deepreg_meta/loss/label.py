@@ -23,8 +23,8 @@ class DiceTarget(NamedTuple):
 
     overlap: tf.Tensor  # (batch, d1, num_scales, d2 * d3), a plane's scales together
     fixed_sum: tf.Tensor  # (batch, num_scales)
-    plane: tf.Tensor  # (1, d2 * d3, num_scales)
-    along: tf.Tensor  # (1, d1, num_scales)
+    plane: tf.Tensor  # (1 or batch, d2 * d3, num_scales)
+    along: tf.Tensor  # (1 or batch, d1, num_scales)
     mask: tf.Tensor | None  # (batch, d1, d2, d3), None for all voxels
 
 
@@ -181,10 +181,14 @@ def _filtered_sum(label: tf.Tensor, plane: tf.Tensor, along: tf.Tensor) -> tf.Te
     Return the sum over a filtered label, without filtering it: <1, G b> = <G 1, b>.
 
     :param label: b, shape = (batch, d1, d2, d3).
-    :param plane: G 1 in a plane, shape = (1, d2 * d3, num_scales).
-    :param along: G 1 along the first axis, shape = (1, d1, num_scales).
+    :param plane: G 1 in a plane, shape = (1 or batch, d2 * d3, num_scales).
+    :param along: G 1 along the first axis, shape = (1 or batch, d1, num_scales).
     :return: shape = (batch, num_scales).
     """
-    rows = tf.reshape(label, [-1, plane.shape[1]])
-    sums = tf.reshape(tf.matmul(rows, plane[0]), [-1, *along.shape[1:]])
+    if plane.shape[0] == 1:  # voxels of one size
+        rows = tf.reshape(label, [-1, plane.shape[1]])
+        sums = tf.reshape(tf.matmul(rows, plane[0]), [-1, *along.shape[1:]])
+    else:
+        rows = tf.reshape(label, [-1, along.shape[1], plane.shape[1]])
+        sums = tf.matmul(rows, plane)
     return tf.reduce_sum(sums * along, axis=1)

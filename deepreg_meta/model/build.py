@@ -132,7 +132,9 @@ def build_reptile(
     """
     del index_size, num_devices
     meta, adapt = config.get("meta", {}), config.get("adapt", {})
-    options = draw_options(config, batch_size)
+    is_domain = meta.get("task", "pair") == "domain"
+    # of a domain, a mini-batch is of different pairs, each of them drawn by itself
+    options = draw_options(config, 1 if is_domain else batch_size)
     frames = adapt.get("frames") or options.frames
     if adapt.get("schedule", "sweep") == "all" and frames is not None:
         frames = (frames[1], frames[1])
@@ -180,6 +182,7 @@ def build_reptile(
             carry_optimizer_state=meta.get("inner_optimizer_state", "reset") == "carry",
             seed=config.get("seed", 0),
             is_fomaml=meta.get("update", "reptile") == "fomaml",
+            is_domain=is_domain,
         ),
         outer_optimizer=build_optimizer(outer) if outer else None,
         adapt_optimizer=(build_optimizer(optimizer, precision) if optimizer else None),

@@ -21,9 +21,10 @@ from deepreg_meta.model.inner_loop import InnerLoop
 from deepreg_meta.model.multi_scale import Scales
 from deepreg_meta.model.outer_step import minus_gradient, take_outer_step
 from deepreg_meta.model.partial import Part
-from deepreg_meta.model.registration import Batch, RegistrationLoss
+from deepreg_meta.model.registration import RegistrationLoss
 from deepreg_meta.model.replicas import Replicas, check_no_scope
-from deepreg_meta.model.score import landmark_points, score_field
+from deepreg_meta.model.score import MeanOfKnown, landmark_points, score_field
+from deepreg_meta.model.task_draw import domain_draws, pair_draws
 
 STAGES = ("unadapted", "adapted")
 
@@ -40,6 +41,7 @@ class ReptileOptions(NamedTuple):
     carry_optimizer_state: bool = False
     seed: int = 0
     is_fomaml: bool = False  # the gradient at theta_k in place of phi - theta_k
+    is_domain: bool = False  # a task is several pairs of a domain, not one pair
 
 
 class Outcome(NamedTuple):
@@ -55,7 +57,7 @@ class ReptileModel(tf.keras.Model):
     Meta-train a registration network by Reptile and adapt it to single pairs.
 
     One training step is one episode. From the meta-weights phi, k inner steps on
-    mini-batches of one task lead to theta_k; then
+    mini-batches of one task, a pair or a domain, lead to theta_k; then
 
         phi <- phi + beta_meta * (mean over m tasks of theta_k - phi).
 
@@ -130,7 +132,12 @@ class ReptileModel(tf.keras.Model):
             )
         self.episode = tf.Variable(0, dtype=tf.int64, trainable=False, name="episode")
         names = [name.removeprefix("val_") for name in self.log_names]
-        self._means = {name: tf.keras.metrics.Mean(name=name) for name in names}
+        self._means = {
+            name: (MeanOfKnown if name.startswith("dsc") else tf.keras.metrics.Mean)(
+                name=name
+            )
+            for name in names
+        }
 
     def compile(
         self,
@@ -202,7 +209,8 @@ class ReptileModel(tf.keras.Model):
         """
         Run one episode.
 
-        :param data: the fields of `Task`, each with a leading axis of m tasks.
+        :param data: the fields of `Task`, each with a leading axis of m tasks; where a
+            task is a domain, then with the axes (mini-batches, pairs).
         :return: mean losses over the inner steps, and the meta step size.
         """
         num_tasks, variables = self.options.tasks_per_step, self.network.weights
@@ -277,14 +285,10 @@ class ReptileModel(tf.keras.Model):
         self, loop: InnerLoop, task: Task, index: int, start: list[tf.Tensor]
     ) -> tuple[list[tf.Tensor] | None, tf.Tensor]:
         """Take the k inner steps of one task; what it leads to, if not its weights."""
-        constants = self.drawer.constants(task)
         seed = tf.stack([self.options.seed, tf.cast(self.episode, tf.int32)])
         seed = tf.random.experimental.stateless_fold_in(seed, index)
-
-        def draw(step: tf.Tensor) -> Batch:
-            own = tf.random.experimental.stateless_fold_in(seed, step)
-            return self.drawer.training(task, constants, own)
-
+        draws = domain_draws if self.options.is_domain else pair_draws
+        draw = draws(self.drawer, task, seed)
         mean, history = loop.run(
             draw, self.options.inner_steps, average=self.options.average_iterates
         )

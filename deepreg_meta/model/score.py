@@ -8,6 +8,28 @@ from deepreg_meta.model.episode import Task
 from deepreg_meta.model.registration import Batch, locations
 
 
+class MeanOfKnown(tf.keras.metrics.Mean):
+    """The mean of what is a number: pairs without a label have no Dice."""
+
+    def update_state(
+        self, values: tf.Tensor, sample_weight: tf.Tensor | None = None
+    ) -> None:
+        """
+        Take figures in.
+
+        :param values: any shape; NaN is left out.
+        :param sample_weight: of each, None for equal ones.
+        """
+        is_known = tf.cast(~tf.math.is_nan(values), tf.float32)
+        weight = is_known if sample_weight is None else is_known * sample_weight
+        known = tf.where(is_known > 0, values, tf.zeros_like(values))
+        super().update_state(known, weight)
+
+    def result(self) -> tf.Tensor:
+        """Return the mean so far; NaN without any number."""
+        return tf.divide(self.total, self.count)
+
+
 def landmark_points(task: Task) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """
     Return the centroids of all labels but the first.

@@ -28,6 +28,11 @@ RANDOM = dict(
 )
 
 
+def every(period: int):
+    """:return: whether to save after an epoch."""
+    return lambda epoch: epoch % period == 0
+
+
 def fit(model: ReptileModel, folder, first: int, last: int, period: int = 2) -> None:
     """Train epochs `first` to `last`, one episode each, on pairs of their own."""
     episodes = [stack_tasks(make_task(seed)) for seed in range(first, last)]
@@ -37,7 +42,7 @@ def fit(model: ReptileModel, folder, first: int, last: int, period: int = 2) -> 
         steps_per_epoch=1,
         initial_epoch=first,
         epochs=last,
-        callbacks=[SaveCheckpoint(folder, period, labeled=True)],
+        callbacks=[SaveCheckpoint(folder, every(period), labeled=True)],
         verbose=0,
     )
 
@@ -129,7 +134,7 @@ class Stub(tf.keras.Model):
 
 def run(folder, period, logs, epochs=5, labeled=True, steps=3):
     """Call the callback as `fit` does; :return: names in save and best."""
-    model, callback = Stub(), SaveCheckpoint(folder, period, labeled)
+    model, callback = Stub(), SaveCheckpoint(folder, every(period), labeled)
     callback.set_model(model)
     callback.set_params({"steps": steps})
     for epoch in range(epochs):

@@ -80,7 +80,7 @@ def test_the_figure_shows_the_taps_with_zero_in_the_middle_of_its_colours(
 def test_pictures_are_written_every_few_epochs_and_at_the_end(tmp_path):
     """Each of the kernel at its time, and its numbers beside it."""
     layer = make_layer(KERNEL)
-    callback = KernelPicture(layer, tmp_path, period=2)
+    callback = KernelPicture(layer, tmp_path, lambda epoch: epoch % 2 == 0)
     for epoch in range(5):
         layer.kernel_weights.assign((epoch + 1) * KERNEL)
         callback.on_epoch_end(epoch)
@@ -99,7 +99,7 @@ def test_pictures_are_written_every_few_epochs_and_at_the_end(tmp_path):
 
 
 def test_a_run_that_ends_with_its_period_writes_no_second_picture(tmp_path):
-    callback = KernelPicture(make_layer(KERNEL), tmp_path, period=1)
+    callback = KernelPicture(make_layer(KERNEL), tmp_path, lambda epoch: True)
     callback.on_epoch_end(0)
     picture = tmp_path / "kernel" / "epoch-1.png"
     picture.unlink()
@@ -108,9 +108,9 @@ def test_a_run_that_ends_with_its_period_writes_no_second_picture(tmp_path):
 
 
 def test_a_network_without_such_a_layer_has_no_pictures(tmp_path):
-    assert kernel_pictures(make_model().network, tmp_path, 1) == []
+    assert kernel_pictures(make_model().network, tmp_path, lambda epoch: True) == []
     holder = tf.keras.Sequential([make_layer(KERNEL)])
-    (callback,) = kernel_pictures(holder, tmp_path, 1)
+    (callback,) = kernel_pictures(holder, tmp_path, lambda epoch: True)
     callback.on_epoch_end(0)
     assert (tmp_path / "kernel" / "epoch-1.png").exists()
 

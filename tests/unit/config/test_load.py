@@ -36,6 +36,8 @@ def test_the_defaults_of_our_sections_are_written_out(write):
     assert raw["train"]["meta"] == {
         "base": "ddf",
         "inner_steps": 10,
+        "task": "pair",
+        "resample_each_step": None,
         "tasks_per_step": 1,
         "meta_step_size": 0.5,
         "meta_step_size_end": 1.0e-5,

@@ -55,7 +55,7 @@ def test_short_forms_mean_the_long_ones(write):
         ("train.recompute", 1, "expected true or false.*got 1"),
         ("train.epochs", -1, "expected an integer >= 0; 0 saves .* drawn, got -1"),
         ("train.epochs", ..., "train.epochs in meta.yaml: missing, expected an int"),
-        ("train.save_period", 1.5, "expected an integer >= 1, in epochs, got 1.5"),
+        ("train.save_period", 1.5, "expected an integer >= 1, in epochs, or a list"),
         ("train.preprocess.batch_size", 0, "expected an integer >= 1, got 0"),
         ("train.preprocess.batchsize", 1, "unknown key. Did you mean `batch_size`"),
         ("train.preprocess.data_augmentation", "affine", "expected null, a mapping"),

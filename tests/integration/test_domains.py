@@ -1,0 +1,153 @@
+"""Training over several domains, then fine-tuning on another one, by the commands."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+
+from deepreg_meta import predict, train
+from tests.helpers import write_yaml
+
+SIDES = (24, 20)
+META = dict(
+    task="domain", inner_steps=2, tasks_per_step=2, episodes_per_epoch=2,
+    outer_optimizer=dict(name="Adam", learning_rate=0.001),
+)  # fmt: skip
+PLAIN = dict(
+    task="domain", inner_steps=1, tasks_per_step=1, episodes_per_epoch=2,
+    meta_step_size=1.0, meta_step_size_end=1.0, inner_optimizer_state="carry",
+    outer_optimizer=None,
+)  # fmt: skip
+
+
+def write_images(folder: Path, seed: int, count: int, kinds=("images",)) -> str:
+    """Write pictures of blobs; :return: their folder."""
+    rng = np.random.default_rng(seed)
+    grid = np.stack(np.meshgrid(*map(np.arange, SIDES), indexing="ij"), axis=-1)
+    for kind in kinds:
+        (folder / kind).mkdir(parents=True)
+        for number in range(count):
+            centre = np.array(SIDES) / 2 + rng.uniform(-2, 2, 2)
+            blob = np.linalg.norm(grid - centre, axis=-1) < 6
+            values = 120 * blob + rng.integers(0, 100, SIDES)
+            if kind.endswith("labels"):
+                values = 255 * blob
+            name = folder / kind / f"case_{number}.png"
+            Image.fromarray(values.T.astype(np.uint8)).save(name)
+    return str(folder)
+
+
+def content(root: Path) -> dict:
+    """:return: a run over two domains, one of pairs and one of images."""
+    paired = ("moving_images", "fixed_images")
+    blobs = dict(
+        train=write_images(root / "blobs" / "train", 1, 4),
+        valid=write_images(root / "blobs" / "valid", 2, 2),
+    )
+    pairs = dict(train=write_images(root / "pairs", 3, 3, paired))
+    return dict(
+        dataset=dict(
+            type="unpaired", format="png", labeled=False, image_shape=list(SIDES),
+            domains=dict(
+                blobs=dict(dir=blobs),
+                pairs=dict(dir=pairs, type="paired", weight=2.0),
+            ),
+        ),
+        train=dict(
+            method="reptile", meta=META,
+            backbone=dict(name="local_norm", num_channel_initial=2,
+                          extract_levels=[0, 1], initial_kernel_size=3),
+            loss=dict(image=dict(name="ssd"),
+                      regularization=dict(name="bending_energy", weight=1.0)),
+            optimizer=dict(name="Adam", learning_rate=0.005),
+            preprocess=dict(batch_size=2), epochs=2,
+        ),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory):
+    """:return: folder of runs: `source` over the domains, then `target`."""
+    root = tmp_path_factory.mktemp("domains")
+    source = content(root / "data")
+    words = ["--log_root", str(root), "--config", write_yaml(root / "a.yaml", source)]
+    assert train.main([*words, "--log_dir", "source"]) == 0
+    target = dict(
+        dataset=dict(
+            domains=None, labeled=True,
+            dir=dict(
+                train=write_images(root / "t" / "train", 4, 4, ("images", "labels")),
+                test=write_images(root / "t" / "test", 5, 4, ("images", "labels")),
+            ),
+        ),
+        train=dict(meta=PLAIN, epochs=3, save_period=[0, 1, 3]),
+    )  # fmt: skip
+    words += [write_yaml(root / "b.yaml", target), "--log_dir", "target"]
+    assert train.main([*words, "--ckpt_path", str(root / "source"), "--fine-tune"]) == 0
+    return root
+
+
+def test_the_run_over_domains_is_whole(logs):
+    rows = pd.read_csv(logs / "source" / "log.csv")
+    assert len(rows) == 2 and np.isfinite(rows["loss"]).all()
+    assert np.isfinite(rows["val_loss_adapted"]).all()  # of `blobs`, which has some
+    saved = yaml.safe_load((logs / "source" / "config.yaml").read_text())
+    assert set(saved["dataset"]["domains"]) == {"blobs", "pairs"}
+    described = yaml.safe_load((logs / "source" / "data.json").read_text())
+    assert described["fixed"]["num_images"] == 4 + 3
+
+
+def test_fine_tuning_starts_with_the_weights_alone(logs):
+    names = sorted(path.stem for path in (logs / "target" / "save").glob("*.index"))
+    assert names == ["ckpt-0", "ckpt-1", "ckpt-3"]
+    config = (logs / "target" / "config.yaml").read_text()
+    assert "started from the weights of" in config
+    results = {}
+    for name, path in (("source", "source"), ("zero", "target/save/ckpt-0")):
+        words = ["-k", str(logs / path), "-m", "test", "--log_root", str(logs)]
+        words += ["--config", str(logs / "target" / "config.yaml"), "-l", name]
+        assert predict.main(words) == 0
+        results[name] = pd.read_csv(logs / name / "test" / "metrics.csv", comment="#")
+    same = results["source"]["loss_unadapted"], results["zero"]["loss_unadapted"]
+    np.testing.assert_array_equal(*same)
+    assert predict.main(
+        ["-k", str(logs / "target"), "-m", "test", "--log_root", str(logs), "-l", "end"]
+    ) == 0  # fmt: skip
+    end = pd.read_csv(logs / "end" / "test" / "metrics.csv", comment="#")
+    assert not np.array_equal(end["loss_unadapted"], same[0])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--fine-tune"], "--fine-tune: expected --ckpt_path"),
+        (["--fine-tune", "-k", "source", "-l", "target"], "holds a run already"),
+    ],
+)
+def test_a_wrong_fine_tuning_is_refused(logs, words, message, caplog):
+    words = [str(logs / word) if word == "source" else word for word in words]
+    words += ["--config", str(logs / "target" / "config.yaml")]
+    assert train.main([*words, "--log_root", str(logs)]) == 2
+    assert message in caplog.text
+
+
+def test_problems_of_all_domains_are_told_together(logs, tmp_path, caplog):
+    config = yaml.safe_load((logs / "a.yaml").read_text())
+    for name in ("blobs", "pairs"):
+        config["dataset"]["domains"][name]["dir"]["train"] = str(tmp_path / name)
+    words = ["--config", write_yaml(tmp_path / "c.yaml", config)]
+    assert train.main([*words, "--log_root", str(tmp_path)]) == 2
+    for name in ("blobs", "pairs"):
+        assert f"dataset.domains.{name}.dir.train in c.yaml: expected an" in caplog.text
+    for name in ("blobs", "pairs"):
+        folder = write_images(tmp_path / name, 1, 3, ("moving_images", "fixed_images"))
+        config["dataset"]["domains"][name] |= dict(type="paired", dir={"train": folder})
+        bad = Path(folder) / "fixed_images" / "case_1.png"
+        bad.write_bytes(b"no picture")
+    write_yaml(tmp_path / "c.yaml", config)
+    assert train.main([*words, "--log_root", str(tmp_path)]) == 2
+    for name in ("blobs", "pairs"):
+        assert f"{tmp_path / name}/fixed_images/case_1.png" in caplog.text
