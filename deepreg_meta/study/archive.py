@@ -6,7 +6,13 @@ from pathlib import Path, PurePosixPath
 
 import yaml
 
-from deepreg_meta.study.run import ROWS, RUNS, is_finished, run_folder
+from deepreg_meta.study.run import (
+    ROWS,
+    RUNS,
+    is_finished,
+    run_folder,
+    without_folders,
+)
 from deepreg_meta.study.schedule import Run
 
 CONFIG = "run.yaml"
@@ -42,7 +48,8 @@ def pack_runs(
                 info = zipfile.ZipInfo(name, _STAMP)
                 data = source.read_bytes()
                 if source.name == CONFIG:
-                    data = _without_folders(data)
+                    config = without_folders(yaml.safe_load(data))
+                    data = yaml.safe_dump(config, sort_keys=False).encode()
                 archive.writestr(info, data, zipfile.ZIP_DEFLATED, compresslevel=9)
     part.replace(path)
     return len(done)
@@ -77,13 +84,6 @@ def unpack_runs(path: Path, output: Path, extra: Sequence[str] = ()) -> int:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data)
     return len(new)
-
-
-def _without_folders(text: bytes) -> bytes:
-    """Leave out where the data lay: elsewhere it means nothing."""
-    config = yaml.safe_load(text)
-    (config.get("dataset") or {}).pop("dir", None)
-    return yaml.safe_dump(config, sort_keys=False).encode()
 
 
 def _is_kept(name: str) -> bool:

@@ -19,6 +19,16 @@ A study's plan in YAML: methods x data x seeds, read and checked.
         methods: [plain]
         data: [liver]
         values: {train.loss.regularization.weight: [0.01, 0.1]}
+
+Methods may build on each other, and train over domains:
+
+    domains:                        # folders below that of the data
+      chest: {dir: {train: chest/train}}
+    over_domains: [pooled]          # in place of the folder `train` of the data
+    starts: {tuned: pooled}         # from the weights that the other one ends with
+    checkpoints: {tuned: [0, 1, 5]} # tested after these epochs, not at the end alone
+    data:
+      liver: {train: liver/train, tests: {liver: liver/test}, sources: [chest]}
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -34,6 +44,7 @@ from deepreg_meta.config.section import Section, as_tuple, rule
 
 _Names = Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
 _Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(as_tuple)]
+_Epochs = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(as_tuple)]
 Split = Literal["valid", "test"]
 
 
@@ -52,6 +63,13 @@ class DataConfig(Section):
     )
     adaptations: _Names | None = rule(
         "null (all adaptations) or a list of names of adaptations", default=None
+    )
+    sources: _Names | None = rule(
+        "null (all domains) or a list of names of domains", default=None
+    )
+    train_of: dict[str, str] = rule(
+        "a mapping of methods to folders that they train on in place of `train`",
+        default={},
     )
 
 
@@ -90,6 +108,18 @@ class PlanConfig(Section):
     )
     seeds: _Seeds = rule("a list of integers >= 0", min_length=1)
     sweeps: dict[str, dict[str, Any]] = rule("a mapping of names", default={})
+    domains: dict[str, dict[str, Any]] = rule(
+        "a mapping of names to keys of dataset.domains, folders relative to the data",
+        default={},
+    )
+    over_domains: _Names = rule("a list of names of methods", default=())
+    starts: dict[str, str] = rule(
+        "a mapping of methods to the methods whose weights they start from", default={}
+    )
+    checkpoints: dict[str, _Epochs] = rule(
+        "a mapping of methods to lists of epochs after which they are tested",
+        default={},
+    )
 
 
 def read_plan(paths: Sequence[str | Path]) -> PlanConfig:
@@ -117,6 +147,11 @@ def read_plan(paths: Sequence[str | Path]) -> PlanConfig:
             words = () if one is None else one.adaptations or ()
             key = "data", name, "adaptations"
             _check_names(key, words, plan.adaptations, findings)
+            words = () if one is None else one.sources or ()
+            _check_names(("data", name, "sources"), words, plan.domains, findings)
+            words = () if one is None else tuple(one.train_of)
+            _check_names(("data", name, "train_of"), words, plan.methods, findings)
+        _check_starts(plan, findings)
         for name, entry in plan.sweeps.items():
             sweep = parse_section(SweepConfig, entry, ("sweeps", name), findings)
             if sweep is not None:
@@ -124,6 +159,40 @@ def read_plan(paths: Sequence[str | Path]) -> PlanConfig:
     if plan is None or findings.errors:
         raise ConfigError(findings.errors)
     return plan
+
+
+def _check_starts(plan: PlanConfig, findings: Findings) -> None:
+    """Check what methods build on."""
+    key: tuple[str, ...]
+    for key, words in (
+        (("over_domains",), plan.over_domains),
+        (("checkpoints",), tuple(plan.checkpoints)),
+        (("starts",), (*plan.starts, *plan.starts.values())),
+    ):
+        _check_names(key, words, plan.methods, findings)
+    if plan.over_domains and not plan.domains:
+        findings.error(("domains",), "expected domains for over_domains, got none.")
+    for method in plan.starts:
+        if method in ancestors(plan, method):
+            findings.error(
+                ("starts", method),
+                f"expected no method that starts from itself, got {method!r}.",
+            )
+
+
+def ancestors(plan: PlanConfig, method: str) -> list[str]:
+    """
+    Return the methods that have to end before one can start.
+
+    :param plan: with `starts`.
+    :param method: name of the one.
+    :return: the nearest first; where they form a circle, each of them once.
+    """
+    found: list[str] = []
+    while method in plan.starts and plan.starts[method] not in found:
+        method = plan.starts[method]
+        found.append(method)
+    return found
 
 
 def _check_names(

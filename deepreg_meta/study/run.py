@@ -34,7 +34,9 @@ from deepreg_meta.study.worker import in_processes, output_into
 logger = logging.getLogger(__name__)
 
 RUNS, ROWS, ERROR = "runs", "rows.csv", "error.txt"
-_WORDS = ("sweep", "setting", "adaptation")  # columns that may be empty
+# columns that may be empty; `epoch` is that of a checkpoint, -1 the end of training
+_WORDS = ("sweep", "setting", "adaptation")
+LAST = -1
 Trainer = Callable[..., Any]
 
 
@@ -60,22 +62,35 @@ def run_study(
     """
     output = Path(output)
     failures: dict[str, str] = {}
-    missing = [run for run in runs if not is_finished(run, output)]
+    missing = _missing_runs(runs, output)
     attempt = functools.partial(
         _attempt, output=output, train=train, predict=predict, gpu=gpu, quiet=jobs > 1
     )
     with tqdm(
         total=len(runs), initial=len(runs) - len(missing), unit="run", desc="study"
     ) as bar:
-        for run, reason in in_processes(attempt, missing, jobs):
-            if reason:
-                failures[run.name] = reason
-                logger.error("%s failed: %s", run.name, reason)
-            gather_rows(runs, output)  # what is there can be looked at meanwhile
-            bar.set_postfix_str(run.name)
-            bar.update(1)
+        for depth in sorted({run.depth for run in missing}):  # starts before the rest
+            level = [run for run in missing if run.depth == depth]
+            for run, reason in in_processes(attempt, level, jobs):
+                if reason:
+                    failures[run.name] = reason
+                    logger.error("%s failed: %s", run.name, reason)
+                gather_rows(runs, output)  # what is there can be looked at meanwhile
+                bar.set_postfix_str(run.name)
+                bar.update(1)
     gather_rows(runs, output)
     return failures
+
+
+def _missing_runs(runs: Sequence[Run], output: Path) -> list[Run]:
+    """Return the runs to do, those among them whose weights alone are missing."""
+    missing = [run for run in runs if not is_finished(run, output)]
+    names = {run.name for run in missing}
+    for run in sorted(runs, key=lambda run: -run.depth):  # what starts before its start
+        start = run_start(run, output) if run.name in names else ""
+        if start and not list(Path(start).glob("save/*.index")):
+            names.add(run.start)
+    return [run for run in runs if run.name in names]
 
 
 def _attempt(
@@ -137,11 +152,11 @@ def finish_run(
     (folder / ERROR).unlink(missing_ok=True)
     config = merged_config(run)
     write_whole(folder / "run.yaml", yaml.safe_dump(config, sort_keys=False))
-    _train(folder, config, train, gpu)
+    _train(folder, config, train, gpu, run_start(run, output))
     table = _tested(folder)
-    for test, adaptation in _missing_tests(run, table):
+    for test, adaptation, epoch in _missing_tests(run, table):
         results = predict_test(
-            folder, run, test, predict, gpu, folder / "tests", adaptation
+            folder, run, test, predict, gpu, folder / "tests", adaptation, epoch
         )
         head = {
             "method": run.method,
@@ -151,6 +166,7 @@ def finish_run(
             "sweep": run.sweep,
             "setting": run.setting,
             "adaptation": adaptation,
+            "epoch": epoch,
         }
         rows = [head | row for row in case_rows(results, run.tests[test])]
         for path in results.glob(f"*/{FIELD_FILE}"):
@@ -159,6 +175,17 @@ def finish_run(
         table = pd.concat([table, pd.DataFrame(rows)], ignore_index=True)
         write_whole(folder / ROWS, table.to_csv(index=False))
     return table
+
+
+def run_start(run: Run, output: Path) -> str:
+    """
+    Return the folder of the run whose weights a run starts from.
+
+    :param run: of the study.
+    :param output: folder of the study.
+    :return: "" for random weights.
+    """
+    return str(output / RUNS / run.start) if run.start else ""
 
 
 def merged_config(run: Run) -> dict[str, Any]:
@@ -188,9 +215,9 @@ def _read_rows(path: Path) -> pd.DataFrame:
     """Read rows; what has no sweep, setting or adaptation has an empty one."""
     types = {"case": str, **dict.fromkeys(_WORDS, str)}
     table = pd.read_csv(path, dtype=types)
-    return table.assign(**{name: table.get(name, "") for name in _WORDS}).fillna(
-        dict.fromkeys(_WORDS, "")
-    )
+    given = {name: table.get(name, "") for name in _WORDS}
+    table = table.assign(**given, epoch=table.get("epoch", LAST))
+    return table.fillna(dict.fromkeys(_WORDS, ""))
 
 
 def _tested(folder: Path) -> pd.DataFrame | None:
@@ -199,13 +226,15 @@ def _tested(folder: Path) -> pd.DataFrame | None:
     return _read_rows(path) if path.is_file() else None
 
 
-def _missing_tests(run: Run, table: pd.DataFrame | None) -> list[tuple[str, str]]:
-    """Return the tests, and how they are adapted to, that have no rows yet."""
-    wanted = itertools.product(run.tests, run.adaptations)
+def _missing_tests(run: Run, table: pd.DataFrame | None) -> list[tuple[str, str, int]]:
+    """Return the tests, how they are adapted to, and the epochs, without rows yet."""
+    epochs = run.checkpoints or (LAST,)
+    wanted = itertools.product(run.tests, run.adaptations, epochs)
     if table is None:
         return list(wanted)
-    found = set(zip(table["test"], table["adaptation"], strict=True))
-    return [pair for pair in wanted if pair not in found]
+    columns = (table[name] for name in ("test", "adaptation", "epoch"))
+    found = set(zip(*columns, strict=True))
+    return [one for one in wanted if one not in found]
 
 
 def _check_same(run: Run, folder: Path) -> None:
@@ -214,21 +243,35 @@ def _check_same(run: Run, folder: Path) -> None:
     if not path.is_file():
         return
     saved = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if _without_folders(saved) != _without_folders(merged_config(run)):
+    if without_folders(saved) != without_folders(merged_config(run)):
         raise ValueError(
             f"{folder}: expected no run, or one of the same configuration, got one of "
             "another. Take another --output, or remove the folder."
         )
 
 
-def _without_folders(config: dict[str, Any]) -> dict[str, Any]:
-    """Leave out where the data lie: they may be moved."""
+def without_folders(config: dict[str, Any]) -> dict[str, Any]:
+    """
+    Leave out where the data lie: they may be moved.
+
+    :param config: of a run.
+    :return: a copy without folders.
+    """
     dataset = {k: v for k, v in (config.get("dataset") or {}).items() if k != "dir"}
+    domains = dataset.get("domains") or {}
+    dataset["domains"] = {
+        name: {k: v for k, v in domain.items() if k != "dir"}
+        for name, domain in domains.items()
+    }
     return {**config, "dataset": dataset}
 
 
 def _train(
-    folder: Path, config: dict[str, Any], train: Trainer | None, gpu: str | None
+    folder: Path,
+    config: dict[str, Any],
+    train: Trainer | None,
+    gpu: str | None,
+    start: str = "",
 ) -> None:
     """Train, or go on where the newest checkpoint ends."""
     if train is None:
@@ -241,12 +284,15 @@ def _train(
         checkpoint = newest_checkpoint(folder)
         if epoch_of(checkpoint) >= config["train"]["epochs"]:
             return
+    options: dict[str, Any] = {"ckpt_path": checkpoint}
+    if start and not checkpoint:
+        options = {"ckpt_path": start, "fine_tune": True}
     train(
         config_path=[str(folder / "run.yaml")],
         gpu=gpu,
-        ckpt_path=checkpoint,
         log_dir=folder.name,
         log_root=str(folder.parent),
+        **options,
     )
 
 
@@ -258,6 +304,7 @@ def predict_test(
     gpu: str | None,
     log_root: Path,
     adaptation: str = "",
+    epoch: int = LAST,
 ) -> Path:
     """
     Register the cases of one test set.
@@ -270,6 +317,7 @@ def predict_test(
     :param log_root: folder for the results, in which they have one named as the test
         and the adaptation.
     :param adaptation: name of one of the run's.
+    :param epoch: of the checkpoint; -1 is the last one.
     :return: the folder of the results.
     """
     if predict is None:
@@ -283,12 +331,15 @@ def predict_test(
     if run.adaptations.get(adaptation):
         merged.update({"adapt": dict(run.adaptations[adaptation])}, "")
     name = f"{test}--{adaptation}" if adaptation else test
+    checkpoint = folder
+    if epoch != LAST:
+        name, checkpoint = f"{name}--epoch{epoch}", folder / "save" / f"ckpt-{epoch}"
     extra = folder / f"test_{name}.yaml"
     write_whole(extra, yaml.safe_dump(merged.raw, sort_keys=False))
     formats = ("nifti",) if has_truth(run.tests[test]) else ()
     return Path(
         predict(
-            ckpt_path=str(folder),
+            ckpt_path=str(checkpoint),
             mode="test",
             config_path=[str(folder / "config.yaml"), str(extra)],
             gpu=gpu,

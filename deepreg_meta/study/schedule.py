@@ -4,13 +4,19 @@ import itertools
 import re
 from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from deepreg_meta.config import ConfigError, load_config
 from deepreg_meta.config.files import Merged
-from deepreg_meta.study.plan import DataConfig, PlanConfig, SweepConfig, read_plan
+from deepreg_meta.study.plan import (
+    DataConfig,
+    PlanConfig,
+    SweepConfig,
+    ancestors,
+    read_plan,
+)
 
 MAIN = "main"  # the part of a study that is no sweep
 
@@ -31,6 +37,9 @@ class Run:
     :param setting: what the sweep set, such as "weight=0.04"; "" without one.
     :param adaptations: sections `adapt` of the tests by name; every test is run once
         for each. One of no name and no keys adapts as the configuration says.
+    :param start: name of the run whose last weights it starts from, "" for none.
+    :param depth: how many runs have to end before it, one after the other.
+    :param checkpoints: epochs after which it is tested; none is the last one alone.
     """
 
     method: str
@@ -45,6 +54,9 @@ class Run:
     adaptations: dict[str, dict[str, Any]] = field(
         default_factory=lambda: {"": {}}, hash=False
     )
+    start: str = ""
+    depth: int = 0
+    checkpoints: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
@@ -69,7 +81,8 @@ def plan_runs(
 
     :param paths: as of `read_plan`.
     :param data_dir: folder that those of the data are relative to.
-    :param methods: those to run, None for all of the plan.
+    :param methods: those to run, None for all of the plan. What they start from is run
+        too.
     :param data: those to run on, None for all of the plan.
     :param parts: names of sweeps, and `main` for what is none; None for all.
     :return: at least one run, no two of one name.
@@ -89,13 +102,17 @@ def plan_runs(
     files = tuple(str(Path(paths[0]).parent / name) for name in plan.base)
     runs = list(_main_runs(plan, files, Path(data_dir)))
     runs += _sweep_runs(plan, files, Path(data_dir))
-    chosen = [
-        run
+    wanted = {
+        run.name
         for run in runs
         if (methods is None or run.method in methods)
         and (data is None or run.data in data)
         and (parts is None or (run.sweep or MAIN) in parts)
-    ]
+    }
+    for run in sorted(runs, key=lambda run: -run.depth):  # later ones name earlier ones
+        if run.name in wanted and run.start:
+            wanted.add(run.start)
+    chosen = [run for run in runs if run.name in wanted]
     _check_runs(chosen)
     return chosen
 
@@ -135,13 +152,20 @@ def _run(
 ) -> Run:
     """Merge what the plan says of one run."""
     entry, point = DataConfig.model_validate(plan.data[data]), point or {}
-    folders = {
-        "train": str(root / entry.train),
-        "valid": None if entry.valid is None else str(root / entry.valid),
-        "test": None,
-    }
+    valid = None if entry.valid is None else str(root / entry.valid)
     merged = Merged({}, {}, ())
-    fixed = {"dataset": {"dir": folders}, "train": {"seed": seed}}
+    fixed: dict[str, Any] = {"train": {"seed": seed}}
+    if method in plan.over_domains:
+        fixed["dataset"] = {
+            "dir": {"train": None, "valid": None, "test": None},
+            "domains": _domains(plan, entry, root),
+        }
+    else:
+        train = str(root / entry.train_of.get(method, entry.train))
+        fixed["dataset"] = {"dir": {"train": train, "valid": valid, "test": None}}
+    checkpoints = plan.checkpoints.get(method, ())
+    if checkpoints:
+        fixed["train"]["save_period"] = list(checkpoints)
     parts = [plan.config, entry.config, plan.methods[method]]
     parts += [plan.sweeps[sweep].get("config", {})] if sweep else []
     for part in [*parts, *(nested(k, v) for k, v in point.items()), fixed]:
@@ -153,9 +177,9 @@ def _run(
     chosen = plan.adaptations if names is None else names
     adaptations = {name: plan.adaptations[name] for name in chosen}
     if sweep and plan.sweeps[sweep].get("split") == "valid":
-        tests = {"valid": str(folders["valid"])}
+        tests = {"valid": str(valid)}
     setting = ", ".join(f"{key.rsplit('.')[-1]}={v}" for key, v in point.items())
-    return Run(
+    run = Run(
         method=method,
         data=data,
         seed=seed,
@@ -166,7 +190,25 @@ def _run(
         sweep=sweep,
         setting=setting,
         adaptations=adaptations or {"": {}},
+        depth=len(ancestors(plan, method)),
+        checkpoints=checkpoints,
     )
+    if method in plan.starts:  # of the same data, seed and, where it is swept, setting
+        first = replace(run, method=plan.starts[method])
+        if sweep and first.method not in plan.sweeps[sweep]["methods"]:
+            first = replace(first, sweep="", setting="")
+        run = replace(run, start=first.name)
+    return run
+
+
+def _domains(plan: PlanConfig, entry: DataConfig, root: Path) -> dict[str, Any]:
+    """Return `dataset.domains`, the folders where they are."""
+    names = list(plan.domains) if entry.sources is None else entry.sources
+    found = deepcopy({name: plan.domains[name] for name in names})
+    for domain in found.values():
+        folders = domain.get("dir") or {}
+        domain["dir"] = {k: v and str(root / v) for k, v in folders.items()}
+    return found
 
 
 def nested(key: str, value: Any) -> dict[str, Any]:
@@ -185,6 +227,11 @@ def _check_runs(runs: Sequence[Run]) -> None:
     for run in runs:
         if run.name in names:
             problems.append(f"{run.name}: expected runs of different names, got two.")
+        if run.start and run.start not in {one.name for one in runs}:
+            problems.append(
+                f"{run.name}: expected a run to start from, {run.start}, got none of "
+                "that name. Add its method to those of the data, or its seed."
+            )
         names.add(run.name)
         for name, adapt in run.adaptations.items():
             place = f"in the plan, {run.name}" + (f", {name}" if name else "")

@@ -186,3 +186,56 @@ def test_an_adaptation_that_is_added_later_is_tested_without_a_training(runs, st
 
 def test_no_row_is_no_table(runs, tmp_path):
     assert gather_rows(runs, tmp_path / "out").empty
+
+
+@pytest.fixture
+def chain(runs):
+    """:return: three runs, each but the first starting from the one before."""
+    first = runs[0]
+    second = replace(
+        first, method="next", start=first.name, depth=1, checkpoints=(0, 2)
+    )
+    third = replace(first, method="last", start=second.name, depth=2)
+    return [third, second, first]
+
+
+def test_runs_start_from_the_weights_of_others(study, chain, tmp_path):
+    trainer = Trainer()
+    assert study(trainer, chain) == {}
+    third, second, first = (run.name for run in chain)
+    assert trainer.trained == [(first, ""), (second, first), (third, second)]
+    assert trainer.tuned == [second, third]
+
+
+def test_checkpoints_are_tested_each_by_itself(study, chain, tmp_path):
+    trainer = Trainer()
+    study(trainer, chain)
+    rows = pd.read_csv(tmp_path / "out" / "rows.csv")
+    own = rows[rows.method == "next"]
+    assert list(zip(own.test, own.epoch, strict=True)) == [
+        ("a", 0), ("a", 2), ("b", 0), ("b", 2),
+    ]  # fmt: skip
+    assert set(rows[rows.method != "next"].epoch) == {-1}
+    tested = [(path, name) for path, name, _ in trainer.tested if "epoch" in name]
+    assert tested == [
+        ("ckpt-0", "a--epoch0"), ("ckpt-2", "a--epoch2"),
+        ("ckpt-0", "b--epoch0"), ("ckpt-2", "b--epoch2"),
+    ]  # fmt: skip
+
+
+def test_weights_that_are_missing_are_trained_again_where_others_start(
+    study, chain, tmp_path
+):
+    study(Trainer(), chain[1:])
+    folder = run_folder(chain[2], tmp_path / "out")
+    for path in (folder / "save").iterdir():
+        path.unlink()
+    trainer = Trainer()
+    study(trainer, chain[1:])
+    assert trainer.trained == []  # both are finished
+    (run_folder(chain[1], tmp_path / "out") / "rows.csv").unlink()
+    for path in (run_folder(chain[1], tmp_path / "out") / "save").iterdir():
+        path.unlink()
+    study(trainer, chain[1:])
+    assert [name for name, _ in trainer.trained] == [chain[2].name, chain[1].name]
+    assert not [name for name, *_ in trainer.tested if name == chain[2].name]

@@ -105,3 +105,67 @@ def test_an_adaptation_that_cannot_be_is_told_before_any_training(write, plan_te
     swept = ADAPTED + "sweeps: {lambda: {adaptations: [tem]}}"
     with pytest.raises(ConfigError, match="Did you mean `ten`"):
         plan_runs(write(plan_text, swept), "/d")
+
+
+CHAIN = """
+methods: {pooled: {}, tuned: {train: {epochs: 7}}, again: {}}
+domains:
+  bone: {dir: {train: bone/train, valid: null}, weight: 2.0}
+  skin: {dir: {train: skin/train}}
+over_domains: [pooled]
+starts: {tuned: pooled, again: tuned}
+checkpoints: {tuned: [0, 2, 7]}
+data:
+  liver: {methods: [pooled, tuned, again], sources: [bone], train_of: {again: all}}
+  chest: {methods: [plain]}
+"""
+
+
+def test_methods_start_from_others_of_the_same_data_and_seed(write, plan_text):
+    runs = {r.name: r for r in plan_runs(write(plan_text, CHAIN), "/d", parts=["main"])}
+    tuned = runs["liver--tuned--seed4"]
+    assert (tuned.start, tuned.depth) == ("liver--pooled--seed4", 1)
+    assert tuned.checkpoints == (0, 2, 7)
+    assert tuned.overrides["train"]["save_period"] == [0, 2, 7]
+    again = runs["liver--again--seed0"]
+    assert (again.start, again.depth) == ("liver--tuned--seed0", 2)
+    assert again.overrides["dataset"]["dir"]["train"] == "/d/all"
+    pooled = runs["liver--pooled--seed0"]
+    assert (pooled.start, pooled.depth, pooled.checkpoints) == ("", 0, ())
+    assert pooled.overrides["dataset"]["dir"]["train"] is None
+    assert pooled.overrides["dataset"]["domains"] == {
+        "bone": {"dir": {"train": "/d/bone/train", "valid": None}, "weight": 2.0}
+    }
+
+
+def test_what_a_run_starts_from_is_run_with_it(write, plan_text):
+    runs = plan_runs(write(plan_text, CHAIN), "/d", methods=["again"], parts=["main"])
+    assert {run.method for run in runs} == {"pooled", "tuned", "again"}
+    sweep = "sweeps: {lambda: {methods: [tuned], data: [liver], seeds: [4]}}"
+    files = write(plan_text, CHAIN, sweep)
+    runs = plan_runs(files, "/d", parts=["lambda"])
+    assert [run.name for run in runs if not run.sweep] == ["liver--pooled--seed4"]
+    assert {run.start for run in runs if run.sweep} == {"liver--pooled--seed4"}
+    sweep = "sweeps: {lambda: {methods: [tuned, pooled], data: [liver]}}"
+    runs = plan_runs(write(plan_text, CHAIN, sweep), "/d", parts=["lambda"])
+    swept = {run.name: run for run in runs}
+    for run in (run for run in runs if run.method == "tuned"):
+        assert swept[run.start].setting == run.setting
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        ("data: {liver: {methods: [tuned]}}", "a run to start from, liver--pooled"),
+        ("starts: {pooled: tuned}", "starts.pooled.*starts from itself"),
+        ("starts: {tuned: poled}", "starts.*got 'poled'. Did you mean `pooled`"),
+        ("over_domains: [pool]", "over_domains.*got 'pool'. Did you mean `pooled`"),
+        ("checkpoints: {tune: [1]}", "checkpoints.*Did you mean `tuned`"),
+        ("data: {liver: {sources: [bones]}}", "sources.*Did you mean `bone`"),
+        ("data: {liver: {train_of: {agian: x}}}", "train_of.*Did you mean `again`"),
+        ("domains: null", "domains"),
+    ],
+)
+def test_a_chain_that_cannot_be_is_told(write, plan_text, extra, words):
+    with pytest.raises(ConfigError, match=words):
+        plan_runs(write(plan_text, CHAIN, extra), "/d")

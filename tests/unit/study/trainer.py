@@ -11,9 +11,14 @@ class Trainer:
 
     def __init__(self):
         self.trained, self.tested, self.fail_at, self.stop_after = [], [], "", None
+        self.tuned = []
 
-    def train(self, config_path, gpu, ckpt_path, log_dir, log_root):
+    def train(self, config_path, gpu, ckpt_path, log_dir, log_root, fine_tune=False):
         self.trained.append((log_dir, Path(ckpt_path).name))
+        if fine_tune:
+            self.tuned.append(log_dir)
+            assert list(Path(ckpt_path).glob("save/*.index"))
+            ckpt_path = ""
         if log_dir == self.fail_at:
             raise ValueError("the loss is not finite")
         folder = Path(log_root) / log_dir
