@@ -26,12 +26,14 @@ def case_rows(results: Path, test_folder: str | Path) -> list[dict]:
         known.
     :param test_folder: of the test set; its folder `truth` has the true fields.
     :return: of each case `case`; `dice_before` and `dice`, means over the structures,
-        and `dice_<structure>`, in [0, 1]; `mse_before` and `mse`; `positive`, the share
-        of Jacobian determinants > 0 in %, and `jacobian_min`; `updates`, `seconds`
-        and `cpu_seconds` of adaptation and prediction; `loss`, which adaptation
-        minimises; with truth
-        `epe_before`, `epe` and `epe_p95`, endpoint errors in voxels, and `epe_label`,
-        that within the fixed labels. Of the adapted network, where it was adapted.
+        and `dice_<structure>`, in [0, 1]; likewise `asd` and `hd95`, surface distances
+        in mm, in voxels where no file states their size; `mse_before` and `mse`,
+        `ncc_before` and `ncc`, of the images; `positive`, the share of Jacobian
+        determinants > 0 in %, and `jacobian_min`; `updates`, `seconds` and
+        `cpu_seconds` of adaptation and prediction; `loss`, which adaptation minimises;
+        with truth `epe_before`, `epe` and `epe_p95`, endpoint errors in voxels, and
+        `epe_label`, that within the fixed labels. Of the adapted network, where it was
+        adapted.
     """
     table = pd.read_csv(results / "metrics.csv", dtype={"case": str})
     stage = next(name for name in _STAGES if f"folds_{name}" in table)
@@ -43,6 +45,8 @@ def case_rows(results: Path, test_folder: str | Path) -> list[dict]:
         for column, source in (
             ("mse_before", "mse_before"),
             ("mse", f"mse_{stage}"),
+            ("ncc_before", "ncc_before"),
+            ("ncc", f"ncc_{stage}"),
             ("jacobian_min", f"jacobian_min_{stage}"),
             ("updates", "num_updates"),
             ("seconds", "seconds"),
@@ -67,6 +71,11 @@ def _dice(results: Path, stage: str) -> dict[str, dict[str, float]]:
     for name, group in labels.groupby("case", sort=False):
         after = group[f"dsc_{stage}"]
         row = {"dice_before": group["dsc_before"].mean(), "dice": after.mean()}
+        for score in ("asd", "hd95"):
+            for unit in ("mm", "vox"):
+                if f"{score}_before_{unit}" in group:
+                    row[f"{score}_before"] = group[f"{score}_before_{unit}"].mean()
+                    row[score] = group[f"{score}_{stage}_{unit}"].mean()
         row |= {f"dice_{n}": v for n, v in zip(group["label"], after, strict=True)}
         rows[str(name)] = row
     return rows

@@ -11,7 +11,6 @@ split stands in splits.csv.
 
 import argparse
 import csv
-import hashlib
 import json
 import logging
 import shutil
@@ -22,15 +21,21 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from synthetic import write_synthetic
 
 from deepreg_meta.dataset.gaussian_field import FieldOptions
 from deepreg_meta.dataset.known_truth import write_known_truth
+from deepreg_meta.study.made_up import write_synthetic
+from deepreg_meta.study.pictures import (
+    copy_pairs,
+    digest,
+    draw_pairs,
+    shrink,
+    split_patients,
+)
 
 logger = logging.getLogger(__name__)
 
 HERE = Path(__file__).resolve().parent
-SHARES = {"train": 0.6, "valid": 0.15, "test": 0.25}  # of the patients
 SIGMAS = (10, 16)
 LIVER = 3  # the one structure of the slices that every tested one has to show ...
 MIN_SHARE = 0.02  # ... in so many of its pixels
@@ -64,75 +69,6 @@ KINDS = {
 def patient_of(kind: Kind, name: str) -> str:
     """Return the patient that an image is of."""
     return "_".join(name.split("_")[: kind.parts])
-
-
-def split_patients(patients: Sequence[str], seed: int) -> dict[str, list[str]]:
-    """
-    Deal patients to the splits; each is in one of them.
-
-    :param patients: names, each once or often.
-    :param seed: same seed, same splits.
-    :return: sorted names by split, at least two each, who make a pair.
-    :raises ValueError: for fewer than six patients.
-    """
-    known = sorted(set(patients))
-    if len(known) < 2 * len(SHARES):
-        raise ValueError(f"splits: expected at least 6 patients, got {len(known)}.")
-    order = [known[i] for i in np.random.default_rng(seed).permutation(len(known))]
-    num_valid = max(2, round(SHARES["valid"] * len(known)))
-    num_test = max(2, round(SHARES["test"] * len(known)))
-    parts = {
-        "test": order[:num_test],
-        "valid": order[num_test : num_test + num_valid],
-        "train": order[num_test + num_valid :],
-    }
-    return {split: sorted(parts[split]) for split in SHARES}
-
-
-def draw_pairs(
-    names: Sequence[str], patients: Sequence[str], number: int, seed: int
-) -> list[tuple[str, str]]:
-    """
-    Draw pairs of images of different patients, no pair twice.
-
-    :param names: of the images.
-    :param patients: of each image.
-    :param number: of pairs wanted; all there are, if fewer.
-    :param seed: same seed, same pairs.
-    :return: (moving, fixed), sorted.
-    """
-    pairs = [
-        (a, b)
-        for a, patient in zip(names, patients, strict=True)
-        for b, other in zip(names, patients, strict=True)
-        if patient != other
-    ]
-    chosen = np.random.default_rng(seed).permutation(len(pairs))[:number]
-    return sorted(pairs[i] for i in chosen)
-
-
-def shrink(source: Path, target: Path, size: int, is_label: bool) -> np.ndarray:
-    """
-    Write a picture padded to a square, with zeros, at another size.
-
-    :param source: grey PNG.
-    :param target: PNG to write.
-    :param size: pixels along each side.
-    :param is_label: of the nearest pixel, where images are averaged.
-    :return: the pixels.
-    """
-    with Image.open(source) as opened:
-        picture = opened.convert("L")
-    side = max(picture.size)
-    square = Image.new("L", (side, side))
-    square.paste(picture, tuple((side - n) // 2 for n in picture.size))
-    how = Image.Resampling.NEAREST if is_label else Image.Resampling.BOX
-    if not is_label and side < size:
-        how = Image.Resampling.BICUBIC
-    target.parent.mkdir(parents=True, exist_ok=True)
-    small = square.resize((size, size), how)
-    small.save(target)
-    return np.asarray(small)
 
 
 def prepare(
@@ -175,20 +111,9 @@ def prepare(
         logger.info("%s: %s", name, {s: len(p) for s, p in splits.items()})
     with (output / "splits.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("data", "patient", "split"), *sorted(rows)])
-    digest = _digest(output)
-    stamp |= {"sets": found, "digest": digest}
+    stamp |= {"sets": found, "digest": digest(output)}
     path.write_text(json.dumps(stamp, indent=1) + "\n")
     return found
-
-
-def _digest(output: Path) -> str:
-    """Return a number that tells apart two data sets: of their splits and pixels."""
-    number = hashlib.sha256((output / "splits.csv").read_bytes())
-    for path in sorted(output.glob("*/png/*/*.png")):
-        number.update(path.relative_to(output).as_posix().encode())
-        with Image.open(path) as picture:
-            number.update(np.asarray(picture).tobytes())
-    return number.hexdigest()
 
 
 def _prepare_set(
@@ -220,7 +145,7 @@ def _prepare_set(
         else:
             persons = [patient_of(kind, n) for n in own]
             pairs = draw_pairs(own, persons, NUM_PAIRS[split], seed)
-        _copy_pairs(folder, split, pairs)
+        copy_pairs(folder / "png", folder / split, pairs)
     return splits
 
 
@@ -242,16 +167,6 @@ def _write_liver(folder: Path, split: str, names: Sequence[str], seed: int) -> N
             names=names,
             fields_per_image=1 if split == "valid" else 3,
         )
-
-
-def _copy_pairs(folder: Path, split: str, pairs: Sequence[tuple[str, str]]) -> None:
-    """Write pairs in DeepReg's paired layout."""
-    for moving, fixed in pairs:
-        for role, name in (("moving", moving), ("fixed", fixed)):
-            for kind in ("image", "label"):
-                target = folder / split / f"{role}_{kind}s" / f"{moving}--{fixed}.png"
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(folder / "png" / f"{kind}s" / f"{name}.png", target)
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -1,0 +1,325 @@
+"""
+Get the domains of the multi-domain study: pairs of 2-D images, split by patient.
+
+    python demos/multi_domain/demo_data.py                        # made up on the spot
+    python demos/multi_domain/demo_data.py --from DIR --size 64
+
+DIR holds some of the folders that `DOMAINS` names. Which patient is in which split
+stands in splits.csv. Of every domain there are
+
+    train   pairs to train on where the domain is a source
+    few     some of them: what fine-tuning has where the domain is the target
+    valid   pairs of other patients, for choices
+    test    pairs of yet other patients
+    seen    the pairs of few and of test, images alone
+
+and of those with too few patients `train` alone.
+"""
+
+import argparse
+import csv
+import json
+import logging
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import nibabel as nib
+import numpy as np
+import SimpleITK as sitk
+from PIL import Image
+from scipy.ndimage import convolve
+
+from deepreg_meta.dataset.gaussian_field import FieldOptions
+from deepreg_meta.dataset.known_truth import write_known_truth
+from deepreg_meta.study.made_up import write_synthetic
+from deepreg_meta.study.pictures import (
+    copy_pairs,
+    digest,
+    draw_pairs,
+    make_square,
+    shrink,
+    split_patients,
+)
+
+logger = logging.getLogger(__name__)
+
+HERE = Path(__file__).resolve().parent
+STAMP = "dataset.json"
+NUM_PAIRS = {"train": 400, "few": 20, "valid": 20, "test": 60}
+SIGMA = 10.0  # energy of the deformations of the retina
+FIELDS = {"train": 12, "valid": 2, "test": 4}  # of every image of the retina
+MIN_BRAIN = 0.15  # share of a slice of the volumes that shows brain
+
+
+@dataclass(frozen=True)
+class Domain:
+    """
+    Where images of one domain lie, and what makes pairs of them.
+
+    :param folder: name of the source's folder.
+    :param pairs: of different `patients`, of `phases` (_ED and _ES of one patient), of
+        `neighbours` (slices of one patient), or `deformed` images and themselves.
+    :param labels: name of the folder of labels in it; "" without.
+    :param parts: words of a file's name, split at _, that are the patient's.
+    :param ending: of the names of its images, which is taken away.
+    :param is_split: whether there are patients enough for validation and tests.
+    """
+
+    folder: str
+    pairs: Literal["patients", "phases", "neighbours", "deformed"]
+    labels: str = ""
+    parts: int = 1
+    ending: str = ""
+    is_split: bool = True
+
+
+DOMAINS = {
+    "brain": Domain("oasis2d", "patients", "seg4", 2),
+    "chest": Domain("cxr_lungs", "patients", "masks", 2),
+    "echo": Domain("camus_echo", "phases", "labels"),
+    "retina": Domain("chase_retina", "deformed", "vessels_1stHO", 2),
+    "abdomen": Domain("curvas_abdomen_ct", "neighbours", "labels"),
+    "glioma_t1gd": Domain(
+        "brats_slices", "neighbours", parts=2, ending="_T1Gd", is_split=False
+    ),
+    "glioma_t2": Domain(
+        "brats_slices", "neighbours", parts=2, ending="_T2", is_split=False
+    ),
+    "ms_flair": Domain(
+        "ms_brain_multicontrast/mni", "neighbours", ending="_FLAIR", is_split=False
+    ),
+}
+
+
+def patient_of(domain: Domain, name: str) -> str:
+    """Return the patient that an image is of; both eyes are of one."""
+    words = "_".join(name.split("_")[: domain.parts])
+    return words.rstrip("LR") if domain.pairs == "deformed" else words
+
+
+def neighbours(names: Sequence[str], domain: Domain) -> list[tuple[str, str]]:
+    """
+    Return the pairs of neighbouring slices of one patient, in both directions.
+
+    :param names: of slices; the order of names is that of slices.
+    :param domain: of them.
+    """
+    ordered = sorted(names)
+    ways = [
+        (a, b)
+        for a, b in zip(ordered, ordered[1:], strict=False)
+        if patient_of(domain, a) == patient_of(domain, b) and _are_near(a, b)
+    ]
+    return sorted(ways + [(b, a) for a, b in ways])
+
+
+def _are_near(first: str, second: str) -> bool:
+    """Say whether no slice is missing between two, where their names tell."""
+    numbers = [re.search(r"_z(\d+)", name) for name in (first, second)]
+    if numbers[0] is None or numbers[1] is None:
+        return True
+    return int(numbers[1][1]) - int(numbers[0][1]) == 1
+
+
+def bifurcations(vessels: np.ndarray) -> np.ndarray:
+    """
+    Find where vessels part or cross.
+
+    :param vessels: mask, 2-D.
+    :return: mask of the pixels of their centre lines with three neighbours or more.
+    """
+    thin = sitk.BinaryThinning(sitk.GetImageFromArray((vessels > 0).astype(np.uint8)))
+    line = sitk.GetArrayFromImage(thin)
+    return (line > 0) & (convolve(line, np.ones((3, 3), int), mode="constant") >= 4)
+
+
+def prepare(
+    source: Path | None, output: Path, size: int = 64, seed: int = 0
+) -> list[str]:
+    """
+    Write the domains, or find them written.
+
+    :param source: folder with some of the source folders; None makes images up.
+    :param output: folder of the domains; what this call wrote before is kept, and
+        replaced where its arguments were others.
+    :param size: pixels along each side.
+    :param seed: of splits, pairs and fields.
+    :return: the names of the domains.
+    :raises ValueError: when fewer than two are there, or the output is not ours.
+    """
+    stamp: dict[str, object] = {"source": str(source), "size": size, "seed": seed}
+    path = output / STAMP
+    if path.is_file():
+        saved = json.loads(path.read_text())
+        if "digest" in saved and {name: saved[name] for name in stamp} == stamp:
+            return saved["domains"]
+        shutil.rmtree(output)
+    elif output.exists() and any(output.iterdir()):
+        raise ValueError(
+            f"{output}: expected a new or empty folder, or one that this script "
+            "filled. Choose another one."
+        )
+    output.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"unfinished": True}) + "\n")
+    folder = source or write_synthetic(output / "synthetic", seed)
+    found = [name for name, one in DOMAINS.items() if (folder / one.folder).is_dir()]
+    if len(found) < 2:
+        known = ", ".join(sorted({one.folder for one in DOMAINS.values()}))
+        raise ValueError(
+            f"--from: expected a folder with two or more of {known}, got {folder}."
+        )
+    rows: list[tuple[str, str, str]] = []
+    for name in found:
+        splits = _prepare_domain(DOMAINS[name], folder, output / name, size, seed)
+        rows += [(name, p, s) for s, patients in splits.items() for p in patients]
+        logger.info("%s: %s", name, {s: len(p) for s, p in splits.items()})
+    with (output / "splits.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("domain", "patient", "split"), *sorted(rows)])
+    stamp |= {"domains": found, "digest": digest(output)}
+    path.write_text(json.dumps(stamp, indent=1) + "\n")
+    return found
+
+
+def _prepare_domain(
+    domain: Domain, source: Path, folder: Path, size: int, seed: int
+) -> dict[str, list[str]]:
+    """Write one domain; return its patients by split."""
+    names = _write_pictures(domain, source / domain.folder, folder / "png", size)
+    patients = [patient_of(domain, name) for name in names]
+    splits = {"train": sorted(set(patients))}
+    if domain.is_split:
+        splits = split_patients(patients, seed)
+    for split, chosen in splits.items():
+        own = [n for n, p in zip(names, patients, strict=True) if p in chosen]
+        if domain.pairs == "deformed":
+            _write_deformed(folder, split, own, seed)
+            continue
+        pairs = _pairs_of(domain, own, NUM_PAIRS[split], seed)
+        copy_pairs(folder / "png", folder / split, pairs, _kinds(domain))
+    if domain.is_split:
+        _write_parts(folder, seed)
+    return splits
+
+
+def _kinds(domain: Domain) -> dict[str, str]:
+    kinds = {"image": "images", "label": "labels"}
+    return kinds if domain.labels else {"image": "images"}
+
+
+def _write_pictures(domain: Domain, source: Path, target: Path, size: int) -> list[str]:
+    """Write square PNGs of a domain; return their names."""
+    names = []
+    for path in sorted((source / "images").glob(f"*{domain.ending}.png")):
+        name = path.stem.removesuffix(domain.ending)
+        shrink(path, target / "images" / f"{name}.png", size, is_label=False)
+        names.append(name)
+        if domain.pairs == "deformed":
+            _write_points(source / domain.labels / path.name, target, name, size)
+        elif domain.labels:
+            label = source / domain.labels / path.name
+            shrink(label, target / "labels" / f"{name}.png", size, is_label=True)
+    for path in sorted((source / "images").glob(f"*{domain.ending}.nii.gz")):
+        names += _write_slices(path, target / "images", domain, size)
+    return names
+
+
+def _write_points(source: Path, target: Path, name: str, size: int) -> None:
+    """Write the bifurcations of vessels, each of them one pixel of the small image."""
+    with Image.open(source) as opened:
+        vessels = np.asarray(opened.convert("L"))
+    rows, columns = np.nonzero(bifurcations(vessels))
+    side = max(vessels.shape)
+    starts = [(side - n) // 2 for n in vessels.shape]
+    small = np.zeros((size, size), np.uint8)
+    scale = size / side
+    small[
+        np.minimum(((rows + starts[0] + 0.5) * scale).astype(int), size - 1),
+        np.minimum(((columns + starts[1] + 0.5) * scale).astype(int), size - 1),
+    ] = 255
+    (target / "labels").mkdir(parents=True, exist_ok=True)
+    Image.fromarray(small).save(target / "labels" / f"{name}.png")
+
+
+def _write_slices(path: Path, target: Path, domain: Domain, size: int) -> list[str]:
+    """Write the axial slices of a volume that show enough brain."""
+    volume = np.asarray(nib.as_closest_canonical(nib.load(path)).dataobj)
+    patient = path.name.removesuffix(f"{domain.ending}.nii.gz")
+    names = []
+    for index in range(volume.shape[2]):
+        plane = volume[:, ::-1, index].T  # anterior up
+        if (plane > 0).mean() < MIN_BRAIN:
+            continue
+        name = f"{patient}_z{index:03d}"
+        picture = Image.fromarray(np.ascontiguousarray(plane).astype(np.uint8))
+        make_square(picture, target / f"{name}.png", size, is_label=False)
+        names.append(name)
+    return names
+
+
+def _pairs_of(
+    domain: Domain, names: Sequence[str], number: int, seed: int
+) -> list[tuple[str, str]]:
+    """Return the pairs of a split."""
+    if domain.pairs == "phases":
+        stems = sorted({name.rsplit("_", 1)[0] for name in names})
+        return [(f"{stem}_ED", f"{stem}_ES") for stem in stems]
+    if domain.pairs == "neighbours":
+        return neighbours(names, domain)
+    return draw_pairs(names, [patient_of(domain, n) for n in names], number, seed)
+
+
+def _write_deformed(folder: Path, split: str, names: Sequence[str], seed: int) -> None:
+    """Write images and themselves deformed, the truth beside them."""
+    write_known_truth(
+        folder / "png" / "images",
+        folder / split,
+        FieldOptions(SIGMA),
+        seed=seed,
+        label_dir=folder / "png" / "labels",
+        names=names,
+        fields_per_image=FIELDS[split],
+    )
+
+
+def _write_parts(folder: Path, seed: int) -> None:
+    """Write `few`, some pairs of `train`, and `seen`, those and the tests' images."""
+    for kind in sorted(path.name for path in (folder / "train").iterdir()):
+        if not (folder / "train" / kind).is_dir():
+            continue
+        names = sorted(path.name for path in (folder / "train" / kind).iterdir())
+        order = np.random.default_rng(seed).permutation(len(names))
+        few = [names[i] for i in sorted(order[: NUM_PAIRS["few"]])]
+        for name in few:
+            _copy(folder / "train" / kind / name, folder / "few" / kind / name)
+        if kind.endswith("images"):
+            for split in ("few", "test"):
+                for path in sorted((folder / split / kind).iterdir()):
+                    _copy(path, folder / "seen" / kind / path.name)
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Prepare the domains."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--from", dest="source", type=Path, help="folder of data")
+    parser.add_argument("--size", type=int, default=64, help="pixels along each side")
+    parser.add_argument("--seed", type=int, default=0, help="of splits and pairs")
+    parser.add_argument("--output", type=Path, default=HERE / "dataset")
+    parsed = parser.parse_args(args)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    prepare(parsed.source, parsed.output, parsed.size, parsed.seed)
+    print(f"The domains are in {parsed.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
