@@ -53,7 +53,7 @@ class FieldStage:
         :param ddf: the field to start from, shape = (1, f1, f2, f3, 3).
         :param plan: its `field_steps` are the updates of every scale; where the best
             are kept, each scale keeps its best, those before its first update among
-            them.
+            them. A plateau of the loss ends those of a scale early.
         :return: the field, the history, without Dice and landmark errors, and the
             number of updates that led to it.
         """
@@ -62,9 +62,7 @@ class FieldStage:
             network = level.loop.network
             network.start(rescale_field(ddf, level.size))
             batch = level_batch(level, final, side, None, self._loss, self._full)
-            history, steps = self._fit(
-                level, batch, plan.field_steps[index], plan.keeps_best
-            )
+            history, steps = self._fit(level, batch, plan.field_steps[index], plan)
             # what a scale has added, so that nothing of what came before is blurred
             ddf += rescale_field(network.added(), self._full)
             rows.append(self._in_columns(history, level.loop.loss))
@@ -85,7 +83,7 @@ class FieldStage:
         level: Level,
         batch: Batch,
         num_steps: tf.Tensor | int,
-        keeps_best: bool,
+        plan: AdaptPlan,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Take the updates of one scale; return its history and their number."""
         loop, network = level.loop, level.loop.network
@@ -101,9 +99,16 @@ class FieldStage:
             return loop.loss.parts(network.field(), batch)["total"]
 
         loop.reset_optimizer()
-        if not keeps_best:
-            _, history = loop.run(lambda _: batch, num_steps, record)
+        if not plan.keeps_best:
+            _, history = loop.run(
+                lambda _: batch, num_steps, record, plateau=plan.plateau
+            )
             return history, tf.shape(history)[0]
         return loop.run_for_best(
-            lambda _: batch, judge, num_steps, record=record, is_own_judge=True
+            lambda _: batch,
+            judge,
+            num_steps,
+            record=record,
+            is_own_judge=True,
+            plateau=plan.plateau,
         )

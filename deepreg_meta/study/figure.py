@@ -12,7 +12,7 @@ from deepreg_meta.evaluate.plot import COLOURS, box_plot
 from deepreg_meta.study.run import RUNS
 from deepreg_meta.study.table import case_means
 
-_MARKS = "osD^vP*"
+_MARKS = "osD^vP*X<"  # beside colours, of which there are fewer than methods
 _STYLES = ("-", "--", ":", "-.")
 # columns of `log.csv`: of every epoch, and of those that end with a validation
 _LOSSES = {"loss": "training loss", "val_loss_unadapted": "validation loss"}
@@ -135,3 +135,44 @@ def method_boxes(
         for method, own in rows.groupby("method", sort=False)
     }
     return box_plot(path, series, ylabel, title)
+
+
+def time_curves(
+    path: str | Path,
+    rows: pd.DataFrame,
+    column: str = "dice",
+    ylabel: str = "Dice (%)",
+    scale: float = 100.0,
+    title: str = "",
+) -> Path:
+    """
+    Draw a mean against CPU seconds: a curve per method, a point per adaptation.
+
+    :param path: PNG or SVG to write.
+    :param rows: of one test set, with `cpu_seconds`.
+    :param column: what is drawn.
+    :param ylabel: with the unit.
+    :param scale: factor of the column.
+    :param title: of the plot.
+    :return: the path.
+    """
+    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    for number, (method, own) in enumerate(rows.groupby("method", sort=False)):
+        colour = COLOURS[number % len(COLOURS)]
+        means = own.groupby("adaptation", sort=False)[["cpu_seconds", column]].mean()
+        x, y = means["cpu_seconds"], scale * means[column]
+        mark = _MARKS[number % len(_MARKS)]
+        axes.scatter(x, y, color=colour, marker=mark, label=str(method), zorder=3)
+        for name in means.index:
+            axes.annotate(
+                str(name), (x[name], y[name]), fontsize=6, color=colour,
+                xytext=(4, 3), textcoords="offset points",
+            )  # fmt: skip
+    axes.set_xlabel("CPU seconds a pair")
+    axes.set_xscale("symlog", linthresh=1.0)
+    axes.set_ylabel(ylabel)
+    axes.set_title(title)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, frameon=False, loc="lower right")
+    return save_figure(figure, path)

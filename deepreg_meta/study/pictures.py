@@ -1,6 +1,5 @@
 """Pairs of 2-D images out of public sets: split by patient, made square, written."""
 
-import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,52 +8,25 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from deepreg_meta.study.split import deal_patients
+
 SHARES = {"train": 0.6, "valid": 0.15, "test": 0.25}  # of the patients
 
 
 def split_patients(patients: Sequence[str], seed: int) -> dict[str, list[str]]:
     """
-    Deal patients to the splits; each is in one of them.
+    Deal patients to train, valid and test by `SHARES`; each is in one of them.
 
     :param patients: names, each once or often.
     :param seed: same seed, same splits.
     :return: sorted names by split, at least two each, who make a pair.
     :raises ValueError: for fewer than six patients.
     """
-    known = sorted(set(patients))
-    if len(known) < 2 * len(SHARES):
-        raise ValueError(f"splits: expected at least 6 patients, got {len(known)}.")
-    order = [known[i] for i in np.random.default_rng(seed).permutation(len(known))]
-    num_valid = max(2, round(SHARES["valid"] * len(known)))
-    num_test = max(2, round(SHARES["test"] * len(known)))
-    parts = {
-        "test": order[:num_test],
-        "valid": order[num_test : num_test + num_valid],
-        "train": order[num_test + num_valid :],
-    }
-    return {split: sorted(parts[split]) for split in SHARES}
-
-
-def draw_pairs(
-    names: Sequence[str], patients: Sequence[str], number: int, seed: int
-) -> list[tuple[str, str]]:
-    """
-    Draw pairs of images of different patients, no pair twice.
-
-    :param names: of the images.
-    :param patients: of each image.
-    :param number: of pairs wanted; all there are, if fewer.
-    :param seed: same seed, same pairs.
-    :return: (moving, fixed), sorted.
-    """
-    pairs = [
-        (a, b)
-        for a, patient in zip(names, patients, strict=True)
-        for b, other in zip(names, patients, strict=True)
-        if patient != other
-    ]
-    chosen = np.random.default_rng(seed).permutation(len(pairs))[:number]
-    return sorted(pairs[i] for i in chosen)
+    number = len(set(patients))
+    if number < 2 * len(SHARES):
+        raise ValueError(f"splits: expected at least 6 patients, got {number}.")
+    numbers = {name: max(2, round(SHARES[name] * number)) for name in ("test", "valid")}
+    return deal_patients(patients, numbers, "train", seed)
 
 
 def make_square(
@@ -69,11 +41,12 @@ def make_square(
     :param is_label: of the nearest pixel, where images are averaged.
     :return: the pixels.
     """
-    side = max(picture.size)
+    width, height = picture.size
+    side = max(width, height)
     square = Image.new("L", (side, side))
-    square.paste(picture, tuple((side - n) // 2 for n in picture.size))
+    square.paste(picture, ((side - width) // 2, (side - height) // 2))
     how = Image.Resampling.NEAREST if is_label else Image.Resampling.BOX
-    if not is_label and side < size:
+    if not is_label and max(picture.size) < size:
         how = Image.Resampling.BICUBIC
     target.parent.mkdir(parents=True, exist_ok=True)
     small = square.resize((size, size), how)
@@ -118,15 +91,7 @@ def copy_pairs(
                 shutil.copyfile(pictures / folder / f"{name}.png", target)
 
 
-def digest(output: Path) -> str:
-    """
-    Return a number that tells apart two data sets: of their splits and pixels.
-
-    :param output: folder with `splits.csv`, and PNGs in `<set>/png/<kind>/`.
-    """
-    number = hashlib.sha256((output / "splits.csv").read_bytes())
-    for path in sorted(output.glob("*/png/*/*.png")):
-        number.update(path.relative_to(output).as_posix().encode())
-        with Image.open(path) as picture:
-            number.update(np.asarray(picture).tobytes())
-    return number.hexdigest()
+def read_pixels(path: Path) -> NDArray:
+    """Return the pixels of a PNG, as `stamp.digest` takes them."""
+    with Image.open(path) as picture:
+        return np.asarray(picture)

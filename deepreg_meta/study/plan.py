@@ -71,6 +71,7 @@ class DataConfig(Section):
         "a mapping of methods to folders that they train on in place of `train`",
         default={},
     )
+    seeds: _Seeds | None = rule("null (those of the plan) or a list", default=None)
 
 
 # How the pairs of a test are adapted to, by name; without any, as configured.

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from deepreg_meta.evaluate.columns import BASELINE, UNITS
 from deepreg_meta.evaluate.endpoint_file import read_foreground, read_pair
 from deepreg_meta.evaluate.metric.endpoint import endpoint_statistics
 
@@ -25,23 +26,24 @@ def case_rows(results: Path, test_folder: str | Path) -> list[dict]:
     :param results: folder that `deepreg_predict` wrote, with fields where the truth is
         known.
     :param test_folder: of the test set; its folder `truth` has the true fields.
-    :return: of each case `case`; `dice_before` and `dice`, means over the structures,
-        and `dice_<structure>`, in [0, 1]; likewise `asd` and `hd95`, surface distances
-        in mm, in voxels where no file states their size; `mse_before` and `mse`,
-        `ncc_before` and `ncc`, of the images; `positive`, the share of Jacobian
-        determinants > 0 in %, and `jacobian_min`; `updates`, `seconds` and
-        `cpu_seconds` of adaptation and prediction; `loss`, which adaptation minimises;
-        with truth `epe_before`, `epe` and `epe_p95`, endpoint errors in voxels, and
-        `epe_label`, that within the fixed labels. Of the adapted network, where it was
-        adapted.
+    :return: of each case `case`; `dice_before`, `dice_centroids`, with the centroids of
+        the first structure aligned, and `dice`, means over the structures, and
+        `dice_<structure>`, in [0, 1]; likewise `asd` and `hd95`, surface distances in
+        mm, or in voxels where the spacing is only nominal, nan where a structure was
+        lost; `mse_before` and `mse`, `ncc_before` and `ncc`, of the images; `positive`,
+        the share of Jacobian determinants > 0 in %, and `jacobian_min`; `updates`,
+        `seconds` and `cpu_seconds` of adaptation and prediction; `loss`, which
+        adaptation minimises; with truth `epe_before`, `epe` and `epe_p95`, endpoint
+        errors in voxels, and `epe_label_before` and `epe_label`, those within the fixed
+        labels. Of the adapted network, where it was adapted.
     """
     table = pd.read_csv(results / "metrics.csv", dtype={"case": str})
     stage = next(name for name in _STAGES if f"folds_{name}" in table)
-    dice = _dice(results, stage)
+    labels = _label_scores(results, stage)
     rows = []
     for _, values in table.iterrows():
         name = values["case"]
-        row = {"case": name, **dice.get(name, {})}
+        row = {"case": name, **labels.get(name, {})}
         for column, source in (
             ("mse_before", "mse_before"),
             ("mse", f"mse_{stage}"),
@@ -61,23 +63,30 @@ def case_rows(results: Path, test_folder: str | Path) -> list[dict]:
     return rows
 
 
-def _dice(results: Path, stage: str) -> dict[str, dict[str, float]]:
-    """Return the overlaps of each case; none where the test set has no labels."""
+def _label_scores(results: Path, stage: str) -> dict[str, dict[str, float]]:
+    """Return the scores of each case's labels; none without labels."""
     path = results / "labels.csv"
     if not path.is_file():
         return {}
     rows: dict[str, dict[str, float]] = {}
     labels = pd.read_csv(path, dtype={"case": str})
+    units = [unit for unit in UNITS.values() if f"hd95_before{unit}" in labels]
     for name, group in labels.groupby("case", sort=False):
-        after = group[f"dsc_{stage}"]
-        row = {"dice_before": group["dsc_before"].mean(), "dice": after.mean()}
-        for score in ("asd", "hd95"):
-            for unit in ("mm", "vox"):
-                if f"{score}_before_{unit}" in group:
-                    row[f"{score}_before"] = group[f"{score}_before_{unit}"].mean()
-                    row[score] = group[f"{score}_{stage}_{unit}"].mean()
-        row |= {f"dice_{n}": v for n, v in zip(group["label"], after, strict=True)}
-        rows[str(name)] = row
+        row = rows.setdefault(str(name), {})
+        patterns = {"dice": "dsc_{}"}
+        patterns |= {name: f"{name}_{{}}{units[0]}" for name in ("asd", "hd95")}
+        present = {k: v for k, v in patterns.items() if v.format(stage) in group}
+        for column, pattern in present.items():
+            for other in ("before", BASELINE):
+                if pattern.format(other) in group:
+                    before = group[pattern.format(other)]
+                    row[f"{column}_{other}"] = before.mean(skipna=False)
+            after = group[pattern.format(stage)]
+            # a structure that is lost has no distance, and so the case has none
+            row[column] = after.mean(skipna=False)
+            row |= {
+                f"{column}_{n}": v for n, v in zip(group["label"], after, strict=True)
+            }
     return rows
 
 
@@ -89,8 +98,9 @@ def endpoint_row(found: Path, test_folder: Path, case: str) -> dict[str, float]:
     :param test_folder: of the test set.
     :param case: its name.
     :return: `epe_before`, of no displacement at all, `epe` and `epe_p95`, in voxels;
-        with labels `epe_label`, the mean where the fixed image shows a structure: much
-        of an image may be air, where no loss looks at the field.
+        with labels `epe_label_before` and `epe_label`, the means where the fixed image
+        shows a structure: much of an image may be air, where no loss looks at the
+        field.
     """
     true = test_folder / "truth" / f"{case}.nii.gz"
     field, truth, _ = read_pair(found, true)
@@ -104,5 +114,7 @@ def endpoint_row(found: Path, test_folder: Path, case: str) -> dict[str, float]:
     label = test_folder / "fixed_labels" / f"{case}.nii.gz"
     if label.is_file():
         mask = read_foreground(label, truth.shape[:3])
-        row["epe_label"] = endpoint_statistics(field, truth, mask)["mean"]
+        for name, found_field in (("_before", np.zeros_like(truth)), ("", field)):
+            statistics = endpoint_statistics(found_field, truth, mask)
+            row[f"epe_label{name}"] = statistics["mean"]
     return row

@@ -305,6 +305,7 @@ def predict_test(
     log_root: Path,
     adaptation: str = "",
     epoch: int = LAST,
+    outputs: Outputs | None = None,
 ) -> Path:
     """
     Register the cases of one test set.
@@ -318,6 +319,8 @@ def predict_test(
         and the adaptation.
     :param adaptation: name of one of the run's.
     :param epoch: of the checkpoint; -1 is the last one.
+    :param outputs: files written of a pair; None writes fields where the truth is
+        known, and else tables alone.
     :return: the folder of the results.
     """
     if predict is None:
@@ -336,7 +339,9 @@ def predict_test(
         name, checkpoint = f"{name}--epoch{epoch}", folder / "save" / f"ckpt-{epoch}"
     extra = folder / f"test_{name}.yaml"
     write_whole(extra, yaml.safe_dump(merged.raw, sort_keys=False))
-    formats = ("nifti",) if has_truth(run.tests[test]) else ()
+    if outputs is None:
+        formats = ("nifti",) if has_truth(run.tests[test]) else ()
+        outputs = Outputs(volumes=False, formats=formats, figure=False)
     return Path(
         predict(
             ckpt_path=str(checkpoint),
@@ -345,7 +350,7 @@ def predict_test(
             gpu=gpu,
             log_dir=name,
             log_root=str(log_root),
-            outputs=Outputs(volumes=False, formats=formats, figure=False),
+            outputs=outputs,
         )
     )
 

@@ -118,12 +118,21 @@ def plan_runs(
 
 
 def _main_runs(plan: PlanConfig, files: tuple[str, ...], root: Path) -> list[Run]:
+    entries = {
+        name: DataConfig.model_validate(entry) for name, entry in plan.data.items()
+    }
+    own = {
+        name: plan.seeds if entry.seeds is None else entry.seeds
+        for name, entry in entries.items()
+    }
+    seeds = [*plan.seeds, *(seed for some in own.values() for seed in some)]
     # seed by seed: a study that is stopped early has all methods with fewer seeds
     return [
         _run(plan, files, root, method, data, seed)
-        for seed in plan.seeds
-        for data in plan.data
-        for method in plan.data[data].get("methods") or plan.methods
+        for seed in dict.fromkeys(seeds)
+        for data, entry in entries.items()
+        if seed in own[data]
+        for method in entry.methods or plan.methods
     ]
 
 

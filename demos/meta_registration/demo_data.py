@@ -19,7 +19,7 @@ import yaml
 
 from deepreg_meta import command_line as cli
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 DATASET = HERE / "dataset"
 SPLITS = {"train": "train", "valid": "valid", "test": "valid"}
 
@@ -43,14 +43,21 @@ def copy_split(source: Path, target: Path) -> int:
         (target / kind).mkdir(parents=True)
     for file in files:
         shutil.copyfile(file, target / "images" / file.name)
-        label = nib.load(source / "fixed_labels" / file.name)
-        gland = np.asarray(label.dataobj)
-        gland = gland[..., 0] if gland.ndim == 4 else gland
-        nib.save(
-            nib.Nifti1Image(gland.astype(np.uint8), label.affine),
-            target / "labels" / file.name,
-        )
+        save_gland(source / "fixed_labels" / file.name, target / "labels" / file.name)
     return len(files)
+
+
+def save_gland(source: Path, target: Path) -> None:
+    """
+    Write the first channel of a label file.
+
+    :param source: (d1, d2, d3) or (d1, d2, d3, L), the gland first.
+    :param target: (d1, d2, d3), uint8.
+    """
+    label = nib.load(source)
+    gland = np.asarray(label.dataobj)
+    gland = gland[..., 0] if gland.ndim == 4 else gland
+    nib.save(nib.Nifti1Image(gland.astype(np.uint8), label.affine), target)
 
 
 def make_dataset(source: Path) -> Path:

@@ -25,13 +25,9 @@ from PIL import Image
 from deepreg_meta.dataset.gaussian_field import FieldOptions
 from deepreg_meta.dataset.known_truth import write_known_truth
 from deepreg_meta.study.made_up import write_synthetic
-from deepreg_meta.study.pictures import (
-    copy_pairs,
-    digest,
-    draw_pairs,
-    shrink,
-    split_patients,
-)
+from deepreg_meta.study.pictures import copy_pairs, read_pixels, shrink, split_patients
+from deepreg_meta.study.split import draw_pairs
+from deepreg_meta.study.stamp import STAMP, digest
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +36,6 @@ SIGMAS = (10, 16)
 LIVER = 3  # the one structure of the slices that every tested one has to show ...
 MIN_SHARE = 0.02  # ... in so many of its pixels
 NUM_PAIRS = {"train": 400, "valid": 20, "test": 60}  # of different patients
-STAMP = "dataset.json"
 
 
 @dataclass(frozen=True)
@@ -111,7 +106,9 @@ def prepare(
         logger.info("%s: %s", name, {s: len(p) for s, p in splits.items()})
     with (output / "splits.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("data", "patient", "split"), *sorted(rows)])
-    stamp |= {"sets": found, "digest": digest(output)}
+    pictures = output.glob("*/png/*/*.png")
+    number = digest(output, output / "splits.csv", pictures, read_pixels)
+    stamp |= {"sets": found, "digest": number}
     path.write_text(json.dumps(stamp, indent=1) + "\n")
     return found
 

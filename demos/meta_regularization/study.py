@@ -10,22 +10,20 @@ DIR is that of demo_data.py. The study resumes where it stopped; report.md in th
 of the results has what is there.
 """
 
-import argparse
-import json
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from demo_data import HERE, STAMP, prepare
+from demo_data import HERE, prepare
 
-from deepreg_meta.study.archive import pack_runs, unpack_runs
+from deepreg_meta.study.archive import unpack_runs
+from deepreg_meta.study.command import finish, gather, run_chosen, study_parser, words
 from deepreg_meta.study.figure import loss_curves, method_boxes, sweep_curves
 from deepreg_meta.study.plan import read_plan
-from deepreg_meta.study.run import gather_rows, run_study
 from deepreg_meta.study.schedule import Run, plan_runs
+from deepreg_meta.study.stamp import STAMP, check_data
 from deepreg_meta.study.table import (
     best_setting,
     compare_methods,
@@ -71,29 +69,6 @@ def plan_of(form: str) -> list[Path]:
 def image_size(form: str) -> int:
     """Return the side of a form's images."""
     return int(read_plan(plan_of(form)).config["dataset"]["fixed_image_shape"][0])
-
-
-def check_data(data_dir: Path, output: Path) -> None:
-    """
-    Keep results of other data out of a study.
-
-    :param data_dir: of the data sets.
-    :param output: of the study; remembers which data it is of.
-    :raises ValueError: when it is of others.
-    """
-    stamp, own = (data_dir / STAMP).read_text(), output / STAMP
-    if own.is_file() and _identity(own.read_text()) != _identity(stamp):
-        raise ValueError(
-            f"{output}: expected a new folder, or a study of the same data, got one of "
-            f"{own.read_text().strip()}. Choose another --output."
-        )
-    output.mkdir(parents=True, exist_ok=True)
-    own.write_text(json.dumps(_identity(stamp)) + "\n")
-
-
-def _identity(stamp: str) -> dict[str, object]:
-    """Return what a stamp says of the data, wherever they came from."""
-    return {k: v for k, v in json.loads(stamp).items() if k != "source"}
 
 
 def select(rows: pd.DataFrame, data: str, test: str) -> pd.DataFrame:
@@ -189,21 +164,7 @@ def _sweep_parts(rows: pd.DataFrame, output: Path) -> list[str]:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run what is missing and write the report."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--form", choices=FORMS, default="smoke")
-    parser.add_argument("--from", dest="source", type=Path, help="folder of data")
-    parser.add_argument("--only", help="methods, separated by commas")
-    parser.add_argument("--part", help='"main" or sweeps, separated by commas')
-    parser.add_argument("--jobs", type=int, help="runs at a time; default: one for "
-                        "each core of the CPU, one on a GPU")  # fmt: skip
-    parser.add_argument("--output", type=Path, help="default: logs_<form>")
-    parser.add_argument("--data-dir", type=Path, help="default: dataset/<form>")
-    parser.add_argument("--gpu", default="", help='such as "0"; "" is the CPU')
-    parser.add_argument("--unpack", type=Path, help="take in finished runs first")
-    parser.add_argument("--pack", type=Path, help="write finished runs to this ZIP "
-                        "file at the end, without weights")  # fmt: skip
-    parser.add_argument("--report", action="store_true",
-                        help="run nothing, only write the report")  # fmt: skip
+    parser = study_parser(__doc__.split("\n\n")[0], list(FORMS), "smoke")
     parsed = parser.parse_args(args)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     output = parsed.output or HERE / f"logs_{parsed.form}"
@@ -221,27 +182,18 @@ def main(args: Sequence[str] | None = None) -> int:
             for name, entry in read_plan(plan).data.items()
             if Path(entry["train"]).parts[0] in found
         ]
-        some = [
-            text.split(",") if text else None for text in (parsed.only, parsed.part)
-        ]
-        chosen = plan_runs(plan, data_dir.resolve(), some[0], names, some[1])
-        jobs = parsed.jobs or (1 if parsed.gpu else os.cpu_count() or 1)
-        failures = run_study(chosen, output, gpu=parsed.gpu, jobs=jobs)
+        chosen = plan_runs(
+            plan, data_dir.resolve(), words(parsed.only), names, words(parsed.part)
+        )
+        failures = run_chosen(parsed, chosen, output)
         time_methods(chosen, output, gpu=parsed.gpu)
     # what was not chosen may still be there
     runs = plan_runs(plan, data_dir.resolve(), None, names)
-    rows = gather_rows(runs, output)
+    rows = gather(parser, parsed, runs, output)
     if len(rows):
         page = write_report(rows, output, runs, known_seconds(output))
         print(f"The report is in {page}")
-    elif parsed.report:
-        parser.error(f"--report: expected finished runs in {output}, found none.")
-    if parsed.pack and len(rows):
-        number = pack_runs(runs, output, parsed.pack, PACKED)
-        print(f"{number} runs are packed in {parsed.pack}")
-    for name, reason in failures.items():
-        print(f"{name} failed: {reason}", file=sys.stderr)
-    return 1 if failures else 0
+    return finish(parsed, runs, output, failures, PACKED)
 
 
 if __name__ == "__main__":

@@ -39,17 +39,17 @@ from deepreg_meta.dataset.known_truth import write_known_truth
 from deepreg_meta.study.made_up import write_synthetic
 from deepreg_meta.study.pictures import (
     copy_pairs,
-    digest,
-    draw_pairs,
     make_square,
+    read_pixels,
     shrink,
     split_patients,
 )
+from deepreg_meta.study.split import draw_pairs
+from deepreg_meta.study.stamp import STAMP, digest
 
 logger = logging.getLogger(__name__)
 
 HERE = Path(__file__).resolve().parent
-STAMP = "dataset.json"
 NUM_PAIRS = {"train": 400, "few": 20, "valid": 20, "test": 60}
 SIGMA = 10.0  # energy of the deformations of the retina
 FIELDS = {"train": 12, "valid": 2, "test": 4}  # of every image of the retina
@@ -180,7 +180,9 @@ def prepare(
         logger.info("%s: %s", name, {s: len(p) for s, p in splits.items()})
     with (output / "splits.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("domain", "patient", "split"), *sorted(rows)])
-    stamp |= {"domains": found, "digest": digest(output)}
+    pictures = output.glob("*/png/*/*.png")
+    number = digest(output, output / "splits.csv", pictures, read_pixels)
+    stamp |= {"domains": found, "digest": number}
     path.write_text(json.dumps(stamp, indent=1) + "\n")
     return found
 

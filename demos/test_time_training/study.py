@@ -8,10 +8,8 @@ DIR is that of demo_data.py. The study resumes where it stopped; report.md in th
 of the results has what is there.
 """
 
-import argparse
 import json
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,12 +18,11 @@ import pandas as pd
 from demo_data import HERE, prepare
 from demons import NAME as DEMONS
 from demons import demons_rows
-from matplotlib.figure import Figure
 
-from deepreg_meta.evaluate.picture import save_figure
-from deepreg_meta.evaluate.plot import COLOURS
-from deepreg_meta.study.archive import pack_runs, unpack_runs
-from deepreg_meta.study.run import gather_rows, run_study, write_whole
+from deepreg_meta.study.archive import unpack_runs
+from deepreg_meta.study.command import finish, gather, run_chosen, study_parser, words
+from deepreg_meta.study.figure import time_curves
+from deepreg_meta.study.run import write_whole
 from deepreg_meta.study.schedule import plan_runs
 from deepreg_meta.study.table import (
     compare_methods,
@@ -56,7 +53,6 @@ COLUMNS = {
     "EPE in the labels (voxels)": ("epe_label", 2, 1.0),
     "CPU s": ("cpu_seconds", 2, 1.0),
 }
-_MARKS = "osD^vP*X<"  # beside colours, of which there are fewer than methods
 CLASSICAL = "classical.csv"  # demons, case by case
 PACKED = (CLASSICAL,)
 
@@ -128,36 +124,6 @@ def test_table(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines)[kept] if lines else pd.DataFrame()
 
 
-def draw_curves(path: Path, rows: pd.DataFrame, title: str) -> Path:
-    """
-    Draw the mean Dice against CPU seconds: a curve per starting point.
-
-    :param path: PNG to write.
-    :param rows: of one test set.
-    :param title: of the plot.
-    """
-    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
-    axes = figure.add_subplot()
-    for number, (method, own) in enumerate(rows.groupby("method", sort=False)):
-        colour = COLOURS[number % len(COLOURS)]
-        means = own.groupby("adaptation", sort=False)[["cpu_seconds", "dice"]].mean()
-        x, y = means["cpu_seconds"], 100 * means["dice"]
-        mark = _MARKS[number % len(_MARKS)]
-        axes.scatter(x, y, color=colour, marker=mark, label=str(method), zorder=3)
-        for name in means.index:
-            axes.annotate(
-                str(name), (x[name], y[name]), fontsize=6, color=colour,
-                xytext=(4, 3), textcoords="offset points",
-            )  # fmt: skip
-    axes.set_xlabel("CPU seconds a pair")
-    axes.set_xscale("symlog", linthresh=1.0)
-    axes.set_ylabel("Dice (%)")
-    axes.set_title(title)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, frameon=False, loc="lower right")
-    return save_figure(figure, path)
-
-
 def write_report(rows: pd.DataFrame, others: pd.DataFrame, output: Path) -> Path:
     """
     Write the tables and draw the figures.
@@ -175,7 +141,7 @@ def write_report(rows: pd.DataFrame, others: pd.DataFrame, output: Path) -> Path
         parts += ["## Differences in Dice", markdown(test_table(every))]
         shown = pd.concat(tables[1:], ignore_index=True)
         name = f"dice_{test}.png"
-        draw_curves(output / "figures" / name, shown, test)
+        time_curves(output / "figures" / name, shown, title=test)
         parts.append(f"![Dice against CPU seconds, {test}](figures/{name})")
     page = output / "report.md"
     page.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
@@ -184,22 +150,13 @@ def write_report(rows: pd.DataFrame, others: pd.DataFrame, output: Path) -> Path
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run what is missing and write the report."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--form", choices=FORMS, default="choices")
-    parser.add_argument("--from", dest="source", type=Path, required=True,
-                        help="folder with hippocampus/")  # fmt: skip
-    parser.add_argument("--only", help="methods, separated by commas")
-    parser.add_argument("--jobs", type=int, help="runs at a time; default: one for "
-                        "each core of the CPU, one on a GPU")  # fmt: skip
-    parser.add_argument("--output", type=Path, default=HERE / "logs")
-    parser.add_argument("--data-dir", type=Path, default=HERE / "dataset")
-    parser.add_argument("--gpu", default="", help='such as "0"; "" is the CPU')
-    parser.add_argument("--unpack", type=Path, help="take in finished runs first")
-    parser.add_argument("--pack", type=Path, help="write finished runs to this ZIP "
-                        "file at the end, without weights")  # fmt: skip
+    parser = study_parser(__doc__.split("\n\n")[0], list(FORMS), "choices")
+    parser.set_defaults(output=HERE / "logs", data_dir=HERE / "dataset")
     parsed = parser.parse_args(args)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     data = parsed.data_dir / "hippocampus"
+    if not parsed.source:
+        parser.error("--from: expected a folder with hippocampus/, got none.")
     if not (data / "splits.json").is_file():
         prepare(parsed.source / "hippocampus", data)
     plan = [PLAN / name for name in FORMS[parsed.form]]
@@ -208,21 +165,22 @@ def main(args: Sequence[str] | None = None) -> int:
     if parsed.unpack:
         unpack_runs(parsed.unpack, output, PACKED)
     runs = plan_runs(plan, parsed.data_dir.resolve())
-    chosen = parsed.only.split(",") if parsed.only else [run.method for run in runs]
-    jobs = parsed.jobs or (1 if parsed.gpu else os.cpu_count() or 1)
-    own = [run for run in runs if run.method in chosen]
-    failures = run_study(own, output, gpu=parsed.gpu, jobs=jobs)
-    rows = gather_rows(runs, output)
+    failures: dict[str, str] = {}
+    if not parsed.report:
+        chosen = plan_runs(
+            plan,
+            parsed.data_dir.resolve(),
+            words(parsed.only),
+            parts=words(parsed.part),
+        )
+        failures = run_chosen(parsed, chosen, output)
+    rows = gather(parser, parsed, runs, output)
     if len(rows):
         classical = classical_rows(data, output, list(dict.fromkeys(rows["test"])))
         peers = peer_rows(parsed.source / "hippocampus")
         page = write_report(rows, pd.concat([classical, peers]), output)
         print(f"The report is in {page}")
-    if parsed.pack and len(rows):
-        print(f"{pack_runs(runs, output, parsed.pack, PACKED)} runs are packed.")
-    for name, reason in failures.items():
-        print(f"{name} failed: {reason}", file=sys.stderr)
-    return 1 if failures else 0
+    return finish(parsed, runs, output, failures, PACKED)
 
 
 if __name__ == "__main__":

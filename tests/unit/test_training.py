@@ -87,3 +87,13 @@ def test_no_epoch_saves_the_weights_as_they_are_drawn(configure, tmp_path):
             for name in ("none", "one")
         ]
     assert_same_bits(*ends)
+
+
+def test_a_run_without_a_network_is_read_as_one(configure, tmp_path):
+    config = configure(dict(epochs=0, backbone=dict(name="identity")))
+    with without_xla():
+        folder = meta_train(config, log_dir="none", log_root=str(tmp_path))
+        checkpoint = newest_checkpoint(folder)
+        assert load_model(config, checkpoint).network.weights == []
+        with pytest.raises(ValueError, match="it holds 0 arrays with 0 weights"):
+            load_model(configure({}), checkpoint)

@@ -105,6 +105,17 @@ def test_the_best_is_kept_and_never_worse_than_the_networks_field(task):
     assert tame["losses"][1] < tame["losses"][0] and int(tame["best_step"]) == 3
 
 
+@pytest.mark.parametrize("keep", ["last", "best"])
+def test_updates_of_a_scale_end_on_a_plateau(task, keep):
+    """At a rate of next to nothing the loss never falls by a thousandth."""
+    still = dict(optimizer=dict(name="SGD", learning_rate=1e-9))
+    adapt = dict(keep=keep, plateau=dict(patience=3, min_delta=1e-3))
+    model = field_model(adapt, scales=[SCALE, 1.0], steps=20, **still)
+    found = model.adapt(task, 0)["history"]
+    # the first loss, and three that are no less
+    np.testing.assert_allclose(found[:, -1], [SCALE] * 4 + [1] * 4)
+
+
 def test_it_comes_after_the_updates_of_the_network_and_of_its_scales(task):
     for scales, updates in ((None, 2), ([dict(scale=SCALE), dict(scale=1.0)], 4)):
         adapt = dict(scales=scales)

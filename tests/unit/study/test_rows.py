@@ -40,6 +40,7 @@ def test_the_error_within_the_labels_is_that_of_their_voxels(tmp_path):
     save_volume(tmp_path / "fixed_labels" / "a.nii.gz", label, grid.affine)
     row = endpoint_row(tmp_path / "ddf.nii.gz", tmp_path, "a")
     assert row["epe_label"] == pytest.approx(2.5)
+    assert row["epe_label_before"] == 0.0
     assert row["epe"] == pytest.approx(5.0 / 12.0)
 
 

@@ -34,8 +34,19 @@ def test_every_test_case_of_every_run_has_one_row(study, tmp_path):
     assert rows.dice_before.tolist() == pytest.approx([0.3] * 4)
     assert rows.dice.tolist() == pytest.approx([0.75] * 4)
     assert rows.dice_y.tolist() == pytest.approx([0.9] * 4)
+    assert rows.hd95_before.tolist() == pytest.approx([5.5] * 4)
+    assert rows.hd95.tolist() == pytest.approx([1.5] * 4)
+    assert rows.hd95_x.tolist() == pytest.approx([2.0] * 4)
     assert rows.positive.tolist() == pytest.approx([75.0] * 4)
     assert rows.jacobian_min.tolist() == pytest.approx([-0.5] * 4)
+
+
+def test_a_lost_structure_leaves_its_case_without_a_distance(study, tmp_path):
+    trainer = Trainer()
+    trainer.lost_distance, trainer.unit = None, "_vox"
+    study(trainer)
+    rows = pd.read_csv(tmp_path / "out" / "rows.csv")
+    assert rows.hd95.isna().all() and rows.hd95_x.tolist() == [2.0] * 4
 
 
 def test_a_finished_run_is_not_run_again(study):

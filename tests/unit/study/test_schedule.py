@@ -48,6 +48,14 @@ def test_a_later_file_changes_what_it_names(write, plan_text):
     assert runs[0].overrides["train"]["epochs"] == 1
 
 
+def test_data_may_have_seeds_of_their_own(write, plan_text):
+    files = write(plan_text, "data: {chest: {seeds: [4, 5]}}")
+    runs = [run for run in plan_runs(files, "/d") if not run.sweep]
+    assert [(run.data, run.seed) for run in runs if run.method == "wide"] == [
+        ("liver", 0), ("liver", 4), ("chest", 4), ("chest", 5)
+    ]  # fmt: skip
+
+
 def test_only_some_parts_are_run_on_demand(write, plan_text):
     files = write(plan_text)
     assert {run.sweep for run in plan_runs(files, "/d", parts=["main"])} == {""}

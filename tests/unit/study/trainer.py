@@ -12,6 +12,8 @@ class Trainer:
     def __init__(self):
         self.trained, self.tested, self.fail_at, self.stop_after = [], [], "", None
         self.tuned = []
+        self.lost_distance = 1.0  # of the second structure; None where it was lost
+        self.unit = "_mm"
 
     def train(self, config_path, gpu, ckpt_path, log_dir, log_root, fine_tune=False):
         self.trained.append((log_dir, Path(ckpt_path).name))
@@ -41,8 +43,13 @@ class Trainer:
                    mse_unadapted=1.0, jacobian_min_unadapted=-0.5)  # fmt: skip
         pd.DataFrame([row]).to_csv(folder / "metrics.csv", index=False)
         labels = [
-            dict(case="007", label="x", dsc_before=0.2, dsc_unadapted=0.6),
-            dict(case="007", label="y", dsc_before=0.4, dsc_unadapted=0.9),
-        ]
-        pd.DataFrame(labels).to_csv(folder / "labels.csv", index=False)
+            dict(case="007", label="x", dsc_before=0.2, dsc_unadapted=0.6,
+                 hd95_before_mm=5.0, hd95_unadapted_mm=2.0),
+            dict(case="007", label="y", dsc_before=0.4, dsc_unadapted=0.9,
+                 hd95_before_mm=6.0, hd95_unadapted_mm=self.lost_distance),
+        ]  # fmt: skip
+        table = pd.DataFrame(labels).rename(
+            columns=lambda c: c.replace("_mm", self.unit)
+        )
+        table.to_csv(folder / "labels.csv", index=False)
         return folder

@@ -1,0 +1,109 @@
+"""What the scripts of studies have in common: their flags, how they run and end."""
+
+import argparse
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from deepreg_meta.study.archive import pack_runs
+from deepreg_meta.study.run import gather_rows, run_study
+from deepreg_meta.study.schedule import Run
+
+logger = logging.getLogger(__name__)
+
+
+def study_parser(
+    description: str, forms: Sequence[str], default: str
+) -> argparse.ArgumentParser:
+    """
+    Return a parser with the flags of every study.
+
+    :param description: one line.
+    :param forms: names of the forms of the study.
+    :param default: form without the flag.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--form", choices=list(forms), default=default)
+    parser.add_argument("--from", dest="source", type=Path, help="folder of data")
+    parser.add_argument("--only", help="methods, separated by commas")
+    parser.add_argument("--part", help='"main" or sweeps, separated by commas')
+    parser.add_argument("--jobs", type=int, help="runs at a time; default: one for "
+                        "each core of the CPU, one on a GPU")  # fmt: skip
+    parser.add_argument("--output", type=Path, help="folder of the results")
+    parser.add_argument("--data-dir", type=Path, help="folder of the prepared data")
+    parser.add_argument("--gpu", default="", help='such as "0"; "" is the CPU')
+    parser.add_argument("--unpack", type=Path, help="take in finished runs first")
+    parser.add_argument("--pack", type=Path, help="write finished runs to this ZIP "
+                        "file at the end, without weights")  # fmt: skip
+    parser.add_argument("--report", action="store_true",
+                        help="run nothing, only write the report")  # fmt: skip
+    return parser
+
+
+def words(text: str | None) -> list[str] | None:
+    """Split the value of a flag at its commas; None stays None."""
+    return text.split(",") if text else None
+
+
+def run_chosen(
+    parsed: argparse.Namespace, chosen: Sequence[Run], output: Path
+) -> dict[str, str]:
+    """
+    Run those of the chosen runs that are missing.
+
+    :param parsed: flags of `study_parser`.
+    :param chosen: of the plan.
+    :param output: folder of the study.
+    :return: as of `run.run_study`.
+    """
+    jobs = parsed.jobs or (1 if parsed.gpu else os.cpu_count() or 1)
+    return run_study(chosen, output, gpu=parsed.gpu, jobs=jobs)
+
+
+def gather(
+    parser: argparse.ArgumentParser,
+    parsed: argparse.Namespace,
+    runs: Sequence[Run],
+    output: Path,
+) -> pd.DataFrame:
+    """
+    Return the rows of all finished runs; end the script where a report has none.
+
+    :param parser: of `study_parser`.
+    :param parsed: its flags.
+    :param runs: of the plan; what was not chosen may still be there.
+    :param output: folder of the study.
+    """
+    rows = gather_rows(runs, output)
+    if not len(rows) and parsed.report:
+        parser.error(f"--report: expected finished runs in {output}, found none.")
+    return rows
+
+
+def finish(
+    parsed: argparse.Namespace,
+    runs: Sequence[Run],
+    output: Path,
+    failures: Mapping[str, str],
+    extra: Sequence[str] = (),
+) -> int:
+    """
+    Pack what is finished, if that is wanted, and tell what failed.
+
+    :param parsed: flags of `study_parser`.
+    :param runs: of the plan.
+    :param output: folder of the study.
+    :param failures: reason by the name of a run.
+    :param extra: as of `archive.pack_runs`.
+    :return: exit status of the script: 1 after a failure, else 0.
+    :raises ValueError: when nothing is there to be packed.
+    """
+    if parsed.pack:
+        number = pack_runs(runs, output, parsed.pack, extra)
+        logger.info("%d runs are packed in %s.", number, parsed.pack)
+    for name, reason in failures.items():
+        logger.error("%s failed: %s", name, reason)
+    return 1 if failures else 0

@@ -1,0 +1,270 @@
+"""
+Meta-registration of single pairs beside classical and conventional registration.
+
+    python demos/meta_registration/study.py                       # smoke, no data
+    python demos/meta_registration/study.py --form reduced --from DIR
+    python demos/meta_registration/study.py --form reduced --from DIR --part direct
+
+DIR is that of study_data.py. The study resumes where it stopped; report.md in the
+folder of the results has what is there. Without --part the main part is run, and no
+sweep, which are for choices.
+"""
+
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from demo_data import HERE
+from study_data import SOURCES, prepare
+
+from deepreg_meta.evaluate.statistics import holm
+from deepreg_meta.study.archive import unpack_runs
+from deepreg_meta.study.command import finish, gather, run_chosen, study_parser, words
+from deepreg_meta.study.example import EXAMPLE, draw_examples
+from deepreg_meta.study.figure import loss_curves, method_boxes, time_curves
+from deepreg_meta.study.plan import read_plan
+from deepreg_meta.study.reach import mean_curves, reach_table
+from deepreg_meta.study.schedule import MAIN, Run, plan_runs
+from deepreg_meta.study.stamp import STAMP, check_data
+from deepreg_meta.study.table import (
+    best_setting,
+    compare_methods,
+    main_rows,
+    markdown,
+    method_table,
+    sweep_table,
+    with_adaptations,
+)
+
+logger = logging.getLogger(__name__)
+
+PLAN = HERE / "plan"
+FORMS = {"smoke": ["reduced.yml", "smoke.yml"], "reduced": ["reduced.yml"],
+         "full": ["reduced.yml", "full.yml"]}  # fmt: skip
+PAPER, STRONG = ("direct", "sgd-3000"), ("direct", "adam-100")  # classical registration
+OURS = ("meta", "5-updates")
+# the rows of the paper's Table 1, and what stands beside them here
+TABLE_1 = [
+    PAPER, STRONG, ("localnet", "none"), ("voxelmorph", "none"), ("meta", "none"), OURS,
+    ("localnet", "5-updates"), ("voxelmorph", "5-updates"), ("random", "5-updates"),
+    ("random", "50-updates"),
+]  # fmt: skip
+EXAMPLES = [PAPER, STRONG, ("localnet", "none"), ("voxelmorph", "none"),
+            ("meta", "none"), OURS]  # fmt: skip
+# heading -> (column, digits, factor)
+COLUMNS = {
+    "gland": ("dice_gland", 2, 100.0),
+    "anterior": ("dice_anterior", 2, 100.0),
+    "posterior": ("dice_posterior", 2, 100.0),
+    "Dice (%)": ("dice", 2, 100.0),
+    "HD95, anterior": ("hd95_anterior", 2, 1.0),
+    "HD95, posterior": ("hd95_posterior", 2, 1.0),
+    "HD95": ("hd95", 2, 1.0),
+    "EPE in the labels (voxels)": ("epe_label", 2, 1.0),
+    "EPE (voxels)": ("epe", 2, 1.0),
+    "det > 0 (%)": ("positive", 2, 1.0),
+    "CPU s": ("cpu_seconds", 2, 1.0),
+}
+TESTED = {"dice": "Dice", "hd95": "HD95", "epe_label": "EPE in the labels"}
+# what no network takes part in: stage of the rows -> its line in the table
+WITHOUT = {"before": "none", "centroids": "gland centroids (uses labels)"}
+
+
+def plan_of(form: str) -> list[Path]:
+    """Return the files of a form's plan."""
+    return [PLAN / name for name in FORMS[form]]
+
+
+def named(pair: tuple[str, str]) -> str:
+    """Return what tables call a method and its adaptation."""
+    return ", ".join(pair)
+
+
+def before_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """
+    Return the rows of what is there without registration, from those of any method.
+
+    :param rows: of one test set.
+    :return: of no alignment at all; where the scores are there, of the centroids of the
+        first structure aligned too, which looks at the labels.
+    """
+    keys = ["method", "adaptation", "seed"]
+    one = rows[(rows[keys] == rows[keys].iloc[0]).all(axis=1)]
+    tables = []
+    for stage, method in WITHOUT.items():
+        measured = {
+            column.removesuffix(f"_{stage}"): one[column]
+            for column in one
+            if column.endswith(f"_{stage}") and one[column].notna().any()
+        }
+        if measured:
+            head = {"method": method, "adaptation": "", "seed": 0, "positive": 100.0}
+            tables.append(one[["case", "test"]].assign(**head, **measured))
+    return pd.concat(tables)
+
+
+def table_1(rows: pd.DataFrame) -> pd.DataFrame:
+    """
+    Return the paper's Table 1 on one test set.
+
+    :param rows: of the main part and of one test set.
+    :return: one line per method that has rows, in the order of `TABLE_1`.
+    """
+    every = with_adaptations(rows)
+    parts = [every[every["method"] == named(pair)] for pair in TABLE_1]
+    return method_table(pd.concat([before_rows(rows), *parts]), COLUMNS)
+
+
+def test_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """
+    Hold meta-registration with 5 updates against all others of Table 1.
+
+    :param rows: as of `table_1`.
+    :return: one line per quantity and method; p values of paired t-tests over the
+        pairs, each with its mean over the seeds, as they are and by Holm's method over
+        the methods.
+    """
+    every = with_adaptations(rows)
+    there = set(every["method"])
+    others = [named(pair) for pair in TABLE_1 if pair != OURS and named(pair) in there]
+    if named(OURS) not in there:
+        return pd.DataFrame()
+    parts = []
+    for column, heading in TESTED.items():
+        if column not in every or every[column].isna().all():
+            continue
+        lines = [compare_methods(every, named(OURS), own, column) for own in others]
+        table = pd.DataFrame(lines)
+        if len(table):
+            kept = ["other", "n", "mean_difference", "ci_low", "ci_high", "p_paired"]
+            table = table[kept].assign(p_holm=holm(table["p_paired"].tolist()))
+            table.insert(0, "of", heading)
+            parts.append(table)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def write_report(
+    rows: pd.DataFrame, output: Path, runs: Sequence[Run], pages: dict[str, Path]
+) -> Path:
+    """
+    Write the tables and draw the figures.
+
+    :param rows: of all finished runs; at least one.
+    :param output: folder of the study.
+    :param runs: of the plan.
+    :param pages: of the example pair, by data set and method.
+    :return: the page of Markdown.
+    """
+    main, figures = main_rows(rows), output / "figures"
+    parts = ["# Results of the study"]
+    keys = ["method", "data", "seed", "sweep", "setting"]
+    parts.append(f"{len(rows.drop_duplicates(keys))} of {len(runs)} runs are in it.")
+    for test in dict.fromkeys(main["test"]):
+        parts += _test_parts(main[main["test"] == test], test, figures)
+    for title, page in pages.items():
+        parts.append(f"![Fig. 4, {title}](figures/{page.name})")
+    for data in dict.fromkeys(main["data"]):
+        names = [run.name for run in runs if run.data == data and not run.sweep]
+        if loss_curves(figures / f"loss_{data}.png", output, names):
+            parts.append(f"![losses, {data}](figures/loss_{data}.png)")
+    parts += _choice_parts(rows)
+    page = output / "report.md"
+    page.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    return page
+
+
+def _test_parts(rows: pd.DataFrame, test: str, figures: Path) -> list[str]:
+    """Return what the report says of one test set."""
+    parts = [f"## Table 1: {test}", markdown(table_1(rows))]
+    tests = test_table(rows)
+    if len(tests):
+        parts += [f"## {named(OURS)}, less the others: {test}", markdown(tests)]
+    curves = mean_curves(rows, ["updates", *TESTED, "loss"])
+    parts += [f"## All numbers of updates: {test}", markdown(curves, 4)]
+    reached = reach_table(curves, [PAPER, STRONG, OURS])
+    parts += [f"## CPU seconds to the same Dice: {test}", markdown(reached)]
+    every = with_adaptations(rows)
+    own = every[every["method"].isin([named(pair) for pair in TABLE_1])]
+    for figure, column, ylabel, scale in (
+        ("Fig. 2", "dice", "Dice (%)", 100.0),
+        ("Fig. 3", "epe_label", "endpoint error in the labels (voxels)", 1.0),
+    ):
+        if len(own) and column in own and own[column].notna().any():
+            name = f"{column}_{test}.png"
+            method_boxes(figures / name, own, column, ylabel, test, scale)
+            parts.append(f"![{figure}, {test}](figures/{name})")
+    name = f"time_{test}.png"
+    time_curves(figures / name, rows, title=test)
+    return [*parts, f"![Dice against CPU seconds, {test}](figures/{name})"]
+
+
+def _choice_parts(rows: pd.DataFrame) -> list[str]:
+    """Return the tables of the sweeps that have rows."""
+    parts = []
+    named_rows = with_adaptations(rows)
+    for sweep in [name for name in dict.fromkeys(rows["sweep"]) if name]:
+        table = sweep_table(named_rows, sweep, ("dice", "hd95", "positive", "loss"))
+        parts += [f"## Choice: {sweep}, on validation pairs", markdown(table, 4)]
+        for (data, method), own in table.groupby(["data", "method"], sort=False):
+            best = best_setting(own, "dice", str(method))
+            parts.append(f"Best on validation pairs, {data}, {method}: {best}.")
+    return parts
+
+
+def example_pages(
+    runs: Sequence[Run], data_dir: Path, output: Path, gpu: str
+) -> dict[str, Path]:
+    """
+    Register one pair of each data set by the methods of the paper's Figure 4.
+
+    :param runs: of the plan.
+    :param data_dir: of the data sets.
+    :param output: folder of the study.
+    :param gpu: as of `run.run_study`.
+    :return: pages of slices by data set and method.
+    """
+    pages: dict[str, Path] = {}
+    for name in SOURCES:
+        own = [run for run in runs if run.data in (name, f"{name}_direct")]
+        folder, figures = data_dir / name / EXAMPLE, output / "figures"
+        drawn = draw_examples(own, EXAMPLES, folder, output, figures, gpu=gpu)
+        pages |= {f"{name}: {title}": page for title, page in drawn.items()}
+    return pages
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run what is missing and write the report."""
+    parser = study_parser((__doc__ or "").split("\n\n")[0], list(FORMS), "smoke")
+    parsed = parser.parse_args(args)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    output = parsed.output or HERE / f"logs_{parsed.form}"
+    data_dir = parsed.data_dir or HERE / "dataset" / f"study_{parsed.form}"
+    plan = plan_of(parsed.form)
+    if parsed.unpack:
+        unpack_runs(parsed.unpack, output, (STAMP,))
+    failures: dict[str, str] = {}
+    names = None
+    if not parsed.report:
+        found = prepare(parsed.source, data_dir, parsed.form)
+        check_data(data_dir, output)
+        names = [
+            name
+            for name, entry in read_plan(plan).data.items()
+            if Path(entry["train"]).parts[0] in found
+        ]
+        part = words(parsed.part) or [MAIN]
+        chosen = plan_runs(plan, data_dir.resolve(), words(parsed.only), names, part)
+        failures = run_chosen(parsed, chosen, output)
+    runs = plan_runs(plan, data_dir.resolve(), None, names)
+    rows = gather(parser, parsed, runs, output)
+    if len(rows):
+        pages = example_pages(runs, data_dir, output, parsed.gpu)
+        page = write_report(rows, output, runs, pages)
+        print(f"The report is in {page}")
+    return finish(parsed, runs, output, failures, (STAMP,))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+"""Tests of deepreg_meta/study/command.py: flags, and how a study ends."""
+
+from pathlib import Path
+
+import pytest
+
+from deepreg_meta.study.command import finish, gather, study_parser, words
+from deepreg_meta.study.run import run_study
+from tests.unit.study.trainer import Trainer
+
+
+@pytest.fixture
+def parser():
+    """:return: that of a study of two forms."""
+    return study_parser("A study.", ["smoke", "full"], "smoke")
+
+
+def test_flags_have_their_defaults_and_types(parser):
+    parsed = parser.parse_args([])
+    assert (parsed.form, parsed.gpu, parsed.report) == ("smoke", "", False)
+    assert words(parsed.only) is None and words("a,b") == ["a", "b"]
+    parsed = parser.parse_args(["--form", "full", "--from", "x", "--jobs", "2"])
+    assert (parsed.form, parsed.source, parsed.jobs) == ("full", Path("x"), 2)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--form", "huge"])
+
+
+def test_a_report_of_nothing_is_refused(parser, runs, tmp_path, capsys):
+    assert gather(parser, parser.parse_args([]), runs, tmp_path).empty
+    with pytest.raises(SystemExit):
+        gather(parser, parser.parse_args(["--report"]), runs, tmp_path)
+    assert f"expected finished runs in {tmp_path}" in capsys.readouterr().err
+
+
+def test_a_study_ends_with_its_pack_and_tells_what_failed(
+    parser, runs, tmp_path, caplog
+):
+    trainer, packed = Trainer(), tmp_path / "runs.zip"
+    trainer.fail_at = runs[1].name
+    failures = run_study(runs, tmp_path / "out", trainer.train, trainer.predict)
+    parsed = parser.parse_args(["--pack", str(packed)])
+    rows = gather(parser, parsed, runs, tmp_path / "out")
+    assert set(rows["method"]) == {runs[0].method}
+    assert finish(parsed, runs, tmp_path / "out", failures) == 1
+    assert packed.is_file() and f"{runs[1].name} failed: the loss" in caplog.text
+    assert finish(parser.parse_args([]), runs, tmp_path / "out", {}) == 0
