@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from deepreg_meta.results.outputs import Outputs
-from deepreg_meta.study.run import Trainer, predict_test, run_folder
+from deepreg_meta.study.run import LAST, Trainer, predict_test, run_folder
 from deepreg_meta.study.schedule import Run
 
 EXAMPLE = "example"
@@ -15,7 +15,7 @@ _PAGE = Outputs(volumes=False, formats=(), figure=True)
 
 def draw_examples(
     runs: Sequence[Run],
-    wanted: Sequence[tuple[str, str]],
+    wanted: Sequence[tuple[str, str, int]],
     folder: Path,
     output: Path,
     figures: Path,
@@ -27,21 +27,26 @@ def draw_examples(
 
     :param runs: of the plan, of one test set; of each method the first is taken that
         is no sweep's and has its weights.
-    :param wanted: methods and adaptations.
+    :param wanted: methods, adaptations, and the epochs of checkpoints, `run.LAST` for
+        the end of training.
     :param folder: of the pair, in DeepReg's paired layout.
     :param output: folder of the study.
     :param figures: folder that gets the pages; those that it has are not drawn again.
     :param predict: as of `run.run_study`.
     :param gpu: as of `run.run_study`.
-    :return: the pages by method and adaptation, those that there are.
+    :return: the pages by method, adaptation and epoch, such as "meta, 5-updates", those
+        that there are.
     """
     found = {}
-    for method, adaptation in wanted:
+    for method, adaptation, epoch in wanted:
         own = [run for run in runs if run.method == method and not run.sweep]
         own = [run for run in own if adaptation in run.adaptations]
         if not own:
             continue
-        page = figures / f"{EXAMPLE}_{own[0].data}_{method}_{adaptation}.png"
+        words = [method, *([adaptation] if adaptation else [])]
+        words += [f"{epoch} epochs"] if epoch != LAST else []
+        name = "_".join([EXAMPLE, own[0].data, *words]).replace(" ", "_")
+        page = figures / f"{name}.png"
         run = next((r for r in own if _has_weights(r, output)), None)
         if run is not None and not page.is_file():
             results = predict_test(
@@ -52,12 +57,13 @@ def draw_examples(
                 gpu,
                 run_folder(run, output) / "tests",
                 adaptation,
-                outputs=_PAGE,
+                epoch,
+                _PAGE,
             )
             figures.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(next(results.glob("*/figure.png")), page)
         if page.is_file():
-            found[f"{method}, {adaptation}"] = page
+            found[", ".join(words)] = page
     return found
 
 

@@ -176,3 +176,53 @@ def time_curves(
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, frameon=False, loc="lower right")
     return save_figure(figure, path)
+
+
+def epoch_curves(
+    path: str | Path,
+    means: pd.DataFrame,
+    columns: Mapping[str, tuple[str, float]],
+    levels: Mapping[str, tuple[str, int]] | None = None,
+    title: str = "",
+) -> Path:
+    """
+    Draw results against epochs: a panel per quantity, a curve per method.
+
+    :param path: PNG or SVG to write.
+    :param means: of `reach.epoch_means`; a curve is the mean over the seeds, in a band
+        from the least to the largest. A method of one checkpoint has no curve.
+    :param columns: y label -> (column, scale).
+    :param levels: drawn as dotted lines through all epochs: label -> (method, epoch).
+    :param title: of the figure.
+    :return: the path.
+    """
+    figure = Figure(figsize=(4.2 * len(columns), 3.6), layout="constrained")
+    for index, (ylabel, (column, scale)) in enumerate(columns.items()):
+        axes = figure.add_subplot(1, len(columns), index + 1)
+        number = 0
+        for method, own in means.groupby("method", sort=False):
+            curve = scale * own.groupby("epoch")[column].agg(["mean", "min", "max"])
+            if len(curve) < 2:
+                continue
+            colour = COLOURS[number % len(COLOURS)]
+            mark = _MARKS[number % len(_MARKS)]
+            axes.plot(curve.index, curve["mean"], color=colour, marker=mark, ms=4,
+                      label=str(method) if index == 0 else None)  # fmt: skip
+            axes.fill_between(
+                curve.index, curve["min"], curve["max"], color=colour, alpha=0.2, lw=0
+            )
+            number += 1
+        for name, (method, epoch) in (levels or {}).items():
+            own = means[(means["method"] == method) & (means["epoch"] == epoch)]
+            if len(own):
+                colour = COLOURS[number % len(COLOURS)]
+                axes.axhline(scale * own[column].mean(), color=colour, ls=":", lw=1.2,
+                             label=name if index == 0 else None)  # fmt: skip
+                number += 1
+        axes.set_xscale("symlog", linthresh=1.0)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(ylabel)
+        axes.grid(alpha=0.3)
+    figure.suptitle(title, fontsize=10)
+    figure.legend(loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+    return save_figure(figure, path)

@@ -80,3 +80,50 @@ def reach_table(
         for method, own in curves.groupby("method", sort=False)
     ]
     return pd.DataFrame(lines)
+
+
+def epoch_means(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """
+    Average every tested checkpoint of every training over its cases.
+
+    :param rows: of one test set.
+    :param columns: what is averaged, those that there are; a case without a value is
+        left out of its mean.
+    :return: `method`, `seed`, `epoch` and the columns, sorted by epoch.
+    """
+    keys = ["method", "seed", "epoch"]
+    present = [name for name in columns if name in rows]
+    means = rows.groupby(keys, sort=False)[present].mean().reset_index()
+    return means.sort_values("epoch", kind="stable")
+
+
+def epochs_to_reach(
+    means: pd.DataFrame, method: str, reference: tuple[str, int], column: str, sign: int
+) -> pd.Series:
+    """
+    Tell after how many epochs a method is as good as another after a given number.
+
+    :param means: of `epoch_means`.
+    :param method: whose epochs are counted.
+    :param reference: another method, and the epoch of its checkpoint.
+    :param column: what is to be reached.
+    :param sign: 1 where more is better, -1 where less is.
+    :return: epochs by seed, of the seeds that both have; between two checkpoints the
+        curve is straight; nan where the last one is not as good.
+    """
+    own = means[means["method"] == method]
+    other = means[
+        (means["method"] == reference[0]) & (means["epoch"] == reference[1])
+    ].set_index("seed")
+    shared = [seed for seed in other.index if (own["seed"] == seed).any()]
+    return pd.Series(
+        {
+            seed: cost_to_reach(
+                own.loc[own["seed"] == seed, "epoch"],
+                sign * own.loc[own["seed"] == seed, column],
+                sign * float(other.loc[seed, column]),
+            )
+            for seed in shared
+        },
+        dtype=float,
+    )

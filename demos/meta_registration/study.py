@@ -26,6 +26,7 @@ from deepreg_meta.study.example import EXAMPLE, draw_examples
 from deepreg_meta.study.figure import loss_curves, method_boxes, time_curves
 from deepreg_meta.study.plan import read_plan
 from deepreg_meta.study.reach import mean_curves, reach_table
+from deepreg_meta.study.run import LAST
 from deepreg_meta.study.schedule import MAIN, Run, plan_runs
 from deepreg_meta.study.stamp import STAMP, check_data
 from deepreg_meta.study.table import (
@@ -229,7 +230,8 @@ def example_pages(
     for name in SOURCES:
         own = [run for run in runs if run.data in (name, f"{name}_direct")]
         folder, figures = data_dir / name / EXAMPLE, output / "figures"
-        drawn = draw_examples(own, EXAMPLES, folder, output, figures, gpu=gpu)
+        wanted = [(*pair, LAST) for pair in EXAMPLES]
+        drawn = draw_examples(own, wanted, folder, output, figures, gpu=gpu)
         pages |= {f"{name}: {title}": page for title, page in drawn.items()}
     return pages
 

@@ -12,6 +12,7 @@ stands in splits.csv. Of every domain there are
     valid   pairs of other patients, for choices
     test    pairs of yet other patients
     seen    the pairs of few and of test, images alone
+    example the first pair of test, for a picture
 
 and of those with too few patients `train` alone.
 """
@@ -36,6 +37,7 @@ from scipy.ndimage import convolve
 
 from deepreg_meta.dataset.gaussian_field import FieldOptions
 from deepreg_meta.dataset.known_truth import write_known_truth
+from deepreg_meta.study.example import EXAMPLE
 from deepreg_meta.study.made_up import write_synthetic
 from deepreg_meta.study.pictures import (
     copy_pairs,
@@ -289,7 +291,7 @@ def _write_deformed(folder: Path, split: str, names: Sequence[str], seed: int) -
 
 
 def _write_parts(folder: Path, seed: int) -> None:
-    """Write `few`, some pairs of `train`, and `seen`, those and the tests' images."""
+    """Write `few`, of `train`, `seen`, that and the tests' images, and `example`."""
     for kind in sorted(path.name for path in (folder / "train").iterdir()):
         if not (folder / "train" / kind).is_dir():
             continue
@@ -298,6 +300,8 @@ def _write_parts(folder: Path, seed: int) -> None:
         few = [names[i] for i in sorted(order[: NUM_PAIRS["few"]])]
         for name in few:
             _copy(folder / "train" / kind / name, folder / "few" / kind / name)
+        first = min((folder / "test" / kind).iterdir())
+        _copy(first, folder / EXAMPLE / kind / first.name)
         if kind.endswith("images"):
             for split in ("few", "test"):
                 for path in sorted((folder / split / kind).iterdir()):

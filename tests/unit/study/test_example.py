@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from deepreg_meta.study.example import draw_examples
-from deepreg_meta.study.run import run_folder
+from deepreg_meta.study.run import LAST, run_folder
 
 
 def test_pages_are_drawn_once_by_runs_that_have_their_weights(runs, tmp_path):
@@ -21,11 +21,20 @@ def test_pages_are_drawn_once_by_runs_that_have_their_weights(runs, tmp_path):
     save = run_folder(own[0], tmp_path) / "save"
     save.mkdir(parents=True)
     (save / "ckpt-1.index").touch()
-    wanted = [("plain", "five"), ("layer", "five"), ("plain", "ten"), ("no", "five")]
+    wanted = [
+        (method, adaptation, LAST)
+        for method, adaptation in (
+            ("plain", "five"), ("layer", "five"), ("plain", "ten"), ("no", "five")
+        )
+    ]  # fmt: skip
+    wanted.append(("plain", "five", 1))
     arguments = own, wanted, tmp_path / "pair", tmp_path, tmp_path / "figures", predict
     pages = draw_examples(*arguments)
     # the other run has no weights, the others are not in the plan
-    assert list(pages) == ["plain, five"]
+    assert list(pages) == ["plain, five", "plain, five, 1 epochs"]
     assert pages["plain, five"].read_text() == "example--five"
-    assert calls == [(own[0].name, "example--five", True)]
-    assert draw_examples(*arguments) == pages and len(calls) == 1
+    assert calls == [
+        (own[0].name, "example--five", True),
+        ("ckpt-1", "example--five--epoch1", True),
+    ]
+    assert draw_examples(*arguments) == pages and len(calls) == 2

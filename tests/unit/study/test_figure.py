@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from deepreg_meta.study.figure import (
+    epoch_curves,
     loss_curves,
     loss_history,
     method_boxes,
@@ -49,3 +50,15 @@ def test_sweeps_and_boxes_are_drawn(tmp_path):
     assert sweep_curves(tmp_path / "s.png", table, shown, "w").is_file()
     rows = pd.DataFrame(dict(method=["a", "b"], seed=0, case="x", dice=[0.5, 0.6]))
     assert method_boxes(tmp_path / "b.png", rows, "dice", "Dice").is_file()
+
+
+def test_curves_over_epochs_are_drawn_with_levels(tmp_path):
+    means = pd.DataFrame(
+        dict(method=["a", "a", "a", "a", "b"], seed=[0, 1, 0, 1, 0],
+             epoch=[0, 0, 10, 10, -1], asd=[3.0, 4.0, 1.0, 2.0, 2.5])
+    )  # fmt: skip
+    shown = {"ASD": ("asd", 1.0)}
+    plain = epoch_curves(tmp_path / "plain.png", means, shown)
+    levels = {"b": ("b", -1), "nobody": ("c", 3)}
+    drawn = epoch_curves(tmp_path / "levels.png", means, shown, levels, "title")
+    assert drawn.read_bytes() != plain.read_bytes()

@@ -4,7 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deepreg_meta.study.reach import cost_to_reach, mean_curves, reach_table
+from deepreg_meta.study.reach import (
+    cost_to_reach,
+    epoch_means,
+    epochs_to_reach,
+    mean_curves,
+    reach_table,
+)
 
 
 @pytest.mark.parametrize(
@@ -59,3 +65,24 @@ def test_methods_are_held_against_the_references_that_there_are():
     assert table["to slow, many"].tolist() == pytest.approx([10.0, np.nan], nan_ok=True)
     # from 0.4 at 2 s to 0.8 at 10 s
     assert table["to fast, five"].tolist() == pytest.approx([8.0, 1.5])
+
+
+def test_epochs_are_counted_seed_by_seed_in_the_direction_that_is_better():
+    rows = pd.DataFrame(
+        dict(method=method, seed=seed, epoch=epoch, case=case,
+             asd=value + (1 - 2 * case) * 0.5 + seed)
+        for method, curve in (("slow", {20: 2.0, 0: 6.0}), ("fast", {0: 4.0, 5: 3.0}))
+        for epoch, value in curve.items()
+        for seed in range(2) if (method, seed) != ("fast", 1)
+        for case in range(2)
+    )  # fmt: skip
+    means = epoch_means(rows, ["asd", "absent"])
+    assert list(means.columns) == ["method", "seed", "epoch", "asd"]
+    slow = means[(means["method"] == "slow") & (means["seed"] == 0)]
+    assert slow["epoch"].tolist() == [0, 20]
+    assert slow["asd"].tolist() == [6.0, 2.0]  # of both cases
+    found = epochs_to_reach(means, "slow", ("fast", 5), "asd", -1)
+    # of the seed that both have: 3 lies at three quarters of the way from 6 to 2
+    assert found.to_dict() == pytest.approx({0: 15.0})
+    assert epochs_to_reach(means, "slow", ("fast", 5), "asd", 1)[0] == 0.0
+    assert np.isnan(epochs_to_reach(means, "fast", ("slow", 20), "asd", -1)[0])

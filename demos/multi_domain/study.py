@@ -1,0 +1,347 @@
+"""
+Pre-training over several domains, then fine-tuning on one that is not among them.
+
+    python demos/multi_domain/study.py                        # smoke, made up images
+    python demos/multi_domain/study.py --form reduced --from DIR
+
+DIR is that of demo_data.py. The study resumes where it stopped; report.md in the folder
+of the results has what is there. Without --part the main part is run, and no sweep,
+which are for choices.
+"""
+
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from demo_data import HERE, prepare
+
+from deepreg_meta.evaluate.statistics import holm
+from deepreg_meta.study.archive import unpack_runs
+from deepreg_meta.study.command import finish, gather, run_chosen, study_parser, words
+from deepreg_meta.study.example import EXAMPLE, draw_examples
+from deepreg_meta.study.figure import epoch_curves, loss_curves
+from deepreg_meta.study.plan import read_plan
+from deepreg_meta.study.reach import epoch_means, epochs_to_reach
+from deepreg_meta.study.run import LAST
+from deepreg_meta.study.schedule import MAIN, Run, plan_runs
+from deepreg_meta.study.stamp import STAMP, check_data
+from deepreg_meta.study.table import (
+    best_setting,
+    compare_methods,
+    main_rows,
+    markdown,
+    method_table,
+    sweep_table,
+)
+
+logger = logging.getLogger(__name__)
+
+PLAN = HERE / "plan"
+FORMS = {"smoke": ["reduced.yml", "smoke.yml"], "reduced": ["reduced.yml"]}
+OURS, PLAIN = "ours", "fine_tune"
+FEW = 10  # epochs of fine-tuning, those of the paper's Table 1
+# heading -> (column, digits, factor)
+COLUMNS = {
+    "ASD (px)": ("asd", 3, 1.0),
+    "HD95 (px)": ("hd95", 2, 1.0),
+    "Dice (%)": ("dice", 2, 100.0),
+    "NCC": ("ncc", 3, 1.0),
+    "loss": ("loss", 4, 1.0),
+    "det > 0 (%)": ("positive", 2, 1.0),
+}
+# quantity -> (column, whether more (1) or less (-1) of it is better)
+REACHED = {"ASD": ("asd", -1), "Dice": ("dice", 1), "NCC": ("ncc", 1),
+           "loss": ("loss", -1)}  # fmt: skip
+# panels of the paper's Fig. 3, and Dice
+CURVES = {
+    "mean surface distance (px)": ("asd", 1.0),
+    "Dice (%)": ("dice", 100.0),
+    "NCC": ("ncc", 1.0),
+    "loss of the test pairs": ("loss", 1.0),
+}
+
+
+def plan_of(form: str) -> list[Path]:
+    """Return the files of a form's plan."""
+    return [PLAN / name for name in FORMS[form]]
+
+
+def image_size(form: str) -> int:
+    """Return the side of a form's images."""
+    config = read_plan(plan_of(form)).config
+    return int(config["dataset"]["fixed_image_shape"][0])
+
+
+def needed_domains(form: str) -> set[str]:
+    """Return the domains that a form trains on or tests on."""
+    plan = read_plan(plan_of(form))
+    sources = [entry.get("sources", plan.domains) for entry in plan.data.values()]
+    return {name for names in sources for name in names} | set(plan.data)
+
+
+def with_epochs(rows: pd.DataFrame) -> pd.DataFrame:
+    """
+    Tell methods apart by the epoch of their checkpoint too.
+
+    :param rows: of a study.
+    :return: a copy whose methods are such as "ours, 10 epochs".
+    """
+    epochs = rows["epoch"].map(
+        lambda epoch: "" if epoch == LAST else f", {epoch} epochs"
+    )
+    return rows.assign(method=rows["method"] + epochs)
+
+
+def table_1(rows: pd.DataFrame) -> list[tuple[str, int]]:
+    """
+    List the lines of the paper's Table 1.
+
+    :param rows: of the main part and of one test set.
+    :return: methods and epochs, of those that have rows: each strategy at its end, and
+        both that are fine-tuned before it and after `FEW` epochs too.
+    """
+    wanted = []
+    for method in ("model_seen", "model_unseen", "transfer", PLAIN, OURS):
+        epochs = sorted(set(rows.loc[rows["method"] == method, "epoch"]))
+        if method in (PLAIN, OURS):
+            wanted += [(method, e) for e in epochs[:-1] if e in (0, _few(rows))]
+        wanted += [(method, e) for e in epochs[-1:]]
+    return wanted
+
+
+def _few(rows: pd.DataFrame) -> int:
+    """Return `FEW`, or of a form that has no such checkpoint the second one."""
+    epochs = sorted(set(rows.loc[rows["method"].isin([PLAIN, OURS]), "epoch"]))
+    return FEW if FEW in epochs else epochs[min(1, len(epochs) - 1)]
+
+
+def result_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """
+    Describe every strategy on one test set, and the pairs before registration.
+
+    :param rows: of the main part and of one test set.
+    """
+    first = rows[(rows[["method", "seed", "epoch"]] == rows[
+        ["method", "seed", "epoch"]].iloc[0]).all(axis=1)]  # fmt: skip
+    before = first[["case", "test"]].assign(
+        method="none", seed=0, epoch=LAST, positive=100.0
+    )
+    for column, _, _ in COLUMNS.values():
+        if f"{column}_before" in first:
+            before[column] = first[f"{column}_before"]
+    parts = [before, *(_checkpoint(rows, *one) for one in table_1(rows))]
+    return method_table(with_epochs(pd.concat(parts)), COLUMNS)
+
+
+def _checkpoint(rows: pd.DataFrame, method: str, epoch: int) -> pd.DataFrame:
+    """Return the rows of a method's checkpoint."""
+    return rows[(rows["method"] == method) & (rows["epoch"] == epoch)]
+
+
+def test_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """
+    Hold ours against the others on one test set, pair by pair.
+
+    :param rows: as of `result_table`.
+    :return: one line per quantity and comparison; p values of paired t-tests over the
+        pairs, each with its mean over the seeds, as they are and by Holm's method over
+        the comparisons of a quantity.
+    """
+    there = table_1(rows)
+    few, last = (OURS, _few(rows)), max((e for m, e in there if m == OURS), default=0)
+    others = [one for one in there if one[0] != OURS]
+    couples = [(few, other) for other in others]
+    couples += [((OURS, last), other) for other in others if other[1] == last]
+    named, parts = with_epochs(rows), []
+    if few not in there:
+        return pd.DataFrame()
+    for heading, (column, _) in REACHED.items():
+        lines = [
+            compare_methods(named, *(_name(*one) for one in couple), column)
+            for couple in couples
+            if column in named and named[column].notna().any()
+        ]
+        if lines:
+            table = pd.DataFrame(lines)
+            kept = ["ours", "other", "n", "mean_difference", "ci_low", "ci_high",
+                    "p_paired"]  # fmt: skip
+            table = table[kept].assign(p_holm=holm(table["p_paired"].tolist()))
+            table.insert(0, "of", heading)
+            parts.append(table)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def _name(method: str, epoch: int) -> str:
+    """Return what `with_epochs` calls a checkpoint."""
+    return method if epoch == LAST else f"{method}, {epoch} epochs"
+
+
+def epochs_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """
+    Tell how long each of both that are fine-tuned takes to what the other has soon.
+
+    :param rows: of the main part.
+    :return: one line per test set, quantity and direction: epochs that `method` needs
+        to be as good as the other after `FEW`, by the mean curve and by seed; nan and a
+        dash are more than were run.
+    """
+    lines = []
+    for test, own in rows.groupby("test", sort=False):
+        few = _few(own)
+        means = epoch_means(own, [column for column, _ in REACHED.values()])
+        overall = means.groupby(["method", "epoch"], sort=False).mean().reset_index()
+        for method, other in ((PLAIN, OURS), (OURS, PLAIN)):
+            for heading, (column, sign) in REACHED.items():
+                if column not in means or not {method, other} <= set(means["method"]):
+                    continue
+                reference = (other, few)
+                found = epochs_to_reach(
+                    overall.assign(seed=0), method, reference, column, sign
+                )
+                seeds = epochs_to_reach(means, method, reference, column, sign)
+                lines.append({
+                    "test": test, "of": heading, "method": method,
+                    "as good as": _name(*reference), "epochs": found.iloc[0],
+                    "by seed": ", ".join(
+                        "–" if pd.isna(one) else f"{one:.0f}" for one in seeds
+                    ),
+                })  # fmt: skip
+    return pd.DataFrame(lines)
+
+
+def write_report(
+    rows: pd.DataFrame, output: Path, runs: Sequence[Run], pages: dict[str, Path]
+) -> Path:
+    """
+    Write the tables and draw the figures.
+
+    :param rows: of all finished runs; at least one.
+    :param output: folder of the study.
+    :param runs: of the plan.
+    :param pages: of the example pairs, by title.
+    :return: the page of Markdown.
+    """
+    main, figures = main_rows(rows), output / "figures"
+    keys = ["method", "data", "seed", "sweep", "setting"]
+    parts = ["# Results of the study"]
+    parts.append(f"{len(rows.drop_duplicates(keys))} of {len(runs)} runs are in it.")
+    main = main[main["method"].isin(_tested(runs))]
+    epochs = epochs_table(main)
+    if len(epochs):
+        parts += ["## Epochs to the same result", markdown(epochs)]
+    for test, own in main.groupby("test", sort=False):
+        parts += [f"## Table 1: {test}", markdown(result_table(own))]
+        tests = test_table(own)
+        if len(tests):
+            parts += [f"## Ours, less the others: {test}", markdown(tests)]
+        means = epoch_means(own, [column for column, _ in CURVES.values()])
+        shown = {k: v for k, v in CURVES.items() if v[0] in means}
+        curves = means[means["method"].isin([PLAIN, OURS])]
+        if len(curves):
+            levels = {_name(OURS, _few(own)): (OURS, _few(own))}
+            levels |= {m: (m, e) for m, e in table_1(own) if m not in (PLAIN, OURS)}
+            drawn = means[means["method"].isin([PLAIN, OURS, *levels])]
+            epoch_curves(
+                figures / f"epochs_{test}.png", _curved(drawn), shown, levels, test
+            )
+            parts.append(f"![Fig. 3, {test}](figures/epochs_{test}.png)")
+    for title, page in pages.items():
+        parts.append(f"![Fig. 4, {title}](figures/{page.name})")
+    for data in dict.fromkeys(rows["data"]):
+        names = [run.name for run in runs if run.data == data and not run.sweep]
+        if loss_curves(figures / f"loss_{data}.png", output, names):
+            parts.append(f"![losses, {data}](figures/loss_{data}.png)")
+    parts += _choice_parts(rows)
+    page = output / "report.md"
+    page.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    return page
+
+
+def _tested(runs: Sequence[Run]) -> set[str]:
+    """Return the strategies: the methods that are more than a start of another."""
+    return {run.method for run in runs} - {"pooled", "meta"}
+
+
+def _curved(means: pd.DataFrame) -> pd.DataFrame:
+    """Leave one checkpoint to methods that are trained from random weights."""
+    last = means.groupby("method")["epoch"].transform("max")
+    return means[means["method"].isin([PLAIN, OURS]) | (means["epoch"] == last)]
+
+
+def _choice_parts(rows: pd.DataFrame) -> list[str]:
+    """Return the tables of the sweeps that have rows."""
+    parts = []
+    for sweep in [name for name in dict.fromkeys(rows["sweep"]) if name]:
+        own = with_epochs(rows[rows["sweep"] == sweep])
+        table = sweep_table(own, sweep, ("dice", "asd", "ncc", "loss", "positive"))
+        parts += [f"## Choice: {sweep}, on validation pairs", markdown(table, 4)]
+        for (data, method), one in table.groupby(["data", "method"], sort=False):
+            best = best_setting(one, "dice", str(method))
+            parts.append(f"Best on validation pairs, {data}, {method}: {best}.")
+    return parts
+
+
+def example_pages(
+    runs: Sequence[Run], data_dir: Path, output: Path, gpu: str
+) -> dict[str, Path]:
+    """
+    Register one test pair of each target by the strategies of the paper's Fig. 4.
+
+    :param runs: of the plan.
+    :param data_dir: of the domains.
+    :param output: folder of the study.
+    :param gpu: as of `run.run_study`.
+    :return: pages by target and strategy.
+    """
+    pages: dict[str, Path] = {}
+    for target in dict.fromkeys(run.data for run in runs):
+        own = [run for run in runs if run.data == target]
+        folder, figures = data_dir / target / EXAMPLE, output / "figures"
+        wanted = []
+        for method in ("model_seen", "model_unseen", "transfer", PLAIN, OURS):
+            checkpoints = next((r.checkpoints for r in own if r.method == method), ())
+            few = FEW if FEW in checkpoints else next(iter(checkpoints[1:2]), LAST)
+            wanted.append((method, "", few if method in (PLAIN, OURS) else LAST))
+        drawn = draw_examples(own, wanted, folder, output, figures, gpu=gpu)
+        pages |= {f"{target}: {title}": page for title, page in drawn.items()}
+    return pages
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run what is missing and write the report."""
+    parser = study_parser((__doc__ or "").split("\n\n")[0], list(FORMS), "smoke")
+    parsed = parser.parse_args(args)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    output = parsed.output or HERE / f"logs_{parsed.form}"
+    data_dir = parsed.data_dir or HERE / "dataset" / f"study_{parsed.form}"
+    plan = plan_of(parsed.form)
+    if parsed.unpack:
+        unpack_runs(parsed.unpack, output, (STAMP,))
+    failures: dict[str, str] = {}
+    if not parsed.report:
+        found = prepare(parsed.source, data_dir, image_size(parsed.form))
+        missing = sorted(needed_domains(parsed.form) - set(found))
+        if missing:
+            parser.error(
+                f"--from: expected the data of every domain, found none of "
+                f"{', '.join(missing)} in {parsed.source}."
+            )
+        check_data(data_dir, output)
+        part = words(parsed.part) or [MAIN]
+        chosen = plan_runs(plan, data_dir.resolve(), words(parsed.only), None, part)
+        failures = run_chosen(parsed, chosen, output)
+    runs = plan_runs(plan, data_dir.resolve())
+    rows = gather(parser, parsed, runs, output)
+    if len(rows):
+        pages = {}
+        if not parsed.report:
+            pages = example_pages(runs, data_dir, output, parsed.gpu)
+        page = write_report(rows, output, runs, pages)
+        print(f"The report is in {page}")
+    return finish(parsed, runs, output, failures, (STAMP,))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
