@@ -26,6 +26,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -53,8 +54,8 @@ logger = logging.getLogger(__name__)
 
 HERE = Path(__file__).resolve().parent
 NUM_PAIRS = {"train": 400, "few": 20, "valid": 20, "test": 60}
-SIGMA = 10.0  # energy of the deformations of the retina
-FIELDS = {"train": 12, "valid": 2, "test": 4}  # of every image of the retina
+SIGMA = 10.0  # energy of the deformations of single images
+FIELDS = {"train": 12, "valid": 2, "test": 4}  # of every such image, at most
 MIN_BRAIN = 0.15  # share of a slice of the volumes that shows brain
 
 
@@ -67,6 +68,7 @@ class Domain:
     :param pairs: of different `patients`, of `phases` (_ED and _ES of one patient), of
         `neighbours` (slices of one patient), or `deformed` images and themselves.
     :param labels: name of the folder of labels in it; "" without.
+    :param landmarks: whether the labels are vessels, whose bifurcations are taken.
     :param parts: words of a file's name, split at _, that are the patient's.
     :param ending: of the names of its images, which is taken away.
     :param is_split: whether there are patients enough for validation and tests.
@@ -75,17 +77,21 @@ class Domain:
     folder: str
     pairs: Literal["patients", "phases", "neighbours", "deformed"]
     labels: str = ""
+    landmarks: bool = False
     parts: int = 1
     ending: str = ""
     is_split: bool = True
 
 
 DOMAINS = {
-    "brain": Domain("oasis2d", "patients", "seg4", 2),
-    "chest": Domain("cxr_lungs", "patients", "masks", 2),
+    "brain": Domain("oasis2d", "patients", "seg4", parts=2),
+    "chest": Domain("cxr_lungs", "patients", "masks", parts=2),
     "echo": Domain("camus_echo", "phases", "labels"),
-    "retina": Domain("chase_retina", "deformed", "vessels_1stHO", 2),
-    "abdomen": Domain("curvas_abdomen_ct", "neighbours", "labels"),
+    "retina": Domain(
+        "chase_retina", "deformed", "vessels_1stHO", landmarks=True, parts=2
+    ),
+    # slices at various levels of the body: two of them are no pair
+    "abdomen": Domain("curvas_abdomen_ct", "deformed", "labels"),
     "glioma_t1gd": Domain(
         "brats_slices", "neighbours", parts=2, ending="_T1Gd", is_split=False
     ),
@@ -101,31 +107,32 @@ DOMAINS = {
 def patient_of(domain: Domain, name: str) -> str:
     """Return the patient that an image is of; both eyes are of one."""
     words = "_".join(name.split("_")[: domain.parts])
-    return words.rstrip("LR") if domain.pairs == "deformed" else words
+    return words.rstrip("LR") if domain.landmarks else words
 
 
 def neighbours(names: Sequence[str], domain: Domain) -> list[tuple[str, str]]:
     """
     Return the pairs of neighbouring slices of one patient, in both directions.
 
-    :param names: of slices; the order of names is that of slices.
+    :param names: of slices.
     :param domain: of them.
+    :raises ValueError: for a name without the number of a slice.
     """
-    ordered = sorted(names)
+    slices = sorted((patient_of(domain, name), _level(name), name) for name in names)
     ways = [
         (a, b)
-        for a, b in zip(ordered, ordered[1:], strict=False)
-        if patient_of(domain, a) == patient_of(domain, b) and _are_near(a, b)
+        for (patient, level, a), (other, next_level, b) in pairwise(slices)
+        if patient == other and next_level - level == 1
     ]
     return sorted(ways + [(b, a) for a, b in ways])
 
 
-def _are_near(first: str, second: str) -> bool:
-    """Say whether no slice is missing between two, where their names tell."""
-    numbers = [re.search(r"_z(\d+)", name) for name in (first, second)]
-    if numbers[0] is None or numbers[1] is None:
-        return True
-    return int(numbers[1][1]) - int(numbers[0][1]) == 1
+def _level(name: str) -> int:
+    """Return the number of a slice, which its name has after _z."""
+    found = re.search(r"_z(\d+)", name)
+    if found is None:
+        raise ValueError(f"{name}: expected a slice's number after _z, got none.")
+    return int(found[1])
 
 
 def bifurcations(vessels: np.ndarray) -> np.ndarray:
@@ -201,7 +208,8 @@ def _prepare_domain(
     for split, chosen in splits.items():
         own = [n for n, p in zip(names, patients, strict=True) if p in chosen]
         if domain.pairs == "deformed":
-            _write_deformed(folder, split, own, seed)
+            number = min(FIELDS[split], max(1, NUM_PAIRS[split] // len(own)))
+            _write_deformed(folder, split, own, seed, number)
             continue
         pairs = _pairs_of(domain, own, NUM_PAIRS[split], seed)
         copy_pairs(folder / "png", folder / split, pairs, _kinds(domain))
@@ -222,7 +230,7 @@ def _write_pictures(domain: Domain, source: Path, target: Path, size: int) -> li
         name = path.stem.removesuffix(domain.ending)
         shrink(path, target / "images" / f"{name}.png", size, is_label=False)
         names.append(name)
-        if domain.pairs == "deformed":
+        if domain.landmarks:
             _write_points(source / domain.labels / path.name, target, name, size)
         elif domain.labels:
             label = source / domain.labels / path.name
@@ -277,7 +285,9 @@ def _pairs_of(
     return draw_pairs(names, [patient_of(domain, n) for n in names], number, seed)
 
 
-def _write_deformed(folder: Path, split: str, names: Sequence[str], seed: int) -> None:
+def _write_deformed(
+    folder: Path, split: str, names: Sequence[str], seed: int, number: int
+) -> None:
     """Write images and themselves deformed, the truth beside them."""
     write_known_truth(
         folder / "png" / "images",
@@ -286,7 +296,7 @@ def _write_deformed(folder: Path, split: str, names: Sequence[str], seed: int) -
         seed=seed,
         label_dir=folder / "png" / "labels",
         names=names,
-        fields_per_image=FIELDS[split],
+        fields_per_image=number,
     )
 
 
