@@ -8,7 +8,7 @@ TensorFlow is imported only after the command line has been read.
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,6 +125,40 @@ def predict(
 
     folder = cli.new_run_folder(log_root, log_dir, (mode,))
     return adapt_and_predict(config, checkpoint, mode, folder, outputs, adapt_seconds)
+
+
+def predict_checkpoints(
+    log_dirs: Mapping[str, str],
+    mode: str,
+    gpu: str | None = None,
+    log_root: str = "logs",
+    config_path: str | Sequence[str] = (),
+    outputs: Outputs | None = None,
+) -> Iterator[Path]:
+    """
+    Register the pairs of a split with several checkpoints of one run of Reptile.
+
+    Data and network are read and compiled once, where `predict` would do so for each.
+
+    :param log_dirs: names of the folders of results, by `ckpt_path` of `predict`.
+    :param mode: as of `predict`, as are the others.
+    :return: folders of the results, each when its checkpoint is done.
+    :raises ValueError: for a configuration, data or checkpoint that cannot be used.
+    :raises FileNotFoundError: for a missing file.
+    """
+    from deepreg_meta.checkpoint_path import newest_checkpoint
+    from deepreg_meta.config import load_config
+
+    checkpoints = {newest_checkpoint(path): name for path, name in log_dirs.items()}
+    config = load_config(list(config_path))
+    cli.prepare_tensorflow(gpu, allow_growth=False)
+    from deepreg_meta.prediction import adapt_and_predict_each
+
+    folders = {
+        checkpoint: cli.new_run_folder(log_root, log_dir, (mode,))
+        for checkpoint, log_dir in checkpoints.items()
+    }
+    yield from adapt_and_predict_each(config, folders, mode, outputs)
 
 
 def _predict_with_deepreg(

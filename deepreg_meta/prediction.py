@@ -1,13 +1,15 @@
 """Adapt a model to every pair of a split, and write what comes out."""
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from deepreg_meta.callback.checkpoint import restore_model
 from deepreg_meta.callback.fine_tune import FineTune
 from deepreg_meta.config import RunConfig
 from deepreg_meta.dataset.case import Case
@@ -44,24 +46,57 @@ def adapt_and_predict(
     :return: the folder.
     :raises ValueError: for data or a checkpoint that cannot be used.
     """
-    check_replaceable(folder, "--log_dir")
+    several = adapt_and_predict_each(
+        config, {checkpoint: folder}, mode, outputs, adapt_seconds
+    )
+    with contextlib.closing(several):
+        return next(several)
+
+
+def adapt_and_predict_each(
+    config: RunConfig,
+    folders: Mapping[str, Path],
+    mode: str,
+    outputs: Outputs | None = None,
+    adapt_seconds: float | None = None,
+) -> Generator[Path, None, None]:
+    """
+    Do it with several checkpoints of one run, reading data and model once.
+
+    :param config: of the run that saved the checkpoints.
+    :param folders: of the results, by path of the checkpoint.
+    :param mode: as of `adapt_and_predict`.
+    :param outputs: as of `adapt_and_predict`.
+    :param adapt_seconds: as of `adapt_and_predict`.
+    :return: the folders, each when its checkpoint is done.
+    :raises ValueError: as `adapt_and_predict` does.
+    """
+    for folder in folders.values():
+        check_replaceable(folder, "--log_dir")
     cases = open_cases(config, (mode,))[mode]
     if cases is None:
         raise ValueError(
             f"dataset.dir.{mode} {config.locate(f'dataset.dir.{mode}')}: expected a "
             f"folder for --mode {mode}, got none."
         )
-    model = load_model(config, checkpoint)
+    model = None
     tuner = FineTune.of(config.adapt, seconds=adapt_seconds)
     try:
-        with whole_folder(folder) as working:
-            results = predict_cases(model, cases, tuner, working, outputs or Outputs())
-            text = write_summary(working, results, model.history_names, title=mode)
-            config.dump(working / "config.yaml", header=f"checkpoint {checkpoint}")
+        for checkpoint, folder in folders.items():
+            if model is None or not config.is_reptile:
+                model = load_model(config, checkpoint)
+            else:
+                restore_model(model, checkpoint, weights_only=True)
+            with whole_folder(folder) as working:
+                found = predict_cases(
+                    model, cases, tuner, working, outputs or Outputs()
+                )
+                text = write_summary(working, found, model.history_names, title=mode)
+                config.dump(working / "config.yaml", header=f"checkpoint {checkpoint}")
+            tqdm.write(text)
+            yield folder
     finally:
         cases.close()
-    tqdm.write(text)
-    return folder
 
 
 def predict_cases(

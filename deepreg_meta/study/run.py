@@ -15,7 +15,7 @@ import itertools
 import logging
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,8 @@ def run_study(
     :param runs: of `schedule.plan_runs`.
     :param output: folder of the study.
     :param train: called as `deepreg_meta.train.train`, which is the default.
-    :param predict: called as `deepreg_meta.predict.predict`, which is the default.
+    :param predict: called as `deepreg_meta.predict.predict_checkpoints`, which is the
+        default.
     :param gpu: as of `train`; "" is the CPU.
     :param jobs: number of runs at a time, as of `worker.in_processes`.
     :return: of the runs that failed, the reason by the name of the run; they are left
@@ -154,26 +155,28 @@ def finish_run(
     write_whole(folder / "run.yaml", yaml.safe_dump(config, sort_keys=False))
     _train(folder, config, train, gpu, run_start(run, output))
     table = _tested(folder)
-    for test, adaptation, epoch in _missing_tests(run, table):
-        results = predict_test(
-            folder, run, test, predict, gpu, folder / "tests", adaptation, epoch
-        )
-        head = {
-            "method": run.method,
-            "data": run.data,
-            "test": test,
-            "seed": run.seed,
-            "sweep": run.sweep,
-            "setting": run.setting,
-            "adaptation": adaptation,
-            "epoch": epoch,
-        }
-        rows = [head | row for row in case_rows(results, run.tests[test])]
-        for path in results.glob(f"*/{FIELD_FILE}"):
-            path.unlink()  # measured; the figures of a case are in its row
-        # after every test: an interruption loses no more than one
-        table = pd.concat([table, pd.DataFrame(rows)], ignore_index=True)
-        write_whole(folder / ROWS, table.to_csv(index=False))
+    missing = _missing_tests(run, table)
+    for (test, adaptation), own in itertools.groupby(missing, lambda one: one[:2]):
+        epochs = [epoch for _, _, epoch in own]
+        for epoch, results in predict_epochs(
+            folder, run, test, epochs, predict, gpu, folder / "tests", adaptation
+        ):
+            head = {
+                "method": run.method,
+                "data": run.data,
+                "test": test,
+                "seed": run.seed,
+                "sweep": run.sweep,
+                "setting": run.setting,
+                "adaptation": adaptation,
+                "epoch": epoch,
+            }
+            rows = [head | row for row in case_rows(results, run.tests[test])]
+            for path in results.glob(f"*/{FIELD_FILE}"):
+                path.unlink()  # measured; the figures of a case are in its row
+            # after every test: an interruption loses no more than one
+            table = pd.concat([table, pd.DataFrame(rows)], ignore_index=True)
+            write_whole(folder / ROWS, table.to_csv(index=False))
     return table
 
 
@@ -323,36 +326,66 @@ def predict_test(
         known, and else tables alone.
     :return: the folder of the results.
     """
-    if predict is None:
-        from deepreg_meta.predict import predict as our_predict
+    [(_, results)] = predict_epochs(
+        folder, run, test, [epoch], predict, gpu, log_root, adaptation, outputs
+    )
+    return results
 
-        predict = our_predict
-    _forget_graphs()
+
+def predict_epochs(
+    folder: Path,
+    run: Run,
+    test: str,
+    epochs: Sequence[int],
+    predict: Trainer | None,
+    gpu: str | None,
+    log_root: Path,
+    adaptation: str = "",
+    outputs: Outputs | None = None,
+) -> Iterator[tuple[int, Path]]:
+    """
+    Register the cases of one test set with several checkpoints.
+
+    :param epochs: of the checkpoints; the other parameters are those of
+        `predict_test`.
+    :return: epochs and folders of the results, each when it is done.
+    """
     merged = Merged({}, {}, ())
     merged.update(run.test_config, "")
     merged.update({"dataset": {"dir": {"test": run.tests[test]}}}, "")
     if run.adaptations.get(adaptation):
         merged.update({"adapt": dict(run.adaptations[adaptation])}, "")
     name = f"{test}--{adaptation}" if adaptation else test
-    checkpoint = folder
-    if epoch != LAST:
-        name, checkpoint = f"{name}--epoch{epoch}", folder / "save" / f"ckpt-{epoch}"
     extra = folder / f"test_{name}.yaml"
     write_whole(extra, yaml.safe_dump(merged.raw, sort_keys=False))
     if outputs is None:
         formats = ("nifti",) if has_truth(run.tests[test]) else ()
         outputs = Outputs(volumes=False, formats=formats, figure=False)
-    return Path(
-        predict(
-            ckpt_path=str(checkpoint),
-            mode="test",
-            config_path=[str(folder / "config.yaml"), str(extra)],
-            gpu=gpu,
-            log_dir=name,
-            log_root=str(log_root),
-            outputs=outputs,
-        )
+    log_dirs = {}
+    for epoch in epochs:
+        if epoch == LAST:
+            log_dirs[str(folder)] = name
+        else:
+            checkpoint = folder / "save" / f"ckpt-{epoch}"
+            log_dirs[str(checkpoint)] = f"{name}--epoch{epoch}"
+    _forget_graphs()
+    found = (predict or _predict_checkpoints)(
+        log_dirs,
+        mode="test",
+        config_path=[str(folder / "config.yaml"), str(extra)],
+        gpu=gpu,
+        log_root=str(log_root),
+        outputs=outputs,
     )
+    for epoch, results in zip(epochs, found, strict=True):
+        yield epoch, Path(results)
+
+
+def _predict_checkpoints(*args: Any, **kwargs: Any) -> Iterator[Path]:
+    """Call the default, which imports TensorFlow."""
+    from deepreg_meta.predict import predict_checkpoints
+
+    return predict_checkpoints(*args, **kwargs)
 
 
 def _forget_graphs() -> None:

@@ -9,6 +9,7 @@ import yaml
 from PIL import Image
 
 from deepreg_meta import predict, train
+from deepreg_meta.results.outputs import Outputs
 from tests.helpers import write_yaml
 
 SIDES = (24, 20)
@@ -118,6 +119,25 @@ def test_fine_tuning_starts_with_the_weights_alone(logs):
     ) == 0  # fmt: skip
     end = pd.read_csv(logs / "end" / "test" / "metrics.csv", comment="#")
     assert not np.array_equal(end["loss_unadapted"], same[0])
+
+
+def test_checkpoints_predict_together_what_each_does_alone(logs):
+    saves = [logs / "target" / "save" / f"ckpt-{epoch}" for epoch in (0, 3, 1)]
+    options = dict(
+        mode="test", gpu="", log_root=str(logs), outputs=Outputs(volumes=False),
+        config_path=[str(logs / "target" / "config.yaml")],
+    )  # fmt: skip
+    together = predict.predict_checkpoints(
+        {str(path): f"together_{path.name}" for path in saves}, **options
+    )
+    for path, folder in zip(saves, together, strict=True):
+        assert folder == logs / f"together_{path.name}" / "test"
+        alone = predict.predict(str(path), log_dir=f"alone_{path.name}", **options)
+        tables = [
+            pd.read_csv(one / "metrics.csv", comment="#")["loss_unadapted"]
+            for one in (folder, alone)
+        ]
+        np.testing.assert_array_equal(*tables)
 
 
 @pytest.mark.parametrize(

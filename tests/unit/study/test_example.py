@@ -10,12 +10,13 @@ from deepreg_meta.study.run import LAST, run_folder
 def test_pages_are_drawn_once_by_runs_that_have_their_weights(runs, tmp_path):
     calls = []
 
-    def predict(ckpt_path, mode, config_path, gpu, log_dir, log_root, outputs):
+    def predict(log_dirs, mode, config_path, gpu, log_root, outputs):
+        [(ckpt_path, log_dir)] = log_dirs.items()
         calls.append((Path(ckpt_path).name, log_dir, outputs.figure))
         folder = Path(log_root) / log_dir / mode / "pair"
         folder.mkdir(parents=True)
         (folder / "figure.png").write_text(log_dir)
-        return folder.parent
+        return [folder.parent]
 
     own = [replace(run, adaptations={"five": {"steps": 5}}) for run in runs]
     save = run_folder(own[0], tmp_path) / "save"

@@ -78,14 +78,14 @@ def test_a_run_that_was_trained_but_not_tested_is_only_tested(study, runs):
 
 def test_an_interrupted_test_loses_no_other(study, runs, tmp_path):
     first, second = Trainer(), Trainer()
-    predict = first.predict
+    test = first.test
 
-    def interrupted(*args, log_dir, **kwargs):
+    def interrupted(ckpt_path, mode, config_path, log_dir, *args):
         if log_dir == "b":
             raise KeyboardInterrupt
-        return predict(*args, log_dir=log_dir, **kwargs)
+        return test(ckpt_path, mode, config_path, log_dir, *args)
 
-    first.predict = interrupted
+    first.test = interrupted
     with pytest.raises(KeyboardInterrupt):
         study(first, runs[:1])
     rows = pd.read_csv(run_folder(runs[0], tmp_path / "out") / "rows.csv")
@@ -128,11 +128,9 @@ def touch(config_path, gpu, ckpt_path, log_dir, log_root):
         raise ValueError("the loss is not finite")
 
 
-def write_result(ckpt_path, mode, config_path, gpu, log_dir, log_root, outputs):
+def write_result(log_dirs, **kwargs):
     """Stands in for a prediction in a process of its own."""
-    return Trainer().predict(
-        ckpt_path, mode, config_path, gpu, log_dir, log_root, outputs
-    )
+    return list(Trainer().predict(log_dirs, **kwargs))
 
 
 def test_runs_share_the_machine_as_processes_that_print_into_files(

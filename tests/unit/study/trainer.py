@@ -32,7 +32,11 @@ class Trainer:
             if self.stop_after == epoch:
                 raise KeyboardInterrupt
 
-    def predict(self, ckpt_path, mode, config_path, gpu, log_dir, log_root, outputs):
+    def predict(self, log_dirs, mode, config_path, gpu, log_root, outputs):
+        for ckpt_path, log_dir in log_dirs.items():
+            yield self.test(ckpt_path, mode, config_path, log_dir, log_root, outputs)
+
+    def test(self, ckpt_path, mode, config_path, log_dir, log_root, outputs):
         self.tested.append((Path(ckpt_path).name, log_dir, outputs.formats))
         dataset = yaml.safe_load(Path(config_path[1]).read_text())["dataset"]
         test = log_dir.split("--")[0]
