@@ -10,7 +10,7 @@ from deepreg_meta.geometry.whole_file import whole_file
 from deepreg_meta.inspection.files import FileRecord
 
 CASE_COLUMNS = {
-    "split": "train, valid or test",
+    "split": "train, valid or test, after the name of the domain where there are some",
     "case": "name of the case, as in the file names",
     "fixed_file": "the fixed image",
     "moving_file": "the moving image",
@@ -30,7 +30,7 @@ CASE_COLUMNS = {
     "num_problems": "problems of its files",
 }
 FILE_COLUMNS = {
-    "split": "train, valid or test",
+    "split": "train, valid or test, after the name of the domain where there are some",
     "case": "name of the case",
     "kind": "moving_images, fixed_labels, ...",
     "file": "path (HDF5: and key)",

@@ -32,6 +32,8 @@ class Split:
     :param is_complete: whether every case has a file of each kind.
     :param records: of the files of each case.
     :param rows: of cases.csv.
+    :param domain: whose split it is; "" without domains.
+    :param unit: of the lengths that were scored: mm, or voxels.
     """
 
     mode: str
@@ -40,6 +42,13 @@ class Split:
     is_complete: bool
     records: dict[CaseId, list[FileRecord]] = field(default_factory=dict)
     rows: list[dict[str, Any]] = field(default_factory=list)
+    domain: str = ""
+    unit: str = "mm"
+
+    @property
+    def name(self) -> str:
+        """What messages and tables call it."""
+        return split_name(self.domain, self.mode)
 
     @property
     def files(self) -> list[FileRecord]:
@@ -55,13 +64,11 @@ class DataReport:
     :param splits: those with folders.
     :param findings: what is wrong.
     :param tiles: pictures of some pairs.
-    :param unit: of the lengths that were scored: mm, or voxels.
     """
 
     splits: list[Split] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     tiles: list[Tile] = field(default_factory=list)
-    unit: str = "mm"
 
     @property
     def files(self) -> list[FileRecord]:
@@ -92,12 +99,14 @@ def check_data(config: RunConfig, modes: Sequence[str], fast: bool) -> DataRepor
         )
         report.findings += problems("data that training refuses", [text])
     root = phantom_folder(config) if config.uses_phantom else None
-    for mode in modes:
-        folders = config.dataset.folders(mode)
-        if root is not None and getattr(config.phantom, f"num_{mode}"):
-            folders = (f"{root}/{mode}",)
-        if folders:
-            _open(report, config, mode, folders)
+    parts = config_parts(config)
+    for domain, part in parts.items():
+        for mode in modes:
+            folders = part.dataset.folders(mode)
+            if root is not None and getattr(config.phantom, f"num_{mode}"):
+                folders = (f"{root}/{mode}",)
+            if folders:
+                _open(report, part, mode, folders, domain)
     if not report.splits and not report.findings:
         raise ValueError(
             "--mode: expected a split with a folder in dataset.dir, got "
@@ -106,18 +115,40 @@ def check_data(config: RunConfig, modes: Sequence[str], fast: bool) -> DataRepor
     total = sum(len(case) for split in report.splits for case in split.cases.values())
     with tqdm(total=total, desc="reading", unit="file", leave=False) as bar:
         for split in report.splits:
-            for record in _read(split, config, fast):
+            for record in _read(split, parts[split.domain], fast):
                 report.findings += record.findings
                 bar.update()
-    for find in (find_outliers, find_unstated, find_duplicates):
-        report.findings += find(report.files)
+    for domain in parts:
+        own = [split for split in report.splits if split.domain == domain]
+        files = [record for split in own for record in split.files]
+        for find in (find_outliers, find_unstated, find_duplicates):
+            report.findings += find(files)
     for split in report.splits:
-        report.findings += _relate(split, config)
+        report.findings += _relate(split, parts[split.domain])
     return report
 
 
+def config_parts(config: RunConfig) -> dict[str, RunConfig]:
+    """
+    Return what each part of the data is configured by.
+
+    :param config: the whole configuration.
+    :return: under "" what is in no domain, itself; then the domains by name.
+    """
+    return {"": config, **{name: config.domain(name) for name in config.domains}}
+
+
+def split_name(domain: str, mode: str) -> str:
+    """Return what messages and tables call the split of a domain ("" without)."""
+    return f"{domain}, {mode}" if domain else mode
+
+
 def _open(
-    report: DataReport, config: RunConfig, mode: str, folders: tuple[str, ...]
+    report: DataReport,
+    config: RunConfig,
+    mode: str,
+    folders: tuple[str, ...],
+    domain: str,
 ) -> None:
     """List the files of a split; without its folders it is left out."""
     try:
@@ -125,9 +156,9 @@ def _open(
     except ConfigError as err:
         report.findings += problems("folders that are missing", err.problems)
         return
-    cases, found = list_cases(config.dataset, mode, folders)
+    cases, found = list_cases(config.dataset, split_name(domain, mode), folders)
     report.findings += found
-    report.splits.append(Split(mode, folders, cases, is_complete=not found))
+    report.splits.append(Split(mode, folders, cases, not found, domain=domain))
 
 
 def _read(split: Split, config: RunConfig, fast: bool) -> Iterator[FileRecord]:
@@ -138,7 +169,7 @@ def _read(split: Split, config: RunConfig, fast: bool) -> Iterator[FileRecord]:
         records = split.records.setdefault(case, [])
         files = entries.values()
         for record in check_case(
-            split.mode, names[case], files, dataset.labels, fast, shapes=shapes
+            split.name, names[case], files, dataset.labels, fast, shapes=shapes
         ):
             records.append(record)
             yield record
@@ -151,7 +182,7 @@ def _relate(split: Split, config: RunConfig) -> list[Finding]:
     found: list[Finding] = []
     names = case_names(split.cases)
     for case, records in split.records.items():
-        row: dict[str, Any] = {"split": split.mode, "case": names[case]}
+        row: dict[str, Any] = {"split": split.name, "case": names[case]}
         row["num_problems"] = num_problems(records)
         by_header, wrong = relate(records, records, config)
         split.rows.append(row | by_header)

@@ -41,13 +41,13 @@ Cases = dict[CaseId, dict[str, Entry]]  # in DeepReg's order; the entries by kin
 
 
 def list_cases(
-    dataset: DatasetConfig, mode: str, folders: Sequence[str]
+    dataset: DatasetConfig, split: str, folders: Sequence[str]
 ) -> tuple[Cases, list[Finding]]:
     """
     Gather the volumes of every case, and name those that stand alone.
 
     :param dataset: the section.
-    :param mode: train, valid or test.
+    :param split: what messages call it.
     :param folders: of the split, with their sub-folders (or HDF5 files).
     :return: cases, incomplete ones too; what is missing.
     """
@@ -62,32 +62,32 @@ def list_cases(
                 text = f"{folder}/{kind}.h5: cannot be read ({err})."
                 found += problems("files that cannot be read", [text])
         if not entries:
-            text = f"{mode}: expected {kind} in {', '.join(folders)}, found none."
+            text = f"{split}: expected {kind} in {', '.join(folders)}, found none."
             found += problems("files that are missing", [text])
         for case, entry in entries:
             other = cases.setdefault(case, {}).setdefault(kind, entry)
             if other is not entry:
                 text = (
-                    f"{mode}: expected one file of {kind} for the case {case[1]}, got "
+                    f"{split}: expected one file of {kind} for the case {case[1]}, got "
                     f"{other.place} and {entry.place}."
                 )
                 found += problems("cases with two files", [text])
     cases = {case: cases[case] for case in sorted(cases)}
-    found += _find_gaps(cases, mode, dataset.volume_kinds)
+    found += _find_gaps(cases, split, dataset.volume_kinds)
     if dataset.type == "unpaired" and len(cases) == 1:
-        text = f"{mode}: expected 2 images or more to make pairs of, got 1."
+        text = f"{split}: expected 2 images or more to make pairs of, got 1."
         found += problems("files that are missing", [text])
     return cases, found
 
 
-def _find_gaps(cases: Cases, mode: str, kinds: Iterable[str]) -> list[Finding]:
+def _find_gaps(cases: Cases, split: str, kinds: Iterable[str]) -> list[Finding]:
     texts = []
     for entries in cases.values():
         missing = [kind for kind in kinds if kind not in entries]
         if missing:
             place = next(iter(entries.values())).place
             texts.append(
-                f"{mode}: {place}: expected a partner of the same name in "
+                f"{split}: {place}: expected a partner of the same name in "
                 f"{', '.join(missing)}, found none."
             )
     return problems("cases without a partner", texts)

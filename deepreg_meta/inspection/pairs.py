@@ -1,6 +1,6 @@
 """Score the pairs of a data set before any network, where their files are good."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from deepreg_meta.dataset.tasks import CaseSet, load_case_set
 from deepreg_meta.dataset.volume_check import DataError
 from deepreg_meta.evaluate.columns import rename_unit
 from deepreg_meta.inspection.baseline import Aligner, Baseline, measure
-from deepreg_meta.inspection.data import DataReport, Split, relate
+from deepreg_meta.inspection.data import DataReport, Split, config_parts, relate
 from deepreg_meta.inspection.finding import Finding, problems, warnings
 from deepreg_meta.inspection.overview import Tile, make_tile
 from deepreg_meta.training import build_model, check_names
@@ -46,28 +46,32 @@ def score_pairs(report: DataReport, config: RunConfig) -> None:
             build_model(config)
         except ConfigError as err:
             report.findings += problems("configuration", err.problems)
+    parts = config_parts(config)
     if config.dataset.type == "grouped":
         text = "Grouped data is checked file by file; its pairs are not scored."
         report.findings += warnings(_UNSCORED, [text])
         return
-    jobs = list(_open(report, config))
+    jobs = list(_open(report, parts))
     chosen = np.linspace(0, len(jobs) - 1, min(len(jobs), MAX_TILES)).round()
-    aligner = Aligner(config)
+    aligners = {
+        domain: Aligner(parts[domain]) for domain in {job.split.domain for job in jobs}
+    }
     with tqdm(jobs, desc="scoring", unit="pair", leave=False) as bar:
         for number, job in enumerate(bar):
-            _score(report, config, job, aligner, draw=number in chosen)
+            domain = job.split.domain
+            _score(report, parts[domain], job, aligners[domain], number in chosen)
     for cases in {id(job.cases): job.cases for job in jobs}.values():
         cases.close()
 
 
-def _open(report: DataReport, config: RunConfig) -> Iterator[_Job]:
+def _open(report: DataReport, parts: Mapping[str, RunConfig]) -> Iterator[_Job]:
     for split in report.splits:
         if not split.is_complete:
-            text = f"{split.mode}: no pair is scored until its files are complete."
+            text = f"{split.name}: no pair is scored until its files are complete."
             report.findings += warnings(_UNSCORED, [text])
             continue
         try:
-            cases = load_case_set(config, split.mode, split.folders)
+            cases = load_case_set(parts[split.domain], split.mode, split.folders)
         except ValueError as err:
             report.findings += problems("data that training refuses", [str(err)])
             continue
@@ -91,14 +95,14 @@ def _score(
     except DataError as err:
         report.findings += problems("data that training refuses", err.problems)
         return
-    report.unit = "voxels" if case.spacing_is_nominal else "mm"
+    split.unit = "voxels" if case.spacing_is_nominal else "mm"
     scores = {
-        rename_unit(name, report.unit): value for name, value in baseline.scores.items()
+        rename_unit(name, split.unit): value for name, value in baseline.scores.items()
     }
     row |= {"overlap_aligned": baseline.overlap, **scores}
-    report.findings += _judge(case, baseline, split.mode)
+    report.findings += _judge(case, baseline, split.name)
     if draw:
-        report.tiles.append(_tile(f"{split.mode} {case.name}", case, baseline))
+        report.tiles.append(_tile(f"{split.name} {case.name}", case, baseline))
 
 
 def _row(report: DataReport, config: RunConfig, job: _Job) -> dict[str, Any]:
@@ -110,7 +114,7 @@ def _row(report: DataReport, config: RunConfig, job: _Job) -> dict[str, Any]:
     moving, fixed = (split.records[ids[i]] for i in job.cases.pairs()[job.number])
     by_header, found = relate(moving, fixed, config)
     report.findings += found
-    row = {"split": split.mode, "case": job.cases.names[job.number], **by_header}
+    row = {"split": split.name, "case": job.cases.names[job.number], **by_header}
     row["num_problems"] = sum(r.has_problem for r in (*moving, *fixed))
     split.rows.append(row)
     return row
@@ -128,9 +132,9 @@ def _tile(title: str, case: Case, baseline: Baseline) -> Tile:
     )
 
 
-def _judge(case: Case, baseline: Baseline, mode: str) -> list[Finding]:
+def _judge(case: Case, baseline: Baseline, split: str) -> list[Finding]:
     """Find pairs that hardly meet, and images that hardly show anything."""
-    name = f"{mode} {case.name}"
+    name = f"{split} {case.name}"
     found: list[Finding] = []
     title = "pairs that do not meet after the initial alignment"
     if baseline.overlap < _MIN_OVERLAP:

@@ -26,6 +26,7 @@ def config_section(config: RunConfig) -> Section:
     :param config: the configuration.
     """
     dataset = config.dataset
+    parts = {name: config.domain(name) for name in config.domains}
     shapes = f"moving {show(dataset.moving_shape)}, fixed {show(dataset.fixed_shape)}"
     align: str = config.align.mode
     if align in ("centroid", "sections"):
@@ -38,6 +39,7 @@ def config_section(config: RunConfig) -> Section:
         ("network's grid", shapes),
         ("initial alignment", align),
     ]
+    rows += [(f"domain {name}", _domain(part)) for name, part in parts.items()]
     if config.adapt_frames is not None:
         rows.append(("frames of the sweep", str(config.adapt_frames[1])))
     if dataset.spacing_mm is not None:
@@ -48,6 +50,12 @@ def config_section(config: RunConfig) -> Section:
             what, unit = "spacing", "mm"
         rows.append((what, f"{', '.join(sides)}: lengths are {unit}"))
     return Section("Configuration", ("key", "value"), rows)
+
+
+def _domain(config: RunConfig) -> str:
+    """Say what is special of one domain."""
+    dataset = config.dataset
+    return f"{dataset.type}, {dataset.format}, labels {_labels(config)}"
 
 
 def _labels(config: RunConfig) -> str:
@@ -69,7 +77,7 @@ def split_sections(report: DataReport) -> list[Section]:
         sections.append(_files_section(split))
         scored = [row for row in split.rows if "overlap_aligned" in row]
         if scored:
-            sections.append(_pairs_section(split, scored, report.unit))
+            sections.append(_pairs_section(split, scored))
     return sections
 
 
@@ -78,7 +86,7 @@ def _files_section(split: Split) -> Section:
     for record in split.files:
         kinds.setdefault(record.entry.kind, []).append(record)
     rows = [(kind, *summary(group)) for kind, group in kinds.items()]
-    title = f"{split.mode}: {count(len(split.cases), 'case')} in "
+    title = f"{split.name}: {count(len(split.cases), 'case')} in "
     return Section(title + ", ".join(split.folders), FILES_HEADER, rows)
 
 
@@ -140,11 +148,11 @@ def _values(group: Sequence[FileRecord]) -> str:
     return f"{shown}; {few}{numbers[-1]} labels"
 
 
-def _pairs_section(split: Split, rows: list[dict[str, Any]], unit: str) -> Section:
+def _pairs_section(split: Split, rows: list[dict[str, Any]]) -> Section:
     """Tabulate the scores of a split: the worst pairs where there are many."""
     has_labels = any("dsc_before" in row for row in rows)
     score = "dsc_before" if has_labels else "ncc_before"
-    columns = _columns(rows, has_labels, unit)
+    columns = _columns(rows, has_labels, split.unit)
     shown = rows
     notes = [_WHAT_LABELS if has_labels else _WHAT_IMAGES]
     if len(rows) > MAX_ROWS:
@@ -160,7 +168,7 @@ def _pairs_section(split: Split, rows: list[dict[str, Any]], unit: str) -> Secti
     )
     cells.append((f"mean of {len(rows)}", *means))
     header = ("case", *(title for _, title, _ in columns))
-    return Section(f"{split.mode}: pairs before any network", header, cells, notes)
+    return Section(f"{split.name}: pairs before any network", header, cells, notes)
 
 
 _WHAT_LABELS = (

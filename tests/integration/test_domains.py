@@ -8,7 +8,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from deepreg_meta import predict, train
+from deepreg_meta import check, predict, train
 from deepreg_meta.results.outputs import Outputs
 from tests.helpers import write_yaml
 
@@ -152,6 +152,31 @@ def test_a_wrong_fine_tuning_is_refused(logs, words, message, caplog):
     words += ["--config", str(logs / "target" / "config.yaml")]
     assert train.main([*words, "--log_root", str(logs)]) == 2
     assert message in caplog.text
+
+
+def test_every_domain_is_checked_by_its_own_configuration(logs, tmp_path, capsys):
+    words = ["--config", str(logs / "a.yaml"), "--output", str(tmp_path / "check")]
+    assert check.main(words) == 0
+    text = capsys.readouterr().out
+    assert "blobs, train: 4 cases in" in text and "blobs, valid: 2 cases in" in text
+    assert "pairs, train: 3 cases in" in text
+    assert "unpaired, png" in text and "paired, png" in text
+    cases = pd.read_csv(tmp_path / "check" / "cases.csv", comment="#")
+    # single images are paired two by two; all pairs are scored
+    numbers = cases["split"].value_counts().to_dict()
+    assert numbers == {"blobs, train": 2, "blobs, valid": 1, "pairs, train": 3}
+    assert cases["ncc_before"].notna().all()
+
+
+def test_what_is_wrong_with_a_domain_is_told_with_its_name(tmp_path, capsys):
+    config = content(tmp_path)
+    (tmp_path / "pairs" / "fixed_images" / "case_1.png").unlink()
+    (tmp_path / "blobs" / "valid" / "images" / "case_0.png").write_bytes(b"none")
+    words = ["--fast", "--config", write_yaml(tmp_path / "c.yaml", config)]
+    assert check.main(words) == 1
+    text = capsys.readouterr().out
+    assert "pairs, train: " in text and "expected a partner of the same name" in text
+    assert "case_0.png" in text
 
 
 def test_problems_of_all_domains_are_told_together(logs, tmp_path, caplog):

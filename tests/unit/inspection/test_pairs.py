@@ -23,7 +23,7 @@ def check(config):
 
 def test_every_pair_of_good_data_is_scored(data, configure):
     report = check(configure(data))
-    assert report.findings == [] and report.unit == "mm"
+    assert report.findings == [] and report.splits[0].unit == "mm"
     rows = [row for split in report.splits for row in split.rows]
     assert len(rows) == 5
     for row in rows:
@@ -43,7 +43,7 @@ def test_with_an_overridden_spacing_lengths_are_voxels(data, configure):
     """|(1, 0, 1)| voxels of (1, 1, 1)."""
     report = check(configure(data, spacing_mm=[1, 1, 1]))
     row = report.splits[0].rows[0]
-    assert report.unit == "voxels" and "tre_before_mm" not in row
+    assert report.splits[0].unit == "voxels" and "tre_before_mm" not in row
     assert row["tre_before_vox"] == pytest.approx(np.sqrt(2), abs=1e-4)
 
 
@@ -55,7 +55,7 @@ def test_pairs_of_pictures_are_scored_in_pixels_and_shown_as_they_are(
     options = dict.fromkeys(("moving_image_shape", "fixed_image_shape"), [20, 16])
     options |= {"format": "png", "dir": {"train": str(tmp_path / "train")}}
     report = check(configure(tmp_path, **options))
-    assert report.findings == [] and report.unit == "voxels"
+    assert report.findings == [] and report.splits[0].unit == "voxels"
     for row in report.splits[0].rows:
         assert row["dsc_before"] == pytest.approx(0.6)
         assert row["overlap_aligned"] == 1

@@ -67,8 +67,8 @@ def test_a_single_label_is_told_by_its_values(data, configure):
 
 
 def make_report(rows, unit="mm"):
-    split = Split("test", ("folder",), {}, True, {}, rows)
-    return DataReport([split], unit=unit)
+    split = Split("test", ("folder",), {}, True, {}, rows, unit=unit)
+    return DataReport([split])
 
 
 ROWS = [
