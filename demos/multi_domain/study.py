@@ -39,7 +39,9 @@ from deepreg_meta.study.table import (
 logger = logging.getLogger(__name__)
 
 PLAN = HERE / "plan"
-FORMS = {"smoke": ["reduced.yml", "smoke.yml"], "reduced": ["reduced.yml"]}
+FORMS = {"smoke": ["reduced.yml", "smoke.yml"], "reduced": ["reduced.yml"],
+         "choices": ["reduced.yml", "choices.yml"]}  # fmt: skip
+STARTS = ("pooled", "meta")  # what others start from is no strategy
 OURS, PLAIN = "ours", "fine_tune"
 FEW = 10  # epochs of fine-tuning, those of the paper's Table 1
 # heading -> (column, digits, factor)
@@ -100,12 +102,13 @@ def table_1(rows: pd.DataFrame) -> list[tuple[str, int]]:
 
     :param rows: of the main part and of one test set.
     :return: methods and epochs, of those that have rows: each strategy at its end, and
-        both that are fine-tuned before it and after `FEW` epochs too.
+        those that are fine-tuned before it and after `FEW` epochs too.
     """
     wanted = []
-    for method in ("model_seen", "model_unseen", "transfer", PLAIN, OURS):
+    known = ["model_seen", "model_unseen", "transfer", PLAIN, OURS]
+    for method in dict.fromkeys([*known, *rows["method"]]):
         epochs = sorted(set(rows.loc[rows["method"] == method, "epoch"]))
-        if method in (PLAIN, OURS):
+        if _is_tuned(method):
             wanted += [(method, e) for e in epochs[:-1] if e in (0, _few(rows))]
         wanted += [(method, e) for e in epochs[-1:]]
     return wanted
@@ -113,8 +116,13 @@ def table_1(rows: pd.DataFrame) -> list[tuple[str, int]]:
 
 def _few(rows: pd.DataFrame) -> int:
     """Return `FEW`, or of a form that has no such checkpoint the second one."""
-    epochs = sorted(set(rows.loc[rows["method"].isin([PLAIN, OURS]), "epoch"]))
-    return FEW if FEW in epochs else epochs[min(1, len(epochs) - 1)]
+    epochs = sorted(set(rows.loc[rows["method"].map(_is_tuned), "epoch"]))
+    return FEW if FEW in epochs or not epochs else epochs[min(1, len(epochs) - 1)]
+
+
+def _is_tuned(method: str) -> bool:
+    """Say whether a strategy ends with fine-tuning."""
+    return method == PLAIN or method.split("_")[0] == OURS
 
 
 def result_table(rows: pd.DataFrame) -> pd.DataFrame:
@@ -192,9 +200,12 @@ def epochs_table(rows: pd.DataFrame) -> pd.DataFrame:
         few = _few(own)
         means = epoch_means(own, [column for column, _ in REACHED.values()])
         overall = means.groupby(["method", "epoch"], sort=False).mean().reset_index()
-        for method, other in ((PLAIN, OURS), (OURS, PLAIN)):
+        others = [one for one in dict.fromkeys(own["method"]) if one != PLAIN]
+        ours = [one for one in others if _is_tuned(one)]
+        pairs = [(PLAIN, one) for one in ours] + [(one, PLAIN) for one in ours]
+        for method, other in pairs:
             for heading, (column, sign) in REACHED.items():
-                if column not in means or not {method, other} <= set(means["method"]):
+                if column not in means or PLAIN not in set(own["method"]):
                     continue
                 reference = (other, few)
                 found = epochs_to_reach(
@@ -238,14 +249,11 @@ def write_report(
             parts += [f"## Ours, less the others: {test}", markdown(tests)]
         means = epoch_means(own, [column for column, _ in CURVES.values()])
         shown = {k: v for k, v in CURVES.items() if v[0] in means}
-        curves = means[means["method"].isin([PLAIN, OURS])]
-        if len(curves):
+        if means["method"].map(_is_tuned).any():
             levels = {_name(OURS, _few(own)): (OURS, _few(own))}
-            levels |= {m: (m, e) for m, e in table_1(own) if m not in (PLAIN, OURS)}
-            drawn = means[means["method"].isin([PLAIN, OURS, *levels])]
-            epoch_curves(
-                figures / f"epochs_{test}.png", _curved(drawn), shown, levels, test
-            )
+            levels |= {m: (m, e) for m, e in table_1(own) if not _is_tuned(m)}
+            figure = figures / f"epochs_{test}.png"
+            epoch_curves(figure, _curved(means), shown, levels, test)
             parts.append(f"![Fig. 3, {test}](figures/epochs_{test}.png)")
     for title, page in pages.items():
         parts.append(f"![Fig. 4, {title}](figures/{page.name})")
@@ -261,13 +269,14 @@ def write_report(
 
 def _tested(runs: Sequence[Run]) -> set[str]:
     """Return the strategies: the methods that are more than a start of another."""
-    return {run.method for run in runs} - {"pooled", "meta"}
+    methods = {run.method for run in runs}
+    return {name for name in methods if name.split("_")[0] not in STARTS}
 
 
 def _curved(means: pd.DataFrame) -> pd.DataFrame:
     """Leave one checkpoint to methods that are trained from random weights."""
     last = means.groupby("method")["epoch"].transform("max")
-    return means[means["method"].isin([PLAIN, OURS]) | (means["epoch"] == last)]
+    return means[means["method"].map(_is_tuned) | (means["epoch"] == last)]
 
 
 def _choice_parts(rows: pd.DataFrame) -> list[str]:

@@ -19,7 +19,7 @@ def study(load_demo):
     return load_demo("multi_domain", "study")
 
 
-@pytest.fixture(params=["smoke", "reduced"])
+@pytest.fixture(params=["smoke", "reduced", "choices"])
 def runs(request, study):
     """:return: the runs of a form."""
     return plan_runs(study.plan_of(request.param), "/data")
@@ -51,7 +51,7 @@ def test_all_strategies_have_one_budget(study):
 def test_the_target_is_never_among_the_sources(runs):
     for run in runs:
         config = load_config(run.files, run.overrides)
-        if run.method in ("pooled", "transfer", "meta"):
+        if run.method.split("_")[0] in ("pooled", "transfer", "meta"):
             names = set(config.dataset.domains)
             assert run.data not in names
             assert len(names) == (3 if len(names) < 5 else 7)
@@ -76,12 +76,21 @@ def test_each_target_takes_its_turn_with_three_seeds(study):
         assert all({0, 10, 300} <= set(run.checkpoints) for run in own)
 
 
-def test_no_training_reads_a_label_and_choices_look_at_no_test(runs):
-    for run in runs:
-        config = load_config(run.files, run.overrides)
-        assert not config.dataset.labeled and config.train.loss.label is None
-        folders = {Path(folder).name for folder in run.tests.values()}
-        assert folders == ({"valid"} if run.sweep else {"test"})
+def test_no_training_reads_a_label_and_choices_look_at_no_test(study):
+    for form in ("smoke", "reduced", "choices"):
+        for run in plan_runs(study.plan_of(form), "/data"):
+            config = load_config(run.files, run.overrides)
+            assert not config.dataset.labeled and config.train.loss.label is None
+            folders = {Path(folder).name for folder in run.tests.values()}
+            is_choice = run.sweep or form == "choices"
+            assert folders == ({"valid"} if is_choice else {"test"})
+
+
+def test_forms_of_meta_learning_to_choose_from_have_one_budget(study):
+    runs = plan_runs(study.plan_of("choices"), "/data", parts=["main"])
+    numbers = {gradients(run) for run in runs if run.method.startswith("meta")}
+    assert numbers == {6000}
+    assert {gradients(run) for run in runs if run.method.startswith("ours")} == {1000}
 
 
 def rows_of(curves):
