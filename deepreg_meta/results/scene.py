@@ -84,6 +84,18 @@ class Scene:
             self._warped[stage] = Warped(found[0], labels)
         return self._warped[stage]
 
+    def nearest_labels(self, stage: str) -> NDArray | None:
+        """
+        Return the moving labels at a stage, each voxel with the value of the nearest.
+
+        :param stage: before, unadapted, adapted or the baseline.
+        :return: (L, f1, f2, f3), or None without labels.
+        """
+        if self.moving_labels is None:
+            return None
+        grids = self.moving_grid, self.fixed_grid
+        return resample(self.moving_labels, *grids, self.transform(stage), "nearest")
+
     @cached_property
     def seen(self) -> NDArray[np.bool_]:
         """True in the voxels nearest to the frames seen, (f1, f2, f3)."""

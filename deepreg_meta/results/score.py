@@ -64,13 +64,19 @@ def _count(scene: Scene) -> dict:
 def _score_labels(scene: Scene, stage: str, rows: Rows) -> dict:
     """Fill in the rows of the labels and return the scores of the first one."""
     fixed_labels, warped_labels = scene.fixed_labels, scene.warped(stage).labels
-    if fixed_labels is None or warped_labels is None:
+    nearest_labels = scene.nearest_labels(stage)
+    if fixed_labels is None or warped_labels is None or nearest_labels is None:
         return {}
     spacing = scene.fixed_spacing_mm
-    for row, fixed, warped in zip(
-        rows.values(), fixed_labels, warped_labels, strict=True
+    for row, fixed, warped, nearest in zip(
+        rows.values(),
+        fixed_labels,
+        warped_labels,
+        nearest_labels,
+        strict=True,
     ):
         row[f"dsc_{stage}"] = metric.dsc(fixed, warped)
+        row[f"dsc_nearest_{stage}"] = metric.dsc(fixed, nearest)
         row[f"hd95_{stage}_mm"] = metric.hd95(fixed, warped, spacing)
         row[f"asd_{stage}_mm"] = metric.asd(fixed, warped, spacing)
     first = next(iter(rows.values()))

@@ -28,7 +28,8 @@ def case_rows(results: Path, test_folder: str | Path) -> list[dict]:
     :param test_folder: of the test set; its folder `truth` has the true fields.
     :return: of each case `case`; `dice_before`, `dice_centroids`, with the centroids of
         the first structure aligned, and `dice`, means over the structures, and
-        `dice_<structure>`, in [0, 1]; likewise `asd` and `hd95`, surface distances in
+        `dice_<structure>`, in [0, 1]; likewise `dice_nearest`, of labels that take the
+        nearest voxel's value, `asd` and `hd95`, surface distances in
         mm, or in voxels where the spacing is only nominal, nan where a structure was
         lost; `mse_before` and `mse`, `ncc_before` and `ncc`, of the images; `positive`,
         the share of Jacobian determinants > 0 in %, and `jacobian_min`; `updates`,
@@ -73,7 +74,7 @@ def _label_scores(results: Path, stage: str) -> dict[str, dict[str, float]]:
     units = [unit for unit in UNITS.values() if f"hd95_before{unit}" in labels]
     for name, group in labels.groupby("case", sort=False):
         row = rows.setdefault(str(name), {})
-        patterns = {"dice": "dsc_{}"}
+        patterns = {"dice": "dsc_{}", "dice_nearest": "dsc_nearest_{}"}
         patterns |= {name: f"{name}_{{}}{units[0]}" for name in ("asd", "hd95")}
         present = {k: v for k, v in patterns.items() if v.format(stage) in group}
         for column, pattern in present.items():

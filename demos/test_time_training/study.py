@@ -5,9 +5,11 @@ Where adaptation starts, how far it goes, and what it is worth beside classical 
     python demos/test_time_training/study.py --form test --from DIR  # and the 40 tests
 
 DIR is that of demo_data.py. The study resumes where it stopped; report.md in the folder
-of the results has what is there.
+of the results has what is there. With --syn, and the package antspyx, SyN is run too,
+for half a minute a pair.
 """
 
+import importlib.util
 import json
 import logging
 import sys
@@ -15,9 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+from classical import DEMONS, METHODS, SYN, classical_rows
 from demo_data import HERE, prepare
-from demons import NAME as DEMONS
-from demons import demons_rows
 
 from deepreg_meta.study.archive import unpack_runs
 from deepreg_meta.study.command import finish, gather, run_chosen, study_parser, words
@@ -46,6 +47,7 @@ COLUMNS = {
     "anterior": ("dice_anterior", 2, 100.0),
     "posterior": ("dice_posterior", 2, 100.0),
     "Dice (%)": ("dice", 2, 100.0),
+    "Dice, nearest voxel (%)": ("dice_nearest", 2, 100.0),
     "det > 0 (%)": ("positive", 2, 1.0),
     "least det": ("jacobian_min", 2, 1.0),
     "EPE before (voxels)": ("epe_before", 2, 1.0),
@@ -53,7 +55,8 @@ COLUMNS = {
     "EPE in the labels (voxels)": ("epe_label", 2, 1.0),
     "CPU s": ("cpu_seconds", 2, 1.0),
 }
-CLASSICAL = "classical.csv"  # demons, case by case
+CLASSICAL = "classical.csv"  # classical methods of this program, case by case
+GIVEN = "(given)"  # ends the names of those measured elsewhere
 PACKED = (CLASSICAL,)
 
 
@@ -62,7 +65,8 @@ def peer_rows(source: Path) -> pd.DataFrame:
     Read what classical methods reached on the 40 tests, measured elsewhere.
 
     :param source: folder `hippocampus`, with peers_40.json or without.
-    :return: rows as of a study's methods; their seconds are another machine's.
+    :return: rows as of a study's methods; their seconds are another machine's, and
+        their labels are taken for those of the nearest voxel.
     """
     path = source / "peers_40.json"
     if not path.is_file():
@@ -73,11 +77,9 @@ def peer_rows(source: Path) -> pd.DataFrame:
             both = case["dice1"], case["dice2"]
             rows.append(
                 {
-                    "method": f"{method} (given)",
+                    "method": f"{method} {GIVEN}",
                     "case": case["test"],
-                    "dice_anterior": both[0],
-                    "dice_posterior": both[1],
-                    "dice": sum(both) / 2,
+                    "dice_nearest": sum(both) / 2,
                     "positive": 100.0 - case["nonpositive_jacobian_percent"],
                     "cpu_seconds": case["cpu_s"],
                 }
@@ -85,22 +87,30 @@ def peer_rows(source: Path) -> pd.DataFrame:
     return pd.DataFrame(rows).assign(test="test", adaptation="", seed=0)
 
 
-def classical_rows(data: Path, output: Path, tests: Sequence[str]) -> pd.DataFrame:
+def rival_rows(
+    data: Path, output: Path, tests: Sequence[str], methods: Sequence[str]
+) -> pd.DataFrame:
     """
-    Run demons on the test sets that it has not been run on.
+    Run classical methods on the test sets that they have not been run on.
 
     :param data: folder `hippocampus` that demo_data.py wrote.
     :param output: of the study.
     :param tests: names of test sets.
+    :param methods: names.
+    :return: rows of these and of others that were run before.
     """
     path = output / CLASSICAL
-    known = pd.read_csv(path, dtype={"case": str}) if path.is_file() else pd.DataFrame()
-    tables = [known] if len(known) else []
-    for test in tests:
-        if not len(known) or test not in set(known["test"]):
-            tables.append(demons_rows(data / FOLDERS[test]).assign(test=test))
-    table = pd.concat(tables, ignore_index=True)
-    write_whole(path, table.to_csv(index=False))
+    table = pd.read_csv(path, dtype={"case": str}) if path.is_file() else pd.DataFrame()
+    for method in methods:
+        for test in tests:
+            if (
+                len(table)
+                and ((table["method"] == method) & (table["test"] == test)).any()
+            ):
+                continue
+            rows = classical_rows(method, data / FOLDERS[test]).assign(test=test)
+            table = pd.concat([table, rows], ignore_index=True)
+            write_whole(path, table.to_csv(index=False))
     return table.assign(adaptation="")
 
 
@@ -110,17 +120,32 @@ def before_rows(rows: pd.DataFrame) -> pd.DataFrame:
     one = one[one["adaptation"] == one["adaptation"].iloc[0]]
     one = one[one["seed"] == one["seed"].iloc[0]]
     return one[["case", "test"]].assign(
-        method="none", dice=one["dice_before"], adaptation="", seed=0
-    )
+        method="none", adaptation="", seed=0, dice=one["dice_before"],
+        dice_nearest=one.get("dice_nearest_before"),
+    )  # fmt: skip
 
 
 def test_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Hold every network against every classical method, pair by pair."""
+    """
+    Hold every network against every classical method, labels warped alike.
+
+    :param rows: of one test set.
+    :return: one line per comparison, pair by pair; against what was measured elsewhere
+        it is of labels of the nearest voxel.
+    """
     names = list(dict.fromkeys(rows["method"]))
-    rivals = [n for n in names if n == DEMONS or n.endswith("(given)")]
+    rivals = [n for n in names if n in METHODS or n.endswith(GIVEN)]
     ours = [n for n in names if n not in rivals and n != "none"]
-    lines = [compare_methods(rows, own, other) for own in ours for other in rivals]
-    kept = ["ours", "other", "n", "mean_difference", "ci_low", "ci_high", "p_paired"]
+    lines = []
+    for other in rivals:
+        column = "dice_nearest" if other.endswith(GIVEN) else "dice"
+        for own in ours:
+            if column in rows and rows.loc[rows["method"] == own, column].notna().any():
+                line = compare_methods(rows, own, other, column)
+                labels = "nearest" if column == "dice_nearest" else "linear"
+                lines.append({**line, "labels": labels})
+    kept = ["ours", "other", "labels", "n", "mean_difference", "ci_low", "ci_high",
+            "p_paired"]  # fmt: skip
     return pd.DataFrame(lines)[kept] if lines else pd.DataFrame()
 
 
@@ -151,10 +176,13 @@ def write_report(rows: pd.DataFrame, others: pd.DataFrame, output: Path) -> Path
 def main(args: Sequence[str] | None = None) -> int:
     """Run what is missing and write the report."""
     parser = study_parser(__doc__.split("\n\n")[0], list(FORMS), "choices")
+    parser.add_argument("--syn", action="store_true", help="run ANTs SyN too")
     parser.set_defaults(output=HERE / "logs", data_dir=HERE / "dataset")
     parsed = parser.parse_args(args)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     data = parsed.data_dir / "hippocampus"
+    if parsed.syn and importlib.util.find_spec("ants") is None:
+        parser.error("--syn: expected the package antspyx, which is not installed.")
     if not parsed.source:
         parser.error("--from: expected a folder with hippocampus/, got none.")
     if not (data / "splits.json").is_file():
@@ -176,7 +204,9 @@ def main(args: Sequence[str] | None = None) -> int:
         failures = run_chosen(parsed, chosen, output)
     rows = gather(parser, parsed, runs, output)
     if len(rows):
-        classical = classical_rows(data, output, list(dict.fromkeys(rows["test"])))
+        methods = [DEMONS, *([SYN] if parsed.syn else [])]
+        tests = list(dict.fromkeys(rows["test"]))
+        classical = rival_rows(data, output, tests, methods)
         peers = peer_rows(parsed.source / "hippocampus")
         page = write_report(rows, pd.concat([classical, peers]), output)
         print(f"The report is in {page}")

@@ -77,30 +77,61 @@ def test_patients_are_in_one_split_and_the_list_is_kept(load_demo, source, tmp_p
     assert known == {f"{name}_0.nii.gz" for name in splits["valid"]}
 
 
-def test_demons_find_a_shift_and_are_scored_as_networks_are(load_demo):
-    demons = load_demo("test_time_training", "demons")
+@pytest.mark.parametrize("name", ["demons", "syn"])
+def test_a_shift_is_found_and_scored_as_networks_are(load_demo, name):
+    if name == "syn":
+        pytest.importorskip("ants", reason="antspyx is not installed")
+    classical = load_demo("test_time_training", "classical")
     image, label = volume(0, (24, 26, 22))
     moving = np.roll(image, (2, -1, 1), (0, 1, 2))
-    ddf = demons.demons(moving, image)
+    ddf = getattr(classical, name)(moving / 400, image / 400)
     inner = ddf[6:-6, 6:-6, 6:-6].reshape(-1, 3)
     np.testing.assert_allclose(np.median(inner, axis=0), [2, -1, 1], atol=0.3)
     rolled = np.roll(label, (2, -1, 1), (0, 1, 2))
-    before = demons.dice_of_warped(rolled, label, np.zeros_like(ddf))
-    after = demons.dice_of_warped(rolled, label, ddf)
-    truth = np.broadcast_to([2.0, -1.0, 1.0], ddf.shape)
-    assert demons.dice_of_warped(rolled, label, truth) == {
-        "anterior": 1,
-        "posterior": 1,
-    }
+    before = classical.dice_of_warped(rolled, label, np.zeros_like(ddf))
+    after = classical.dice_of_warped(rolled, label, ddf)
     assert all(after[name] > 0.9 > before[name] for name in after)
+
+
+def test_labels_are_warped_linearly_and_to_the_nearest_voxel(load_demo):
+    classical = load_demo("test_time_training", "classical")
+    label = volume(0)[1]
+    truth = np.broadcast_to([2.0, -1.0, 1.0], (*label.shape, 3))
+    rolled = np.roll(label, (2, -1, 1), (0, 1, 2))
+    for order in (0, 1):
+        found = classical.dice_of_warped(rolled, label, truth, order)
+        assert found == {"anterior": 1, "posterior": 1}
+    row = classical.score_rows(label, label, np.full((*label.shape, 3), 0.25))
+    assert row["dice_nearest"] == row["dice_nearest_anterior"] == 1  # nothing moves
+    both = [row["dice_anterior"], row["dice_posterior"]]
+    assert row["dice"] == pytest.approx(np.mean(both)) and row["dice"] < 1
 
 
 def test_given_rivals_are_read_case_by_case(study, source):
     rows = study.peer_rows(source / "hippocampus")
-    assert rows["dice"].tolist() == pytest.approx([0.6, 0.6])
+    # their labels took the value of the nearest voxel
+    assert rows["dice_nearest"].tolist() == pytest.approx([0.6, 0.6])
+    assert "dice" not in rows
     assert rows["positive"].tolist() == [98.0, 98.0]
     assert set(rows["method"]) == {"SyN (given)"} and set(rows["test"]) == {"test"}
     assert study.peer_rows(source).empty
+
+
+def test_labels_are_compared_as_both_were_warped(study):
+    rows = pd.DataFrame(
+        dict(method=method, seed=0, case=f"pair{case}", dice=linear + case / 10,
+             dice_nearest=nearest + case / 10)
+        for method, linear, nearest in (
+            ("ours", 0.5, 0.4), ("old", 0.6, np.nan), (study.DEMONS, 0.45, 0.3),
+            ("SyN (given)", np.nan, 0.42))
+        for case in range(3)
+    )  # fmt: skip
+    table = study.test_table(rows).set_index(["ours", "other"])
+    assert table["mean_difference"].to_dict() == pytest.approx(
+        {("ours", study.DEMONS): 0.05, ("old", study.DEMONS): 0.15,
+         ("ours", "SyN (given)"): -0.02}
+    )  # fmt: skip
+    assert table["labels"].tolist() == ["linear", "linear", "nearest"]
 
 
 TINY = """
@@ -148,4 +179,7 @@ def test_a_tiny_study_ends_with_its_report(
     assert (tmp_path / "out" / "figures" / "dice_choices.png").is_file()
     classical = pd.read_csv(tmp_path / "out" / "classical.csv")
     assert set(classical["test"]) == {"choices", "known"}
+    assert (
+        rows["dice_nearest"].notna().all() and classical["dice_nearest"].notna().all()
+    )
     assert (tmp_path / "runs.zip").is_file()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from deepreg_meta.geometry.grid import Grid
+from deepreg_meta.geometry.transform import Affine, Transform
 from deepreg_meta.results.scene import Scene, own_spacing
 from tests.unit.results.examples import (
     FIXED,
@@ -164,3 +165,25 @@ def test_files_of_two_axes_in_the_plane_z_0_are_planar(layout, z, is_planar):
     grid = Grid(case.fixed_source.grid.shape, affine)
     case = replace(case, fixed_source=replace(case.fixed_source, grid=grid))
     assert Scene(flat_result(case)).is_planar is is_planar
+
+
+def test_labels_of_the_nearest_voxel_are_not_moved_by_a_quarter_of_one():
+    """Linear ones are the mean of two voxels, a quarter and three quarters."""
+    case = make_case("upright")
+    scene = Scene(make_result(case))
+    offset = np.linalg.inv(scene.fixed_grid.affine)  # moving voxel x + 0.25 at x
+    step = np.eye(4)
+    step[0, 3] = 0.25
+    affine = scene.moving_grid.affine @ step @ offset
+    scene._transforms["adapted"] = Transform([Affine(affine)])
+    moving = scene.moving_labels[:, : FIXED[0] + 1, : FIXED[1], : FIXED[2]]
+    nearest = scene.nearest_labels("adapted")
+    np.testing.assert_array_equal(nearest, moving[:, :-1])
+    linear = scene.warped("adapted").labels
+    expected = 0.75 * moving[:, :-1] + 0.25 * moving[:, 1:]
+    np.testing.assert_allclose(linear, expected, atol=1e-5)
+
+
+def test_without_labels_there_are_none_of_the_nearest_voxel():
+    scene = Scene(make_result(without_labels(make_case("upright"))))
+    assert scene.nearest_labels("before") is None

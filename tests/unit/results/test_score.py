@@ -134,6 +134,9 @@ def test_dice_of_the_gland_rises_to_one(turn):
         assert (own["case"], own["label"]) == ("case7", name)
         assert own["dsc_before"] == pytest.approx(expected, abs=1e-6)
         assert own["dsc_adapted"] == pytest.approx(1)
+        # whole voxels, where the nearest one is what a linear mean gives
+        assert own["dsc_nearest_before"] == own["dsc_before"]
+        assert own["dsc_nearest_adapted"] == own["dsc_adapted"]
     assert 0 < row["dsc_before"] < row["dsc_unadapted"] < row["dsc_adapted"] == 1
     assert row["hd95_adapted_mm"] == row["asd_adapted_mm"] == 0 < row["asd_before_mm"]
     assert row["dsc_before"] == result.label_rows[0]["dsc_before"]
