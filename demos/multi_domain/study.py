@@ -122,7 +122,7 @@ def _few(rows: pd.DataFrame) -> int:
 
 def _is_tuned(method: str) -> bool:
     """Say whether a strategy ends with fine-tuning."""
-    return method == PLAIN or method.split("_")[0] == OURS
+    return method.startswith((PLAIN, OURS))
 
 
 def result_table(rows: pd.DataFrame) -> pd.DataFrame:

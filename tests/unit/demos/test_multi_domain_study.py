@@ -90,7 +90,9 @@ def test_forms_of_meta_learning_to_choose_from_have_one_budget(study):
     runs = plan_runs(study.plan_of("choices"), "/data", parts=["main"])
     numbers = {gradients(run) for run in runs if run.method.startswith("meta")}
     assert numbers == {6000}
-    assert {gradients(run) for run in runs if run.method.startswith("ours")} == {1000}
+    tuned = [run for run in runs if run.method.startswith(("ours", "fine_tune"))]
+    assert {gradients(run) for run in tuned} == {1000}
+    assert {run.data for run in runs} == {"chest"}
 
 
 def rows_of(curves):
