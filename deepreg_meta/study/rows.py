@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from deepreg_meta.evaluate.columns import BASELINE, UNITS
 from deepreg_meta.evaluate.endpoint_file import read_foreground, read_pair
@@ -93,9 +94,26 @@ def _label_scores(results: Path, stage: str) -> dict[str, dict[str, float]]:
 
 def endpoint_row(found: Path, test_folder: Path, case: str) -> dict[str, float]:
     """
-    Hold a field against the truth.
+    Hold the file of a field against the truth.
 
     :param found: the field of the case, in mm.
+    :param test_folder: of the test set.
+    :param case: its name.
+    :return: as of `endpoint_errors`.
+    """
+    field = read_pair(found, _truth_file(test_folder, case)).ddf
+    return endpoint_errors(field, test_folder, case)
+
+
+def _truth_file(test_folder: Path, case: str) -> Path:
+    return test_folder / "truth" / f"{case}.nii.gz"
+
+
+def endpoint_errors(field: NDArray, test_folder: Path, case: str) -> dict[str, float]:
+    """
+    Hold a field against the truth.
+
+    :param field: displacements of the fixed grid, (d1, d2, d3, 3), voxels.
     :param test_folder: of the test set.
     :param case: its name.
     :return: `epe_before`, of no displacement at all, `epe` and `epe_p95`, in voxels;
@@ -103,8 +121,7 @@ def endpoint_row(found: Path, test_folder: Path, case: str) -> dict[str, float]:
         shows a structure: much of an image may be air, where no loss looks at the
         field.
     """
-    true = test_folder / "truth" / f"{case}.nii.gz"
-    field, truth, _ = read_pair(found, true)
+    truth = read_pair(None, _truth_file(test_folder, case)).truth
     after = endpoint_statistics(field, truth)
     before = endpoint_statistics(np.zeros_like(truth), truth)
     row = {

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deepreg_meta.config import ConfigError, load_config
-from deepreg_meta.config.files import Merged
+from deepreg_meta.config.files import Merged, read_files
 from deepreg_meta.study.plan import (
     DataConfig,
     PlanConfig,
@@ -172,13 +172,16 @@ def _run(
     else:
         train = str(root / entry.train_of.get(method, entry.train))
         fixed["dataset"] = {"dir": {"train": train, "valid": valid, "test": None}}
-    checkpoints = plan.checkpoints.get(method, ())
-    if checkpoints:
-        fixed["train"]["save_period"] = list(checkpoints)
     parts = [plan.config, entry.config, plan.methods[method]]
     parts += [plan.sweeps[sweep].get("config", {})] if sweep else []
     for part in [*parts, *(nested(k, v) for k, v in point.items()), fixed]:
         merged.update(deepcopy(part), "")
+    checkpoints = plan.checkpoints.get(method, ())
+    if checkpoints:
+        if sweep:  # which may train for less long
+            epochs = _epochs(files, merged)
+            checkpoints = tuple(e for e in checkpoints if e <= epochs) or (epochs,)
+        merged.update({"train": {"save_period": list(checkpoints)}}, "")
     tests = {name: str(root / folder) for name, folder in entry.tests.items()}
     names: Collection[str] | None = entry.adaptations
     if sweep:
@@ -208,6 +211,13 @@ def _run(
             first = replace(first, sweep="", setting="")
         run = replace(run, start=first.name)
     return run
+
+
+def _epochs(files: tuple[str, ...], merged: Merged) -> int:
+    """Return how long a run trains."""
+    whole = read_files(files)
+    whole.update(deepcopy(merged.raw), "")
+    return int(whole.raw["train"]["epochs"])
 
 
 def _domains(plan: PlanConfig, entry: DataConfig, root: Path) -> dict[str, Any]:
@@ -248,8 +258,16 @@ def _check_runs(runs: Sequence[Run]) -> None:
             for part in (run.overrides, {"adapt": adapt} if adapt else {}):
                 merged.update(deepcopy(part), "")
             try:
-                load_config(run.files, merged.raw, place)
+                config = load_config(run.files, merged.raw, place)
             except ConfigError as err:
                 problems += err.problems
+                continue
+            epochs = config.raw["train"]["epochs"]
+            beyond = [one for one in run.checkpoints if one > epochs]
+            if beyond:
+                problems.append(
+                    f"checkpoints.{run.method} {place}: expected epochs up to "
+                    f"{epochs}, where training ends, got {beyond[0]}."
+                )
     if problems:
         raise ConfigError(problems)

@@ -3,35 +3,54 @@
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
 import SimpleITK as sitk
-from demo_data import pad_or_cut, read_scaled
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 from tqdm import tqdm
 
 from deepreg_meta.evaluate.metric import dsc, jacobian_determinant
+from deepreg_meta.study.rows import endpoint_errors, has_truth
 
+Reader = Callable[[Path], NDArray]
 DEMONS, SYN = "demons (SimpleITK)", "SyN (antspyx)"
-LABELS = {"anterior": 1, "posterior": 2}
 ITERATIONS = {4: 100, 2: 100, 1: 50}  # by the factor that sides are divided by
+
+
+@dataclass(frozen=True)
+class Source:
+    """
+    How the files of test pairs are read.
+
+    :param image: gives a volume in [0, 1], (d1, d2, d3).
+    :param label: gives a label map on the same grid, integers.
+    :param labels: values of the structures by name.
+    :param ending: of the names of the files.
+    """
+
+    image: Reader
+    label: Reader
+    labels: Mapping[str, int]
+    ending: str = ".nii.gz"
 
 
 def demons(moving: NDArray, fixed: NDArray) -> NDArray[np.float64]:
     """
     Register by fast symmetric-force demons on three levels, intensities matched.
 
-    :param moving: (d1, d2, d3).
+    :param moving: (d1, d2, d3), or (d1, d2, 1).
     :param fixed: same shape.
     :return: displacements of the fixed grid, (d1, d2, d3, 3), voxels.
     """
-    target = sitk.GetImageFromArray(fixed.transpose(2, 1, 0))
-    source = sitk.GetImageFromArray(moving.transpose(2, 1, 0))
+    target, source = (
+        sitk.GetImageFromArray(_squeezed(volume).T) for volume in (fixed, moving)
+    )
     source = sitk.HistogramMatching(source, target, 256, 7, True)
     run = sitk.FastSymmetricForcesDemonsRegistrationFilter()
     run.SetStandardDeviations(1.5)
@@ -43,17 +62,31 @@ def demons(moving: NDArray, fixed: NDArray) -> NDArray[np.float64]:
         if field is None:
             field = run.Execute(*images)
         else:
-            identity = sitk.Transform()
+            identity = sitk.Transform(target.GetDimension(), sitk.sitkIdentity)
             field = sitk.Resample(field, images[0], identity, sitk.sitkLinear, 0.0)
             field = run.Execute(*images, field)
-    return sitk.GetArrayFromImage(field).transpose(2, 1, 0, 3)
+    found = np.moveaxis(sitk.GetArrayFromImage(field).T, 0, -1)
+    return _with_depth(found, fixed.shape)
+
+
+def _squeezed(volume: NDArray) -> NDArray:
+    """Take a volume of one slice for an image of two axes."""
+    return volume[:, :, 0] if volume.shape[2] == 1 else volume
+
+
+def _with_depth(ddf: NDArray, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Bring a field of two axes to (d1, d2, 1, 3)."""
+    found = np.zeros((*shape, 3))
+    found[..., : ddf.shape[-1]] = ddf.reshape(*shape, ddf.shape[-1])
+    return found
 
 
 def _shrunk(image: sitk.Image, factor: int) -> sitk.Image:
     """Smooth and subsample."""
     if factor == 1:
         return image
-    return sitk.Shrink(sitk.SmoothingRecursiveGaussian(image, factor / 2), [factor] * 3)
+    smooth = sitk.SmoothingRecursiveGaussian(image, factor / 2)
+    return sitk.Shrink(smooth, [factor] * image.GetDimension())
 
 
 def syn(moving: NDArray, fixed: NDArray) -> NDArray[np.float64]:
@@ -70,8 +103,8 @@ def syn(moving: NDArray, fixed: NDArray) -> NDArray[np.float64]:
 
     with tempfile.TemporaryDirectory() as folder:
         found = ants.registration(
-            ants.from_numpy(fixed.astype(np.float32)),
-            ants.from_numpy(moving.astype(np.float32)),
+            ants.from_numpy(_squeezed(fixed).astype(np.float32)),
+            ants.from_numpy(_squeezed(moving).astype(np.float32)),
             type_of_transform="SyNOnly",
             initial_transform="Identity",
             outprefix=f"{folder}/",
@@ -83,38 +116,44 @@ def syn(moving: NDArray, fixed: NDArray) -> NDArray[np.float64]:
             random_seed=1,
         )
         warps = [path for path in found["fwdtransforms"] if path.endswith(".nii.gz")]
-        return np.asarray(nib.load(warps[0]).get_fdata()).squeeze()
+        return _with_depth(np.asarray(nib.load(warps[0]).dataobj), fixed.shape)
 
 
 METHODS: dict[str, Callable[[NDArray, NDArray], NDArray]] = {DEMONS: demons, SYN: syn}
 
 
-def classical_rows(method: str, folder: Path) -> pd.DataFrame:
+def classical_rows(method: str, folder: Path, source: Source) -> pd.DataFrame:
     """
     Register the pairs of a test set with one thread.
 
     :param method: of `METHODS`.
-    :param folder: with moving_images, fixed_images and their labels.
+    :param folder: with moving_images, fixed_images and their labels; where it has the
+        truth too, endpoint errors are measured.
+    :param source: how they are read.
     :return: rows as of a study's methods: Dice, determinants, CPU seconds.
     """
     threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     rows = []
     try:
-        for path in tqdm(sorted((folder / "fixed_images").glob("*.nii.gz")), method):
+        paths = sorted((folder / "fixed_images").glob(f"*{source.ending}"))
+        for path in tqdm(paths, method):
             name = path.name
-            fixed = read_scaled(path)
-            moving = read_scaled(folder / "moving_images" / name)
+            fixed = source.image(path)
+            moving = source.image(folder / "moving_images" / name)
             begin = time.process_time()
             ddf = METHODS[method](moving, fixed)
             seconds = time.process_time() - begin
-            moved = _read_label(folder / "moving_labels" / name)
-            truth = _read_label(folder / "fixed_labels" / name)
+            moved = source.label(folder / "moving_labels" / name)
+            truth = source.label(folder / "fixed_labels" / name)
             determinant = jacobian_determinant(ddf)
+            case = name.removesuffix(source.ending)
+            errors = endpoint_errors(ddf, folder, case) if has_truth(folder) else {}
             rows.append(
                 {
-                    "case": name.removesuffix(".nii.gz"),
-                    **score_rows(moved, truth, ddf),
+                    "case": case,
+                    **score_rows(moved, truth, ddf, source.labels),
+                    **errors,
                     "positive": 100.0 * float((determinant > 0).mean()),
                     "jacobian_min": float(determinant.min()),
                     "cpu_seconds": seconds,
@@ -125,31 +164,33 @@ def classical_rows(method: str, folder: Path) -> pd.DataFrame:
     return pd.DataFrame(rows).assign(method=method, adaptation="", seed=0)
 
 
-def _read_label(path: Path) -> NDArray:
-    """Read a label map, padded or cut as the images are."""
-    return pad_or_cut(np.asanyarray(nib.load(path).dataobj))
-
-
-def score_rows(moving: NDArray, fixed: NDArray, ddf: NDArray) -> dict[str, float]:
+def score_rows(
+    moving: NDArray, fixed: NDArray, ddf: NDArray, labels: Mapping[str, int]
+) -> dict[str, float]:
     """
     Score a field as the rows of a study score those of networks.
 
     :param moving: label map, (d1, d2, d3), integers.
     :param fixed: same shape.
     :param ddf: (d1, d2, d3, 3), voxels.
+    :param labels: values of the structures by name.
     :return: `dice`, of structures warped linearly and cut at a half, `dice_nearest`, of
         the map warped to the nearest voxel's value, and both by structure.
     """
     row = {}
     for name, order in (("dice", 1), ("dice_nearest", 0)):
-        scores = dice_of_warped(moving, fixed, ddf, order)
+        scores = dice_of_warped(moving, fixed, ddf, labels, order)
         row[name] = float(np.mean(list(scores.values())))
         row |= {f"{name}_{label}": value for label, value in scores.items()}
     return row
 
 
 def dice_of_warped(
-    moving: NDArray, fixed: NDArray, ddf: NDArray, order: int = 1
+    moving: NDArray,
+    fixed: NDArray,
+    ddf: NDArray,
+    labels: Mapping[str, int],
+    order: int = 1,
 ) -> dict[str, float]:
     """
     Warp a label map, each structure by itself, and measure its overlap.
@@ -157,12 +198,13 @@ def dice_of_warped(
     :param moving: (d1, d2, d3), integers.
     :param fixed: same shape.
     :param ddf: (d1, d2, d3, 3), voxels.
+    :param labels: values of the structures by name.
     :param order: 1 is linear, 0 the nearest voxel.
     :return: Dice by structure; a voxel is in it from a half on, as in `labels.csv`.
     """
     places = np.moveaxis(ddf, -1, 0) + np.indices(fixed.shape)
     found = {}
-    for name, index in LABELS.items():
+    for name, index in labels.items():
         mask = (moving == index).astype(np.float64)
         warped = map_coordinates(mask, places, order=order)
         found[name] = dsc(fixed == index, warped)

@@ -49,6 +49,11 @@ def read_scaled(path: Path) -> NDArray[np.float32]:
     return pad_or_cut(voxels).astype(np.float32)
 
 
+def read_label(path: Path) -> NDArray:
+    """Read a label map, padded or cut as the images are."""
+    return pad_or_cut(np.asanyarray(nib.load(path).dataobj))
+
+
 def pad_or_cut(voxels: NDArray) -> NDArray:
     """
     Bring a volume to the networks' grid without stretching it.

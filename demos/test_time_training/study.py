@@ -17,20 +17,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from classical import DEMONS, METHODS, SYN, classical_rows
-from demo_data import HERE, prepare
+from classical import DEMONS, SYN, Source
+from comparison import CLASSICAL, GIVEN, rival_rows, write_report
+from demo_data import HERE, prepare, read_label, read_scaled
 
 from deepreg_meta.study.archive import unpack_runs
 from deepreg_meta.study.command import finish, gather, run_chosen, study_parser, words
-from deepreg_meta.study.figure import time_curves
-from deepreg_meta.study.run import write_whole
 from deepreg_meta.study.schedule import plan_runs
-from deepreg_meta.study.table import (
-    compare_methods,
-    markdown,
-    method_table,
-    with_adaptations,
-)
 
 logger = logging.getLogger(__name__)
 
@@ -38,25 +31,8 @@ PLAN = HERE / "plan"
 FORMS = {"smoke": ["choices.yml", "smoke.yml"], "choices": ["choices.yml"],
          "test": ["choices.yml", "test.yml"]}  # fmt: skip
 # of the pairs, by test set
-FOLDERS = {
-    "choices": "valid",
-    "test": "test",
-    "known": "known",
-}
-COLUMNS = {
-    "anterior": ("dice_anterior", 2, 100.0),
-    "posterior": ("dice_posterior", 2, 100.0),
-    "Dice (%)": ("dice", 2, 100.0),
-    "Dice, nearest voxel (%)": ("dice_nearest", 2, 100.0),
-    "det > 0 (%)": ("positive", 2, 1.0),
-    "least det": ("jacobian_min", 2, 1.0),
-    "EPE before (voxels)": ("epe_before", 2, 1.0),
-    "EPE (voxels)": ("epe", 2, 1.0),
-    "EPE in the labels (voxels)": ("epe_label", 2, 1.0),
-    "CPU s": ("cpu_seconds", 2, 1.0),
-}
-CLASSICAL = "classical.csv"  # classical methods of this program, case by case
-GIVEN = "(given)"  # ends the names of those measured elsewhere
+FOLDERS = {"choices": "valid", "test": "test", "known": "known"}
+LABELS = {"anterior": 1, "posterior": 2}
 PACKED = (CLASSICAL,)
 
 
@@ -85,92 +61,6 @@ def peer_rows(source: Path) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows).assign(test="test", adaptation="", seed=0)
-
-
-def rival_rows(
-    data: Path, output: Path, tests: Sequence[str], methods: Sequence[str]
-) -> pd.DataFrame:
-    """
-    Run classical methods on the test sets that they have not been run on.
-
-    :param data: folder `hippocampus` that demo_data.py wrote.
-    :param output: of the study.
-    :param tests: names of test sets.
-    :param methods: names.
-    :return: rows of these and of others that were run before.
-    """
-    path = output / CLASSICAL
-    table = pd.read_csv(path, dtype={"case": str}) if path.is_file() else pd.DataFrame()
-    for method in methods:
-        for test in tests:
-            if (
-                len(table)
-                and ((table["method"] == method) & (table["test"] == test)).any()
-            ):
-                continue
-            rows = classical_rows(method, data / FOLDERS[test]).assign(test=test)
-            table = pd.concat([table, rows], ignore_index=True)
-            write_whole(path, table.to_csv(index=False))
-    return table.assign(adaptation="")
-
-
-def before_rows(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of no registration, from those of any method."""
-    one = rows[(rows["method"] == rows["method"].iloc[0])]
-    one = one[one["adaptation"] == one["adaptation"].iloc[0]]
-    one = one[one["seed"] == one["seed"].iloc[0]]
-    return one[["case", "test"]].assign(
-        method="none", adaptation="", seed=0, dice=one["dice_before"],
-        dice_nearest=one.get("dice_nearest_before"),
-    )  # fmt: skip
-
-
-def test_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """
-    Hold every network against every classical method, labels warped alike.
-
-    :param rows: of one test set.
-    :return: one line per comparison, pair by pair; against what was measured elsewhere
-        it is of labels of the nearest voxel.
-    """
-    names = list(dict.fromkeys(rows["method"]))
-    rivals = [n for n in names if n in METHODS or n.endswith(GIVEN)]
-    ours = [n for n in names if n not in rivals and n != "none"]
-    lines = []
-    for other in rivals:
-        column = "dice_nearest" if other.endswith(GIVEN) else "dice"
-        for own in ours:
-            if column in rows and rows.loc[rows["method"] == own, column].notna().any():
-                line = compare_methods(rows, own, other, column)
-                labels = "nearest" if column == "dice_nearest" else "linear"
-                lines.append({**line, "labels": labels})
-    kept = ["ours", "other", "labels", "n", "mean_difference", "ci_low", "ci_high",
-            "p_paired"]  # fmt: skip
-    return pd.DataFrame(lines)[kept] if lines else pd.DataFrame()
-
-
-def write_report(rows: pd.DataFrame, others: pd.DataFrame, output: Path) -> Path:
-    """
-    Write the tables and draw the figures.
-
-    :param rows: of the networks.
-    :param others: of the classical methods.
-    :param output: of the study.
-    """
-    parts = ["# Results of the study"]
-    for test in dict.fromkeys(rows["test"]):
-        own = rows[rows["test"] == test]
-        tables = [before_rows(own), others[others["test"] == test], own]
-        every = with_adaptations(pd.concat(tables, ignore_index=True))
-        parts += [f"## Table I: {test}", markdown(method_table(every, COLUMNS))]
-        parts += ["## Differences in Dice", markdown(test_table(every))]
-        shown = pd.concat(tables[1:], ignore_index=True)
-        name = f"dice_{test}.png"
-        time_curves(output / "figures" / name, shown, title=test)
-        parts.append(f"![Dice against CPU seconds, {test}](figures/{name})")
-    page = output / "report.md"
-    page.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    return page
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -205,10 +95,11 @@ def main(args: Sequence[str] | None = None) -> int:
     rows = gather(parser, parsed, runs, output)
     if len(rows):
         methods = [DEMONS, *([SYN] if parsed.syn else [])]
-        tests = list(dict.fromkeys(rows["test"]))
-        classical = rival_rows(data, output, tests, methods)
+        tests = {name: data / FOLDERS[name] for name in dict.fromkeys(rows["test"])}
+        source = Source(read_scaled, read_label, LABELS)
+        classical = rival_rows(tests, source, output, methods)
         peers = peer_rows(parsed.source / "hippocampus")
-        page = write_report(rows, pd.concat([classical, peers]), output)
+        page = write_report(rows, pd.concat([classical, peers]), output, list(LABELS))
         print(f"The report is in {page}")
     return finish(parsed, runs, output, failures, PACKED)
 

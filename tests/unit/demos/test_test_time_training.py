@@ -10,6 +10,8 @@ from scipy.ndimage import gaussian_filter
 
 from deepreg_meta.study.schedule import plan_runs
 
+LABELS = {"anterior": 1, "posterior": 2}
+
 
 def volume(seed, shape=(20, 24, 18)):
     """:return: an image of two structures somewhat elsewhere each time, and the map."""
@@ -88,8 +90,8 @@ def test_a_shift_is_found_and_scored_as_networks_are(load_demo, name):
     inner = ddf[6:-6, 6:-6, 6:-6].reshape(-1, 3)
     np.testing.assert_allclose(np.median(inner, axis=0), [2, -1, 1], atol=0.3)
     rolled = np.roll(label, (2, -1, 1), (0, 1, 2))
-    before = classical.dice_of_warped(rolled, label, np.zeros_like(ddf))
-    after = classical.dice_of_warped(rolled, label, ddf)
+    before = classical.dice_of_warped(rolled, label, np.zeros_like(ddf), LABELS)
+    after = classical.dice_of_warped(rolled, label, ddf, LABELS)
     assert all(after[name] > 0.9 > before[name] for name in after)
 
 
@@ -99,9 +101,9 @@ def test_labels_are_warped_linearly_and_to_the_nearest_voxel(load_demo):
     truth = np.broadcast_to([2.0, -1.0, 1.0], (*label.shape, 3))
     rolled = np.roll(label, (2, -1, 1), (0, 1, 2))
     for order in (0, 1):
-        found = classical.dice_of_warped(rolled, label, truth, order)
+        found = classical.dice_of_warped(rolled, label, truth, LABELS, order)
         assert found == {"anterior": 1, "posterior": 1}
-    row = classical.score_rows(label, label, np.full((*label.shape, 3), 0.25))
+    row = classical.score_rows(label, label, np.full((*label.shape, 3), 0.25), LABELS)
     assert row["dice_nearest"] == row["dice_nearest_anterior"] == 1  # nothing moves
     both = [row["dice_anterior"], row["dice_posterior"]]
     assert row["dice"] == pytest.approx(np.mean(both)) and row["dice"] < 1
@@ -117,21 +119,23 @@ def test_given_rivals_are_read_case_by_case(study, source):
     assert study.peer_rows(source).empty
 
 
-def test_labels_are_compared_as_both_were_warped(study):
+def test_labels_are_compared_as_both_were_warped(load_demo):
+    comparison = load_demo("test_time_training", "comparison")
+    demons = next(iter(comparison.METHODS))
     rows = pd.DataFrame(
         dict(method=method, seed=0, case=f"pair{case}", dice=linear + case / 10,
-             dice_nearest=nearest + case / 10)
-        for method, linear, nearest in (
-            ("ours", 0.5, 0.4), ("old", 0.6, np.nan), (study.DEMONS, 0.45, 0.3),
-            ("SyN (given)", np.nan, 0.42))
+             dice_nearest=nearest + case / 10, epe_label=error - case / 10)
+        for method, linear, nearest, error in (
+            ("ours", 0.5, 0.4, 1.0), ("old", 0.6, np.nan, np.nan),
+            (demons, 0.45, 0.3, 1.5), ("SyN (given)", np.nan, 0.42, np.nan))
         for case in range(3)
     )  # fmt: skip
-    table = study.test_table(rows).set_index(["ours", "other"])
+    table = comparison.test_table(rows).set_index(["of", "ours", "other"])
     assert table["mean_difference"].to_dict() == pytest.approx(
-        {("ours", study.DEMONS): 0.05, ("old", study.DEMONS): 0.15,
-         ("ours", "SyN (given)"): -0.02}
+        {("Dice", "ours", demons): 0.05, ("Dice", "old", demons): 0.15,
+         ("EPE in the labels", "ours", demons): -0.5,
+         ("Dice, nearest", "ours", "SyN (given)"): -0.02}
     )  # fmt: skip
-    assert table["labels"].tolist() == ["linear", "linear", "nearest"]
 
 
 TINY = """
@@ -175,7 +179,7 @@ def test_a_tiny_study_ends_with_its_report(
     assert known["epe_before"].mean() == pytest.approx(4 * 3**0.5, rel=0.3)
     assert known["epe"].notna().all() and (rows["cpu_seconds"] > 0).all()
     report = (tmp_path / "out" / "report.md").read_text()
-    assert "## Table I: choices" in report and "demons (SimpleITK)" in report
+    assert "## Results: choices" in report and "demons (SimpleITK)" in report
     assert (tmp_path / "out" / "figures" / "dice_choices.png").is_file()
     classical = pd.read_csv(tmp_path / "out" / "classical.csv")
     assert set(classical["test"]) == {"choices", "known"}

@@ -159,6 +159,18 @@ def test_what_a_run_starts_from_is_run_with_it(write, plan_text):
     swept = {run.name: run for run in runs}
     for run in (run for run in runs if run.method == "tuned"):
         assert swept[run.start].setting == run.setting
+        # a sweep of one epoch: of the checkpoints 0, 2 and 7 there is the first
+        assert run.checkpoints == (0,)
+        assert run.overrides["train"]["save_period"] == [0]
+
+
+def test_without_a_checkpoint_in_reach_a_sweep_tests_its_end(write, plan_text):
+    late = """
+checkpoints: {tuned: [7]}
+sweeps: {lambda: {methods: [tuned], data: [liver], seeds: [4]}}
+"""
+    runs = plan_runs(write(plan_text, CHAIN, late), "/d", parts=["lambda"])
+    assert {run.checkpoints for run in runs if run.sweep} == {(1,)}
 
 
 @pytest.mark.parametrize(
@@ -169,6 +181,7 @@ def test_what_a_run_starts_from_is_run_with_it(write, plan_text):
         ("starts: {tuned: poled}", "starts.*got 'poled'. Did you mean `pooled`"),
         ("over_domains: [pool]", "over_domains.*got 'pool'. Did you mean `pooled`"),
         ("checkpoints: {tune: [1]}", "checkpoints.*Did you mean `tuned`"),
+        ("checkpoints: {tuned: [1, 8]}", "checkpoints.tuned .*up to 7, .*ends, got 8"),
         ("data: {liver: {sources: [bones]}}", "sources.*Did you mean `bone`"),
         ("data: {liver: {train_of: {agian: x}}}", "train_of.*Did you mean `again`"),
         ("domains: null", "domains"),
