@@ -225,17 +225,19 @@ def fit(
         save(model, folder / "save", 0, None)
         return
     per_epoch = episodes_per_epoch(config, train)
-    start = first_epoch * per_epoch
+    start, end = first_epoch * per_epoch, options.epochs * per_epoch
     due = options.saves_after
     if first_epoch == 0 and due(0):
         save(model, folder / "save", 0, None)
     log = tf.keras.callbacks.CSVLogger(folder / "log.csv", append=start > 0)
     # Keras would take the columns from the first epoch, which may have no validation
     log.keys = model.log_names
-    progress = Progress(options.epochs * per_epoch, start)
+    progress = Progress(end, start)
     try:
         model.fit(
-            training_dataset(train, config.seed, episode_layout(config), start),
+            training_dataset(
+                train, config.seed, episode_layout(config), range(start, end)
+            ),
             steps_per_epoch=per_epoch,
             initial_epoch=first_epoch,
             epochs=options.epochs,

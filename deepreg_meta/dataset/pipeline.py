@@ -81,15 +81,18 @@ class EpisodeLayout(NamedTuple):
 
 
 def training_dataset(
-    cases: CaseSet | Domains, seed: int, layout: EpisodeLayout, first_episode: int
+    cases: CaseSet | Domains, seed: int, layout: EpisodeLayout, episodes: range
 ) -> tf.data.Dataset:
     """
-    Return an endless dataset of episodes.
+    Return a dataset of episodes.
+
+    It ends with the training: an iterator that is let go of while the next element is
+    being made waits for it, in a process of few threads half a minute and more.
 
     :param cases: the training split.
     :param seed: of the run.
     :param layout: of the elements.
-    :param first_episode: number of the episode to start with.
+    :param episodes: numbers of the episodes; at least one.
     """
     num_labels = cases.num_labels_max
 
@@ -101,14 +104,10 @@ def training_dataset(
             [[task_arrays(case, num_labels) for case in task] for task in tasks]
         )
 
-    def episodes() -> Iterator[dict[str, np.ndarray]]:
-        number = first_episode
-        while True:
-            yield episode(number)
-            number += 1
-
-    signature = _spec(episode(first_episode))
-    dataset = tf.data.Dataset.from_generator(episodes, output_signature=signature)
+    signature = _spec(episode(episodes[0]))
+    dataset = tf.data.Dataset.from_generator(
+        lambda: map(episode, episodes), output_signature=signature
+    )
     return dataset.prefetch(2)
 
 

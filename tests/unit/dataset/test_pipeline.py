@@ -120,8 +120,9 @@ def test_any_two_unpaired_images_may_meet_and_one_index_means_one_pair():
 @pytest.mark.parametrize("is_paired", [True, False])
 def test_training_continues_with_the_pairs_it_would_have_met(is_paired):
     cases = Cases(is_paired)
-    whole = take(training_dataset(cases, 1, EpisodeLayout(2), 0), 7)
-    rest = take(training_dataset(cases, 1, EpisodeLayout(2), 4), 3)
+    whole = take(training_dataset(cases, 1, EpisodeLayout(2), range(7)), 99)
+    rest = take(training_dataset(cases, 1, EpisodeLayout(2), range(4, 7)), 99)
+    assert (len(whole), len(rest)) == (7, 3)
     for a, b in zip(whole[4:], rest, strict=True):
         tf.nest.map_structure(np.testing.assert_array_equal, a, b)
     assert whole[0]["moving_image"].shape == (2, *MOVING)
@@ -143,7 +144,7 @@ def test_evaluation_gives_every_pair_once_in_order():
 def test_unlabeled_datasets_run():
     cases = Cases(num_labels=(0,) * 6)
     assert (
-        take(training_dataset(cases, 0, EpisodeLayout(3), 0), 1)[0][
+        take(training_dataset(cases, 0, EpisodeLayout(3), range(1)), 1)[0][
             "num_labels"
         ].tolist()
         == [0] * 3
