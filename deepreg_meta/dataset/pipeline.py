@@ -86,9 +86,6 @@ def training_dataset(
     """
     Return a dataset of episodes.
 
-    It ends with the training: an iterator that is let go of while the next element is
-    being made waits for it, in a process of few threads half a minute and more.
-
     :param cases: the training split.
     :param seed: of the run.
     :param layout: of the elements.
@@ -108,7 +105,19 @@ def training_dataset(
     dataset = tf.data.Dataset.from_generator(
         lambda: map(episode, episodes), output_signature=signature
     )
-    return dataset.prefetch(2)
+    return _without_tuning(dataset.prefetch(2))
+
+
+def _without_tuning(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """
+    Leave the tuning of a pipeline out, of which nothing is open here.
+
+    Its thread sleeps for up to a minute at a time, and whoever lets go of an iterator
+    waits for its end: at the end of each training, and of each validation.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
 
 
 def evaluation_dataset(cases: CaseSet | Domains) -> tf.data.Dataset:
@@ -124,6 +133,7 @@ def evaluation_dataset(cases: CaseSet | Domains) -> tf.data.Dataset:
             arrays = task_arrays(case, num_labels)
             yield {name: value[None] for name, value in arrays.items()}
 
-    return tf.data.Dataset.from_generator(
+    dataset = tf.data.Dataset.from_generator(
         pairs, output_signature=_spec(next(pairs()))
-    ).prefetch(1)
+    )
+    return _without_tuning(dataset.prefetch(1))

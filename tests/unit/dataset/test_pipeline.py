@@ -150,3 +150,13 @@ def test_unlabeled_datasets_run():
         == [0] * 3
     )
     assert len(take(evaluation_dataset(cases), 99)) == 6
+
+
+def test_no_pipeline_is_tuned_which_would_hold_up_the_end_of_a_training():
+    cases = Cases()
+    datasets = (
+        training_dataset(cases, 0, EpisodeLayout(1), range(2)),
+        evaluation_dataset(cases),
+    )
+    for dataset in datasets:
+        assert dataset.options().autotune.enabled is False
