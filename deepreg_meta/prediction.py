@@ -13,7 +13,7 @@ from deepreg_meta.callback.checkpoint import restore_model
 from deepreg_meta.callback.fine_tune import FineTune
 from deepreg_meta.config import RunConfig
 from deepreg_meta.dataset.case import Case
-from deepreg_meta.dataset.pipeline import task_arrays
+from deepreg_meta.dataset.pipeline import single_dataset, task_arrays
 from deepreg_meta.dataset.tasks import CaseSet
 from deepreg_meta.model.episode import Task
 from deepreg_meta.model.reptile import ReptileModel
@@ -118,10 +118,13 @@ def predict_cases(
     """
     results = []
     with tuner.protect(model), tqdm(cases, unit="pair", desc="registering") as bar:
-        inputs = network_inputs(cases[0], cases.num_labels_max)
-        bar.set_postfix_str(f"compiled in {tuner.warm_up(model, inputs):.0f} s")
+        num_labels_max = cases.num_labels_max  # asks the header of every file
+        inputs = network_inputs(cases[0], num_labels_max)
+        bar.set_postfix_str(
+            f"compiled in {tuner.warm_up(model, single_dataset(inputs)):.0f} s"
+        )
         for case in bar:
-            result = register_case(model, case, tuner, cases.num_labels_max)
+            result = register_case(model, case, tuner, num_labels_max)
             results.append(write_case(folder, result, outputs))
     return results
 
@@ -156,7 +159,7 @@ def register_case(
     :return: what the model put out, not scored yet.
     """
     inputs = network_inputs(network_case or case, num_labels_max)
-    outputs = model.predict(inputs, batch_size=1, callbacks=[tuner], verbose=0)
+    outputs = model.predict(single_dataset(inputs), callbacks=[tuner], verbose=0)
     own = {name: value[0] for name, value in outputs.items()}
     return case_result(model, case, own, tuner.seconds[-1], tuner.cpu_seconds[-1])
 

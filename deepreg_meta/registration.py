@@ -24,6 +24,7 @@ from deepreg_meta.checkpoint_path import newest_checkpoint
 from deepreg_meta.config import RunConfig, load_config
 from deepreg_meta.dataset.case import Case
 from deepreg_meta.dataset.pair import PairFiles, read_pair
+from deepreg_meta.dataset.pipeline import single_dataset
 from deepreg_meta.geometry.landmarks import Landmarks, read_landmarks
 from deepreg_meta.geometry.volume_file import read_volume
 from deepreg_meta.model.reptile import ReptileModel
@@ -242,7 +243,8 @@ class Registrar:
         model.adapt_plan = tuner.plan
         with tuner.protect(model):
             if shapes not in compiled:
-                logger.info("Compiled in %.0f s.", tuner.warm_up(model, inputs))
+                seconds = tuner.warm_up(model, single_dataset(inputs))
+                logger.info("Compiled in %.0f s.", seconds)
                 compiled.add(shapes)
             return register_case(model, case, tuner, num_labels, ready.shown)
 

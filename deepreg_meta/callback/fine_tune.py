@@ -117,19 +117,20 @@ class FineTune(tf.keras.callbacks.Callback):
             if not weights.equal(start, model.network.weights):
                 weights.restore(model.network.weights, start)
 
-    def warm_up(self, model: ReptileModel, inputs: dict[str, np.ndarray]) -> float:
+    def warm_up(self, model: ReptileModel, inputs: tf.data.Dataset) -> float:
         """
         Compile what adapts and predicts, by one update of a pair whose result is lost.
 
         Times measured afterwards are those of the work itself.
 
         :param model: its weights are the same afterwards.
-        :param inputs: of the pair, as for `predict`.
+        :param inputs: of the pair, in the form that `predict` will be given others in:
+            of another form it would be traced anew.
         :return: seconds that it took.
         """
         begin = time.perf_counter()
         model.adapt_plan = self.plan.fewest()
-        model.predict(inputs, batch_size=1, verbose=0)
+        model.predict(inputs, verbose=0)
         model.forget_pair()  # which was carried for nothing
         return time.perf_counter() - begin
 

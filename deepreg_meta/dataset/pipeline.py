@@ -108,6 +108,15 @@ def training_dataset(
     return _without_tuning(dataset.prefetch(2))
 
 
+def single_dataset(inputs: dict[str, np.ndarray]) -> tf.data.Dataset:
+    """
+    Return one element, which Keras takes at once; of arrays it would trace a pipeline.
+
+    :param inputs: by field, with a leading axis of one.
+    """
+    return _without_tuning(tf.data.Dataset.from_tensors(inputs))
+
+
 def _without_tuning(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """
     Leave the tuning of a pipeline out, of which nothing is open here.
