@@ -220,6 +220,8 @@ def epoch_curves(
                              label=name if index == 0 else None)  # fmt: skip
                 number += 1
         axes.set_xscale("symlog", linthresh=1.0)
+        axes.set_xlim(left=-0.3)
+        axes.xaxis.set_major_formatter("{x:g}")
         axes.set_xlabel("epoch")
         axes.set_ylabel(ylabel)
         axes.grid(alpha=0.3)
