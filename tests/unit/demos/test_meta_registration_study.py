@@ -202,7 +202,7 @@ config: {train: {epochs: 1}}
 methods:
   meta: {train: {meta: {episodes_per_epoch: 1, inner_steps: 2}}}
 data:
-  trus: {methods: [meta], tests: {trus: trus/test}}
+  trus: {methods: [meta], adaptations: [5-updates]}
   trus_direct: {adaptations: [adam-100]}
 adaptations: {adam-100: {field: {scales: [1/2, 1], steps: 2}}}
 """
@@ -228,7 +228,7 @@ def test_a_tiny_study_ends_with_its_report(study, tmp_path, monkeypatch, registe
     known = rows[rows["test"] == "trus_known"]
     # three components with a root mean square of 3 voxels
     assert known["epe_before"].mean() == pytest.approx(3 * 3**0.5, rel=0.2)
-    adapted = rows[rows["adaptation"] == "5-updates"]
+    adapted = rows[rows["method"] == "meta"]
     assert (adapted["updates"] == 5).all()
     report = (tmp_path / "out" / "report.md").read_text()
     for text in ("Table 1: trus", "CPU seconds to the same Dice", "Fig. 2", "Fig. 3",

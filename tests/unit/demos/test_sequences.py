@@ -112,7 +112,7 @@ def test_every_method_takes_as_many_steps_and_no_choice_looks_at_a_test(study, f
 
 TINY = """
 config: {train: {epochs: 1}}
-data: {simulated: {methods: [random]}}
+data: {simulated: {methods: [random], adaptations: [SSMSR-30-30-30]}}
 methods: {random: {train: {epochs: 0}}}
 """
 
