@@ -3,12 +3,13 @@
 import argparse
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from deepreg_meta.study.archive import pack_runs
+from deepreg_meta.study.archive import pack_runs, unpack_runs
+from deepreg_meta.study.plan import read_plan
 from deepreg_meta.study.run import gather_rows, run_study
 from deepreg_meta.study.schedule import Run
 
@@ -46,6 +47,36 @@ def study_parser(
 def words(text: str | None) -> list[str] | None:
     """Split the value of a flag at its commas; None stays None."""
     return text.split(",") if text else None
+
+
+def open_study(
+    parsed: argparse.Namespace, here: Path, packed: Sequence[str]
+) -> tuple[Path, Path]:
+    """
+    Find the folders of a study, and take in what was packed.
+
+    :param parsed: flags of `study_parser`.
+    :param here: folder of the script, in which the others are without their flags.
+    :param packed: as `extra` of `archive.unpack_runs`.
+    :return: folder of the results, and that of the data.
+    :raises ValueError: for a file that is no archive of runs.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    output = parsed.output or here / f"logs_{parsed.form}"
+    if parsed.unpack:
+        unpack_runs(parsed.unpack, output, packed)
+    return output, parsed.data_dir or here / "dataset" / f"study_{parsed.form}"
+
+
+def data_with(plan: Sequence[Path], found: Collection[str]) -> list[str]:
+    """
+    Name the data of a plan whose folders are there.
+
+    :param plan: its files.
+    :param found: names of the folders that were prepared.
+    """
+    entries = read_plan(plan).data.items()
+    return [name for name, e in entries if Path(e["train"]).parts[0] in found]
 
 
 def run_chosen(

@@ -21,6 +21,7 @@ def draw_examples(
     figures: Path,
     predict: Trainer | None = None,
     gpu: str | None = "",
+    draws: bool = True,
 ) -> dict[str, Path]:
     """
     Register one pair by some methods and keep the pages of slices.
@@ -34,6 +35,7 @@ def draw_examples(
     :param figures: folder that gets the pages; those that it has are not drawn again.
     :param predict: as of `run.run_study`.
     :param gpu: as of `run.run_study`.
+    :param draws: whether pages that are missing are drawn; a report alone draws none.
     :return: the pages by method, adaptation and epoch, such as "meta, 5-updates", those
         that there are.
     """
@@ -48,7 +50,7 @@ def draw_examples(
         name = "_".join([EXAMPLE, own[0].data, *words]).replace(" ", "_")
         page = figures / f"{name}.png"
         run = next((r for r in own if _has_weights(r, output)), None)
-        if run is not None and not page.is_file():
+        if draws and run is not None and not page.is_file():
             results = predict_test(
                 run_folder(run, output),
                 replace(run, tests={EXAMPLE: str(folder)}),

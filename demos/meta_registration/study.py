@@ -10,7 +10,6 @@ folder of the results has what is there. Without --part the main part is run, an
 sweep, which are for choices.
 """
 
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,11 +19,17 @@ from demo_data import HERE
 from study_data import SOURCES, prepare
 
 from deepreg_meta.evaluate.statistics import holm
-from deepreg_meta.study.archive import unpack_runs
-from deepreg_meta.study.command import finish, gather, run_chosen, study_parser, words
+from deepreg_meta.study.command import (
+    data_with,
+    finish,
+    gather,
+    open_study,
+    run_chosen,
+    study_parser,
+    words,
+)
 from deepreg_meta.study.example import EXAMPLE, draw_examples
 from deepreg_meta.study.figure import loss_curves, method_boxes, time_curves
-from deepreg_meta.study.plan import read_plan
 from deepreg_meta.study.reach import mean_curves, reach_table
 from deepreg_meta.study.run import LAST
 from deepreg_meta.study.schedule import MAIN, Run, plan_runs
@@ -38,8 +43,6 @@ from deepreg_meta.study.table import (
     sweep_table,
     with_adaptations,
 )
-
-logger = logging.getLogger(__name__)
 
 PLAN = HERE / "plan"
 FORMS = {"smoke": ["reduced.yml", "smoke.yml"], "reduced": ["reduced.yml"],
@@ -215,7 +218,7 @@ def _choice_parts(rows: pd.DataFrame) -> list[str]:
 
 
 def example_pages(
-    runs: Sequence[Run], data_dir: Path, output: Path, gpu: str
+    runs: Sequence[Run], data_dir: Path, output: Path, gpu: str, draws: bool = True
 ) -> dict[str, Path]:
     """
     Register one pair of each data set by the methods of the paper's Figure 4.
@@ -224,6 +227,7 @@ def example_pages(
     :param data_dir: of the data sets.
     :param output: folder of the study.
     :param gpu: as of `run.run_study`.
+    :param draws: as of `draw_examples`.
     :return: pages of slices by data set and method.
     """
     pages: dict[str, Path] = {}
@@ -231,7 +235,9 @@ def example_pages(
         own = [run for run in runs if run.data in (name, f"{name}_direct")]
         folder, figures = data_dir / name / EXAMPLE, output / "figures"
         wanted = [(*pair, LAST) for pair in EXAMPLES]
-        drawn = draw_examples(own, wanted, folder, output, figures, gpu=gpu)
+        drawn = draw_examples(
+            own, wanted, folder, output, figures, gpu=gpu, draws=draws
+        )
         pages |= {f"{name}: {title}": page for title, page in drawn.items()}
     return pages
 
@@ -240,29 +246,23 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run what is missing and write the report."""
     parser = study_parser((__doc__ or "").split("\n\n")[0], list(FORMS), "smoke")
     parsed = parser.parse_args(args)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    output = parsed.output or HERE / f"logs_{parsed.form}"
-    data_dir = parsed.data_dir or HERE / "dataset" / f"study_{parsed.form}"
+    output, data_dir = open_study(parsed, HERE, (STAMP,))
     plan = plan_of(parsed.form)
-    if parsed.unpack:
-        unpack_runs(parsed.unpack, output, (STAMP,))
     failures: dict[str, str] = {}
     names = None
     if not parsed.report:
         found = prepare(parsed.source, data_dir, parsed.form)
         check_data(data_dir, output)
-        names = [
-            name
-            for name, entry in read_plan(plan).data.items()
-            if Path(entry["train"]).parts[0] in found
-        ]
+        names = data_with(plan, found)
         part = words(parsed.part) or [MAIN]
         chosen = plan_runs(plan, data_dir.resolve(), words(parsed.only), names, part)
         failures = run_chosen(parsed, chosen, output)
     runs = plan_runs(plan, data_dir.resolve(), None, names)
     rows = gather(parser, parsed, runs, output)
     if len(rows):
-        pages = example_pages(runs, data_dir, output, parsed.gpu)
+        pages = example_pages(
+            runs, data_dir, output, parsed.gpu, draws=not parsed.report
+        )
         page = write_report(rows, output, runs, pages)
         print(f"The report is in {page}")
     return finish(parsed, runs, output, failures, (STAMP,))

@@ -10,7 +10,6 @@ DIR is that of demo_data.py. The study resumes where it stopped; report.md in th
 of the results has what is there.
 """
 
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,8 +17,15 @@ from pathlib import Path
 import pandas as pd
 from demo_data import HERE, prepare
 
-from deepreg_meta.study.archive import unpack_runs
-from deepreg_meta.study.command import finish, gather, run_chosen, study_parser, words
+from deepreg_meta.study.command import (
+    data_with,
+    finish,
+    gather,
+    open_study,
+    run_chosen,
+    study_parser,
+    words,
+)
 from deepreg_meta.study.figure import loss_curves, method_boxes, sweep_curves
 from deepreg_meta.study.plan import read_plan
 from deepreg_meta.study.schedule import Run, plan_runs
@@ -33,8 +39,6 @@ from deepreg_meta.study.table import (
     sweep_table,
 )
 from deepreg_meta.study.timing import SECONDS, known_seconds, time_methods
-
-logger = logging.getLogger(__name__)
 
 PLAN = HERE / "plan"
 FORMS = {"smoke": ["reduced.yml", "smoke.yml"], "reduced": ["reduced.yml"],
@@ -166,22 +170,14 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run what is missing and write the report."""
     parser = study_parser(__doc__.split("\n\n")[0], list(FORMS), "smoke")
     parsed = parser.parse_args(args)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    output = parsed.output or HERE / f"logs_{parsed.form}"
-    data_dir = parsed.data_dir or HERE / "dataset" / parsed.form
+    output, data_dir = open_study(parsed, HERE, PACKED)
     plan = plan_of(parsed.form)
-    if parsed.unpack:
-        unpack_runs(parsed.unpack, output, PACKED)
     failures: dict[str, str] = {}
     names = None
     if not parsed.report:
         found = prepare(parsed.source, data_dir, image_size(parsed.form))
         check_data(data_dir, output)
-        names = [
-            name
-            for name, entry in read_plan(plan).data.items()
-            if Path(entry["train"]).parts[0] in found
-        ]
+        names = data_with(plan, found)
         chosen = plan_runs(
             plan, data_dir.resolve(), words(parsed.only), names, words(parsed.part)
         )

@@ -9,7 +9,6 @@ of the results has what is there. Without --part the main part is run, and no sw
 which are for choices.
 """
 
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,8 +17,14 @@ import pandas as pd
 from demo_data import HERE, prepare
 
 from deepreg_meta.evaluate.statistics import holm
-from deepreg_meta.study.archive import unpack_runs
-from deepreg_meta.study.command import finish, gather, run_chosen, study_parser, words
+from deepreg_meta.study.command import (
+    finish,
+    gather,
+    open_study,
+    run_chosen,
+    study_parser,
+    words,
+)
 from deepreg_meta.study.example import EXAMPLE, draw_examples
 from deepreg_meta.study.figure import epoch_curves, loss_curves
 from deepreg_meta.study.plan import read_plan
@@ -35,8 +40,6 @@ from deepreg_meta.study.table import (
     method_table,
     sweep_table,
 )
-
-logger = logging.getLogger(__name__)
 
 PLAN = HERE / "plan"
 FORMS = {"smoke": ["reduced.yml", "smoke.yml"], "reduced": ["reduced.yml"],
@@ -293,7 +296,7 @@ def _choice_parts(rows: pd.DataFrame) -> list[str]:
 
 
 def example_pages(
-    runs: Sequence[Run], data_dir: Path, output: Path, gpu: str
+    runs: Sequence[Run], data_dir: Path, output: Path, gpu: str, draws: bool = True
 ) -> dict[str, Path]:
     """
     Register one test pair of each target by the strategies of the paper's Fig. 4.
@@ -302,6 +305,7 @@ def example_pages(
     :param data_dir: of the domains.
     :param output: folder of the study.
     :param gpu: as of `run.run_study`.
+    :param draws: as of `draw_examples`.
     :return: pages by target and strategy.
     """
     pages: dict[str, Path] = {}
@@ -313,7 +317,9 @@ def example_pages(
             checkpoints = next((r.checkpoints for r in own if r.method == method), ())
             few = FEW if FEW in checkpoints else next(iter(checkpoints[1:2]), LAST)
             wanted.append((method, "", few if method in (PLAIN, OURS) else LAST))
-        drawn = draw_examples(own, wanted, folder, output, figures, gpu=gpu)
+        drawn = draw_examples(
+            own, wanted, folder, output, figures, gpu=gpu, draws=draws
+        )
         pages |= {f"{target}: {title}": page for title, page in drawn.items()}
     return pages
 
@@ -322,12 +328,8 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run what is missing and write the report."""
     parser = study_parser((__doc__ or "").split("\n\n")[0], list(FORMS), "smoke")
     parsed = parser.parse_args(args)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    output = parsed.output or HERE / f"logs_{parsed.form}"
-    data_dir = parsed.data_dir or HERE / "dataset" / f"study_{parsed.form}"
+    output, data_dir = open_study(parsed, HERE, (STAMP,))
     plan = plan_of(parsed.form)
-    if parsed.unpack:
-        unpack_runs(parsed.unpack, output, (STAMP,))
     failures: dict[str, str] = {}
     if not parsed.report:
         found = prepare(parsed.source, data_dir, image_size(parsed.form))
@@ -344,9 +346,9 @@ def main(args: Sequence[str] | None = None) -> int:
     runs = plan_runs(plan, data_dir.resolve())
     rows = gather(parser, parsed, runs, output)
     if len(rows):
-        pages = {}
-        if not parsed.report:
-            pages = example_pages(runs, data_dir, output, parsed.gpu)
+        pages = example_pages(
+            runs, data_dir, output, parsed.gpu, draws=not parsed.report
+        )
         page = write_report(rows, output, runs, pages)
         print(f"The report is in {page}")
     return finish(parsed, runs, output, failures, (STAMP,))

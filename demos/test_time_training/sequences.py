@@ -10,7 +10,6 @@ sweep, which are for choices.
 """
 
 import importlib.util
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,14 +20,18 @@ from comparison import CLASSICAL, rival_rows, write_report
 from demo_data import HERE
 from sequence_data import CAMUS, prepare, read_image, read_label
 
-from deepreg_meta.study.archive import unpack_runs
-from deepreg_meta.study.command import finish, gather, run_chosen, study_parser, words
+from deepreg_meta.study.command import (
+    finish,
+    gather,
+    open_study,
+    run_chosen,
+    study_parser,
+    words,
+)
 from deepreg_meta.study.plan import read_plan
 from deepreg_meta.study.schedule import MAIN, plan_runs
 from deepreg_meta.study.stamp import STAMP, check_data
 from deepreg_meta.study.table import main_rows, markdown, sweep_table, with_adaptations
-
-logger = logging.getLogger(__name__)
 
 PLAN = HERE / "plan"
 FORMS = {"smoke": ["sequences.yml", "sequences_smoke.yml"],
@@ -49,10 +52,8 @@ def plan_of(form: str) -> list[Path]:
 
 
 def image_size(form: str) -> int:
-    """Return the side of a form's images, which a form may leave to the base."""
-    plan = read_plan([*plan_of(form)])
-    shape = plan.config.get("dataset", {}).get("fixed_image_shape", [96])
-    return int(shape[0])
+    """Return the side of a form's images."""
+    return int(read_plan(plan_of(form)).config["dataset"]["fixed_image_shape"][0])
 
 
 def source_of(test: str) -> Source:
@@ -85,14 +86,10 @@ def main(args: Sequence[str] | None = None) -> int:
     parser = study_parser((__doc__ or "").split("\n\n")[0], list(FORMS), "sequences")
     parser.add_argument("--syn", action="store_true", help="run ANTs SyN too")
     parsed = parser.parse_args(args)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     if parsed.syn and importlib.util.find_spec("ants") is None:
         parser.error("--syn: expected the package antspyx, which is not installed.")
-    output = parsed.output or HERE / f"logs_{parsed.form}"
-    data_dir = parsed.data_dir or HERE / "dataset" / f"study_{parsed.form}"
+    output, data_dir = open_study(parsed, HERE, PACKED)
     plan = plan_of(parsed.form)
-    if parsed.unpack:
-        unpack_runs(parsed.unpack, output, PACKED)
     failures: dict[str, str] = {}
     names = None
     if not parsed.report:

@@ -4,7 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from deepreg_meta.study.command import finish, gather, study_parser, words
+from deepreg_meta.study.command import (
+    data_with,
+    finish,
+    gather,
+    open_study,
+    study_parser,
+    words,
+)
 from deepreg_meta.study.run import run_study
 from tests.unit.study.trainer import Trainer
 
@@ -44,3 +51,20 @@ def test_a_study_ends_with_its_pack_and_tells_what_failed(
     assert finish(parsed, runs, tmp_path / "out", failures) == 1
     assert packed.is_file() and f"{runs[1].name} failed: the loss" in caplog.text
     assert finish(parser.parse_args([]), runs, tmp_path / "out", {}) == 0
+
+
+def test_folders_are_those_of_the_flags_or_beside_the_script(parser, tmp_path):
+    output, data = open_study(parser.parse_args(["--form", "full"]), tmp_path, ())
+    assert output == tmp_path / "logs_full"
+    assert data == tmp_path / "dataset" / "study_full"
+    flags = ["--output", "out", "--data-dir", "in"]
+    found = open_study(parser.parse_args(flags), tmp_path, ())
+    assert found == (Path("out"), Path("in"))
+    with pytest.raises(ValueError, match="expected a ZIP file of runs"):
+        open_study(parser.parse_args(["--unpack", "none.zip"]), tmp_path, ())
+
+
+def test_data_are_those_whose_folder_was_prepared(write, plan_text):
+    plan = write(plan_text)
+    assert data_with(plan, ["liver", "other"]) == ["liver"]
+    assert data_with(plan, ["chest", "liver"]) == ["liver", "chest"]

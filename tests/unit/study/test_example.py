@@ -30,6 +30,7 @@ def test_pages_are_drawn_once_by_runs_that_have_their_weights(runs, tmp_path):
     ]  # fmt: skip
     wanted.append(("plain", "five", 1))
     arguments = own, wanted, tmp_path / "pair", tmp_path, tmp_path / "figures", predict
+    assert draw_examples(*arguments, draws=False) == {} and not calls
     pages = draw_examples(*arguments)
     # the other run has no weights, the others are not in the plan
     assert list(pages) == ["plain, five", "plain, five, 1 epochs"]
