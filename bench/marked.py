@@ -21,7 +21,7 @@ IMPORTED = "imports"
 STAGES = {
     "train": {
         "deepreg_meta.run_data:phantom_folder": "phantom found or written",
-        "deepreg_meta.training:open_cases": "data checked",
+        "deepreg_meta.training:open_training": "data checked",
         "deepreg_meta.training:build_model": "model built",
         "deepreg_meta.callback.progress:Progress.on_train_batch_end": "first episode",
     },

@@ -54,8 +54,9 @@ def test_every_flag_of_deepregs_own_command_is_read():
     assert vars(long) == {
         "gpu": "0,1", "gpu_allow_growth": True, "ckpt_path": "a/ckpt-3",
         "log_root": "runs", "log_dir": "one", "config_path": ["a.yaml", "b.yaml"],
-        "max_epochs": 4,
+        "max_epochs": 4, "fine_tune": False,
     }  # fmt: skip
+    assert parser.parse_args(["-c", "a.yaml", "--fine-tune"]).fine_tune
 
 
 def test_a_configuration_is_required(capsys):
@@ -75,8 +76,8 @@ def calls(monkeypatch):
 
     found = {}
 
-    def meta_train(config, ckpt_path, log_dir, log_root):
-        found["reptile"] = (config, ckpt_path, log_dir, log_root)
+    def meta_train(config, ckpt_path, log_dir, log_root, fine_tune):
+        found["reptile"] = (config, ckpt_path, log_dir, log_root, fine_tune)
         return Path(log_root) / log_dir
 
     monkeypatch.setattr(deepreg_meta.training, "meta_train", meta_train)
@@ -93,11 +94,16 @@ def test_max_epochs_replaces_the_epochs_if_positive(
     """-1 follows the configuration."""
     path = write_yaml(tmp_path / "run.yaml", run_config())
     folder = train.train(
-        path, ckpt_path="c", log_dir="d", log_root="r", max_epochs=max_epochs
+        path,
+        ckpt_path="c",
+        log_dir="d",
+        log_root="r",
+        max_epochs=max_epochs,
+        fine_tune=True,
     )
     config, *others = calls["reptile"]
     assert config.train.epochs == epochs
-    assert others == ["c", "d", "r"]
+    assert others == ["c", "d", "r", True]
     assert folder == Path("r/d")
 
 
@@ -156,6 +162,14 @@ def test_methods_of_deepreg_are_handed_to_deepreg(tmp_path, calls, monkeypatch):
     assert "adapt" not in seen and seen["train"]["method"] == "ddf"
     assert sorted(tmp_path.iterdir()) == before
     assert yaml.safe_load(Path(path).read_text()) == config
+
+
+def test_a_method_of_deepreg_cannot_be_fine_tuned(tmp_path, calls):
+    """DeepReg's own training restores optimisers and epochs too."""
+    path = write_yaml(tmp_path / "run.yaml", deepreg_config(tmp_path))
+    with pytest.raises(ValueError, match="--fine-tune: expected train.method reptile"):
+        train.train(path, ckpt_path="c", log_root="r", log_dir="d", fine_tune=True)
+    assert not calls
 
 
 def test_folders_are_checked_before_deepreg_starts(tmp_path, calls):
