@@ -40,7 +40,7 @@ bench: env  ## measure speed and memory; options by: make bench BENCH="--only st
 	$(VENV)/bin/python bench/run.py $(BENCH)
 
 test: env-dev  ## run the tests; options by: make test PYTEST="-m 'not slow'"
-	$(VENV)/bin/python -m pytest $(PYTEST)
+	$(VENV)/bin/python -m pytest -n auto --maxprocesses 8 --dist loadfile $(PYTEST)
 
 lint: env-dev  ## check style, format and types
 	$(VENV)/bin/ruff check .

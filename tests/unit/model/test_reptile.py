@@ -143,8 +143,9 @@ def test_a_reset_optimiser_starts_every_episode_anew(model, tasks):
         model.train_step(stack_tasks(tasks[0]))
 
     assert int(model.optimizer.iterations) == 2
-    assert_close(model.network.weights, expected)
-    assert differ(carried, expected)
+    # Adam's division makes more of rounding, which depends on the number of threads
+    assert_close(model.network.weights, expected, atol=1e-5)
+    assert differ(carried, expected, atol=1e-3)
 
 
 @pytest.mark.parametrize("meta_step_size", [0.25, 0.5, 1.0])
