@@ -1,9 +1,15 @@
-"""Which checkpoint a path names; without TensorFlow, so that errors come at once."""
+"""
+Which checkpoint a path names, and what its run says of itself.
 
+Without TensorFlow, so that errors come at once.
+"""
+
+import json
 import re
 from pathlib import Path
 
 CHECKPOINT_NAME = "ckpt"
+DATA_FILE = "data.json"  # what the training images looked like, in a run's folder
 
 
 def newest_checkpoint(path: str | Path) -> str:
@@ -52,3 +58,22 @@ def epoch_of(checkpoint: str) -> int:
             f"--ckpt_path: expected a name that ends in ckpt-<epoch>, got {checkpoint}."
         )
     return int(number)
+
+
+def run_of(checkpoint: str) -> Path:
+    """Return the folder of the run that wrote a checkpoint."""
+    return Path(checkpoint).parent.parent
+
+
+def training_data(checkpoint: str) -> dict | None:
+    """
+    Read what the training images of a checkpoint's run looked like.
+
+    :param checkpoint: path of the checkpoint; "" for none.
+    :return: as `dataset.describe` has it; None without a checkpoint, and for runs of
+        older versions, which say nothing of it.
+    """
+    if not checkpoint:
+        return None
+    path = run_of(checkpoint) / DATA_FILE
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None

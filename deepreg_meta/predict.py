@@ -94,11 +94,11 @@ def predict(
     :raises ValueError: for a configuration, data or checkpoint that cannot be used.
     :raises FileNotFoundError: for a missing file.
     """
-    from deepreg_meta.checkpoint_path import newest_checkpoint
+    from deepreg_meta.checkpoint_path import newest_checkpoint, run_of
     from deepreg_meta.config import load_config
 
     checkpoint = newest_checkpoint(ckpt_path)
-    saved = Path(checkpoint).parent.parent / "config.yaml"
+    saved = run_of(checkpoint) / "config.yaml"
     overrides: dict[str, Any] | None = None
     if adapt_steps is not None:
         overrides = {"adapt": {"steps": adapt_steps}}

@@ -7,7 +7,6 @@ Register single pairs of files with a trained network.
     moving_points = pair.transform.map_points(fixed_points)  # mm, RAS
 """
 
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ deepreg_meta.register()
 # ruff: noqa: E402
 
 from deepreg_meta.callback.fine_tune import FineTune
-from deepreg_meta.checkpoint_path import newest_checkpoint
+from deepreg_meta.checkpoint_path import newest_checkpoint, run_of, training_data
 from deepreg_meta.config import RunConfig, load_config
 from deepreg_meta.dataset.case import Case
 from deepreg_meta.dataset.pair import PairFiles, read_pair
@@ -47,7 +46,6 @@ from deepreg_meta.prediction import (
 from deepreg_meta.results.case import CaseResult
 from deepreg_meta.results.limits import Limits
 from deepreg_meta.results.pair import RegisteredPair
-from deepreg_meta.training import DATA_FILE
 
 logger = logging.getLogger(__name__)
 
@@ -85,9 +83,8 @@ class Registrar:
         if ckpt_path is None and config is None:
             raise ValueError("ckpt_path: expected one, or a configuration, got none.")
         self.checkpoint = "" if ckpt_path is None else newest_checkpoint(ckpt_path)
-        self._run = Path(self.checkpoint).parent.parent if self.checkpoint else None
         if config is None:
-            saved = [str(self._run / "config.yaml")] if self._run else []
+            saved = [str(run_of(self.checkpoint) / "config.yaml")]
             config = load_config(list(config_path) or saved)
         self.config = config
         self._models: dict[tuple, ReptileModel] = {}
@@ -200,7 +197,8 @@ class Registrar:
         names = [Path(side.image).name.split(".")[0] for side in sides]
         name = f"{names[1]}_to_{names[0]}"
         reading = reading_config(config, initial)
-        case = read_pair(reading, sides[0], sides[1], name, _description(self._run))
+        description = training_data(self.checkpoint)
+        case = read_pair(reading, sides[0], sides[1], name, description)
         warn_of_places(case)
         shown = shown_case(case, initial, sides)
         return _Ready(config, case, shown, landmarks[0], landmarks[1])
@@ -254,14 +252,6 @@ class Registrar:
         if key not in self._models:
             self._models[key] = load_model(config, self.checkpoint)
         return self._models[key]
-
-
-def _description(run: Path | None) -> dict | None:
-    """Return what training wrote about its data; runs of older versions have none."""
-    if run is None:
-        return None
-    path = run / DATA_FILE
-    return json.loads(path.read_text()) if path.is_file() else None
 
 
 def _landmarks(side: PairFiles) -> Landmarks | None:

@@ -13,7 +13,7 @@ from deepreg_meta.callback.checkpoint import SaveCheckpoint, restore_model, save
 from deepreg_meta.callback.kernel_picture import kernel_pictures
 from deepreg_meta.callback.progress import Progress
 from deepreg_meta.callback.stop_on_nan import StopOnNan
-from deepreg_meta.checkpoint_path import epoch_of, newest_checkpoint
+from deepreg_meta.checkpoint_path import DATA_FILE, epoch_of, newest_checkpoint
 from deepreg_meta.command_line import new_run_folder
 from deepreg_meta.config import ConfigError, RunConfig
 from deepreg_meta.dataset.describe import describe_cases
@@ -32,8 +32,6 @@ from deepreg_meta.registered import check_registered
 from deepreg_meta.run_data import open_training
 
 logger = logging.getLogger(__name__)
-
-DATA_FILE = "data.json"  # what the training images looked like
 
 
 def episode_layout(config: RunConfig) -> EpisodeLayout:

@@ -13,8 +13,9 @@ from deepreg_meta.atlas.label_map import read_label_map
 from deepreg_meta.atlas.options import Options
 from deepreg_meta.atlas.result import Segmentation, TargetImage, WarpedAtlas
 from deepreg_meta.atlas.select import DEFAULT_NUMBER, Ranked, candidates, rank
-from deepreg_meta.atlas.view import NetworkView, training_data
+from deepreg_meta.atlas.view import NetworkView
 from deepreg_meta.callback.fine_tune import FineTune
+from deepreg_meta.checkpoint_path import training_data
 from deepreg_meta.dataset.case import Case
 from deepreg_meta.dataset.image_folder import ImageFiles
 from deepreg_meta.geometry.resample import resample

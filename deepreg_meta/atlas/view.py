@@ -1,6 +1,5 @@
 """What the network of a run sees of a target and an atlas before it moves anything."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,6 @@ from deepreg_meta.geometry.resample import resample
 from deepreg_meta.geometry.transform import Affine, Transform
 from deepreg_meta.model.alignment import Grids, align_grids
 from deepreg_meta.pair_setup import pair_config, reading_config, shown_case
-from deepreg_meta.training import DATA_FILE
 
 
 class NetworkView:
@@ -136,17 +134,6 @@ class NetworkView:
         image = own.scale(own.transform(case.moving_source.read()[0], fixed))
         grids = case.moving_source.grid, case.fixed_source.grid
         return resample(image, *grids, transform, outside=float(image.min()))
-
-
-def training_data(checkpoint: str) -> dict | None:
-    """
-    Read what a run's training images looked like.
-
-    :param checkpoint: of the run.
-    :return: None for runs of older versions, which say nothing of it.
-    """
-    path = Path(checkpoint).parent.parent / DATA_FILE
-    return json.loads(path.read_text()) if path.is_file() else None
 
 
 def _moved(case: Case, transform: Transform) -> NDArray:

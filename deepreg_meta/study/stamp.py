@@ -1,13 +1,86 @@
-"""Which data a study is of: a file beside the data, and its copy beside the results."""
+"""
+The data of a study: written once, beside a file that says which they are.
 
+A copy of that file beside the results keeps results of other data out.
+"""
+
+import csv
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from numpy.typing import NDArray
 
-STAMP = "dataset.json"
+STAMP, SPLITS = "dataset.json", "splits.csv"
+
+
+class Written(NamedTuple):
+    """
+    What a writer of data sets has written.
+
+    :param sets: their names.
+    :param splits: name of the data set, patient and split, in any order.
+    :param images: files that the data sets are of.
+    """
+
+    sets: list[str]
+    splits: list[tuple[str, str, str]]
+    images: list[Path]
+
+
+def prepare_once(
+    output: Path,
+    settings: Mapping[str, object],
+    write: Callable[[Path], Written],
+    read: Callable[[Path], NDArray],
+    what: str = "data",
+) -> list[str]:
+    """
+    Have the data sets of a study written, unless they are there.
+
+    :param output: folder of the data sets; what this function wrote before is kept, and
+        replaced where its settings were others.
+    :param settings: all that the data depend on; JSON can hold it.
+    :param write: fills an empty folder, which becomes the output once it is whole.
+    :param read: gives the voxels of an image.
+    :param what: a data set is, the head of the first column of `splits.csv`.
+    :return: the names of the data sets.
+    :raises ValueError: when the output holds anything else.
+    """
+    settings = json.loads(json.dumps(settings))
+    path = output / STAMP
+    if path.is_file():
+        saved = json.loads(path.read_text())
+        same = {key: saved.get(key) for key in settings} == settings
+        if same and {"sets", "digest"} <= saved.keys():
+            return saved["sets"]
+    elif output.exists() and any(output.iterdir()):
+        raise ValueError(
+            f"{output}: expected a new or empty folder, or one that this script "
+            "filled. Choose another one."
+        )
+    working = output.with_name(f".{output.name}.part")
+    shutil.rmtree(working, ignore_errors=True)
+    working.mkdir(parents=True)
+    sets, rows, images = write(working)
+    write_table(working / SPLITS, (what, "patient", "split"), rows)
+    number = digest(working, working / SPLITS, images, read)
+    stamp = {**settings, "sets": sets, "digest": number}
+    (working / STAMP).write_text(json.dumps(stamp, indent=1) + "\n", encoding="utf-8")
+    shutil.rmtree(output, ignore_errors=True)
+    working.rename(output)
+    return sets
+
+
+def write_table(
+    path: Path, head: Sequence[str], rows: Iterable[tuple[str, ...]]
+) -> None:
+    """Write sorted rows as CSV."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([head, *sorted(rows)])
 
 
 def check_data(data_dir: Path, output: Path) -> None:
@@ -18,19 +91,18 @@ def check_data(data_dir: Path, output: Path) -> None:
     :param output: of the study; remembers which data it is of.
     :raises ValueError: when it is of others.
     """
-    stamp, own = (data_dir / STAMP).read_text(), output / STAMP
-    if own.is_file() and _identity(own.read_text()) != _identity(stamp):
-        raise ValueError(
-            f"{output}: expected a new folder, or a study of the same data, got one of "
-            f"{own.read_text().strip()}. Choose another --output."
-        )
+    stamp = json.loads((data_dir / STAMP).read_text(encoding="utf-8"))
+    stamp.pop("source", None)  # the same data may come from anywhere
+    own = output / STAMP
+    if own.is_file():
+        saved = json.loads(own.read_text(encoding="utf-8"))
+        if saved["digest"] != stamp["digest"]:
+            raise ValueError(
+                f"{output}: expected a new folder, or a study of the same data, got "
+                f"one of {json.dumps(saved)}. Choose another --output."
+            )
     output.mkdir(parents=True, exist_ok=True)
-    own.write_text(json.dumps(_identity(stamp)) + "\n")
-
-
-def _identity(stamp: str) -> dict[str, object]:
-    """Return what a stamp says of the data, wherever they came from."""
-    return {k: v for k, v in json.loads(stamp).items() if k != "source"}
+    own.write_text(json.dumps(stamp) + "\n", encoding="utf-8")
 
 
 def digest(

@@ -9,7 +9,6 @@ patient is in which split stands in splits.csv, which pairs are registered in pa
 """
 
 import argparse
-import csv
 import json
 import logging
 import shutil
@@ -27,7 +26,7 @@ from deepreg_meta.dataset.gaussian_field import FieldOptions
 from deepreg_meta.dataset.known_truth import write_known_truth
 from deepreg_meta.dataset.phantom import write_dataset
 from deepreg_meta.study.split import deal_patients, draw_pairs
-from deepreg_meta.study.stamp import STAMP, digest
+from deepreg_meta.study.stamp import Written, prepare_once, write_table
 
 logger = logging.getLogger(__name__)
 
@@ -142,45 +141,28 @@ def prepare(source: Path | None, output: Path, size: str) -> list[str]:
     :return: the names of the data sets.
     :raises ValueError: when no source folder is there, or the output is not ours.
     """
+
+    def write(folder: Path) -> Written:
+        origin = source or _write_phantoms(folder / "phantoms")
+        found = [name for name, own in SOURCES.items() if (origin / own).is_dir()]
+        if not found:
+            known = ", ".join(SOURCES.values())
+            raise ValueError(f"--from: expected a folder with {known}, got {origin}.")
+        dealt, drawn = [], []
+        for name in found:
+            splits, pairs = _prepare_set(
+                name, origin / SOURCES[name], folder / name, SIZES[size][name]
+            )
+            dealt += [(name, p, split) for split in splits for p in splits[split]]
+            drawn += [(name, split, *pair) for split in pairs for pair in pairs[split]]
+            logger.info("%s: %s", name, {s: len(own) for s, own in splits.items()})
+        write_table(folder / "pairs.csv", ("data", "split", "moving", "fixed"), drawn)
+        volumes = [file for name in found for file in folder.glob(f"{name}/all/*/*")]
+        return Written(found, dealt, volumes)
+
     sizes = {name: asdict(one) for name, one in SIZES[size].items()}
-    stamp = {"source": str(source), "sizes": sizes, "seed": SEED,
-             "fields": json.loads(json.dumps(asdict(FIELDS)))}  # fmt: skip
-    path = output / STAMP
-    if path.is_file():
-        saved = json.loads(path.read_text())
-        if {key: saved.get(key) for key in stamp} == stamp:
-            return saved["sets"]
-        shutil.rmtree(output)
-    elif output.exists() and any(output.iterdir()):
-        raise ValueError(
-            f"{output}: expected a new or empty folder, or one that this script "
-            "filled. Choose another one."
-        )
-    working = output.with_name(f".{output.name}.part")
-    shutil.rmtree(working, ignore_errors=True)
-    working.mkdir(parents=True)
-    folder = source or _write_phantoms(working / "phantoms")
-    found = [name for name, own in SOURCES.items() if (folder / own).is_dir()]
-    if not found:
-        known = ", ".join(SOURCES.values())
-        raise ValueError(f"--from: expected a folder with {known}, got {folder}.")
-    dealt, drawn = [], []
-    for name in found:
-        splits, pairs = _prepare_set(
-            name, folder / SOURCES[name], working / name, SIZES[size][name]
-        )
-        dealt += [(name, p, split) for split in splits for p in splits[split]]
-        drawn += [(name, split, *pair) for split in pairs for pair in pairs[split]]
-        logger.info("%s: %s", name, {split: len(own) for split, own in splits.items()})
-    _write_table(working / "splits.csv", ("data", "patient", "split"), dealt)
-    _write_table(working / "pairs.csv", ("data", "split", "moving", "fixed"), drawn)
-    volumes = [file for name in found for file in working.glob(f"{name}/all/*/*")]
-    number = digest(working, working / "splits.csv", volumes, _voxels)
-    stamp |= {"sets": found, "digest": number}
-    (working / STAMP).write_text(json.dumps(stamp, indent=1) + "\n")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    working.rename(output)
-    return found
+    settings = {"source": str(source), "sizes": sizes, "seed": SEED}
+    return prepare_once(output, settings | {"fields": asdict(FIELDS)}, write, _voxels)
 
 
 def _write_phantoms(folder: Path) -> Path:
@@ -192,11 +174,6 @@ def _write_phantoms(folder: Path) -> Path:
 
 def _voxels(path: Path) -> NDArray:
     return np.asanyarray(nib.load(path).dataobj)
-
-
-def _write_table(path: Path, head: Sequence[str], rows: Sequence[Sequence]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([head, *sorted(rows)])
 
 
 def _prepare_set(

@@ -10,10 +10,7 @@ split stands in splits.csv.
 """
 
 import argparse
-import csv
-import json
 import logging
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +24,7 @@ from deepreg_meta.dataset.known_truth import write_known_truth
 from deepreg_meta.study.made_up import write_synthetic
 from deepreg_meta.study.pictures import copy_pairs, read_pixels, shrink, split_patients
 from deepreg_meta.study.split import draw_pairs
-from deepreg_meta.study.stamp import STAMP, digest
+from deepreg_meta.study.stamp import Written, prepare_once
 
 logger = logging.getLogger(__name__)
 
@@ -80,37 +77,22 @@ def prepare(
     :return: the names of the data sets.
     :raises ValueError: when no source folder is there, or the output is not ours.
     """
-    stamp = {"source": str(source), "size": size, "seed": seed}
-    path = output / STAMP
-    if path.is_file():
-        saved = json.loads(path.read_text())
-        same = {name: saved[name] for name in stamp} == stamp
-        if same and "digest" in saved:
-            return saved["sets"]
-        shutil.rmtree(output)
-    elif output.exists() and any(output.iterdir()):
-        raise ValueError(
-            f"{output}: expected a new or empty folder, or one that this script "
-            "filled. Choose another one."
-        )
-    output.mkdir(parents=True, exist_ok=True)
-    folder = source or write_synthetic(output / "synthetic", seed)
-    found = [name for name, kind in KINDS.items() if (folder / kind.folder).is_dir()]
-    if not found:
-        known = ", ".join(kind.folder for kind in KINDS.values())
-        raise ValueError(f"--from: expected a folder with {known}, got {folder}.")
-    rows: list[tuple[str, str, str]] = []
-    for name in found:
-        splits = _prepare_set(name, folder, output, size, seed)
-        rows += [(name, p, s) for s, patients in splits.items() for p in patients]
-        logger.info("%s: %s", name, {s: len(p) for s, p in splits.items()})
-    with (output / "splits.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("data", "patient", "split"), *sorted(rows)])
-    pictures = output.glob("*/png/*/*.png")
-    number = digest(output, output / "splits.csv", pictures, read_pixels)
-    stamp |= {"sets": found, "digest": number}
-    path.write_text(json.dumps(stamp, indent=1) + "\n")
-    return found
+
+    def write(folder: Path) -> Written:
+        origin = source or write_synthetic(folder / "synthetic", seed)
+        found = [name for name, one in KINDS.items() if (origin / one.folder).is_dir()]
+        if not found:
+            known = ", ".join(kind.folder for kind in KINDS.values())
+            raise ValueError(f"--from: expected a folder with {known}, got {origin}.")
+        rows = []
+        for name in found:
+            splits = _prepare_set(name, origin, folder, size, seed)
+            rows += [(name, p, s) for s, patients in splits.items() for p in patients]
+            logger.info("%s: %s", name, {s: len(p) for s, p in splits.items()})
+        return Written(found, rows, list(folder.glob("*/png/*/*.png")))
+
+    settings = {"source": str(source), "size": size, "seed": seed}
+    return prepare_once(output, settings, write, read_pixels)
 
 
 def _prepare_set(

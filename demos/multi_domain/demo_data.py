@@ -18,8 +18,6 @@ and of those with too few patients `train` alone.
 """
 
 import argparse
-import csv
-import json
 import logging
 import re
 import shutil
@@ -48,7 +46,7 @@ from deepreg_meta.study.pictures import (
     split_patients,
 )
 from deepreg_meta.study.split import draw_pairs
-from deepreg_meta.study.stamp import STAMP, digest
+from deepreg_meta.study.stamp import Written, prepare_once
 
 logger = logging.getLogger(__name__)
 
@@ -161,39 +159,26 @@ def prepare(
     :return: the names of the domains.
     :raises ValueError: when fewer than two are there, or the output is not ours.
     """
-    stamp: dict[str, object] = {"source": str(source), "size": size, "seed": seed}
-    path = output / STAMP
-    if path.is_file():
-        saved = json.loads(path.read_text())
-        if "digest" in saved and {name: saved[name] for name in stamp} == stamp:
-            return saved["domains"]
-        shutil.rmtree(output)
-    elif output.exists() and any(output.iterdir()):
-        raise ValueError(
-            f"{output}: expected a new or empty folder, or one that this script "
-            "filled. Choose another one."
-        )
-    output.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"unfinished": True}) + "\n")
-    folder = source or write_synthetic(output / "synthetic", seed)
-    found = [name for name, one in DOMAINS.items() if (folder / one.folder).is_dir()]
-    if len(found) < 2:
-        known = ", ".join(sorted({one.folder for one in DOMAINS.values()}))
-        raise ValueError(
-            f"--from: expected a folder with two or more of {known}, got {folder}."
-        )
-    rows: list[tuple[str, str, str]] = []
-    for name in found:
-        splits = _prepare_domain(DOMAINS[name], folder, output / name, size, seed)
-        rows += [(name, p, s) for s, patients in splits.items() for p in patients]
-        logger.info("%s: %s", name, {s: len(p) for s, p in splits.items()})
-    with (output / "splits.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("domain", "patient", "split"), *sorted(rows)])
-    pictures = output.glob("*/png/*/*.png")
-    number = digest(output, output / "splits.csv", pictures, read_pixels)
-    stamp |= {"domains": found, "digest": number}
-    path.write_text(json.dumps(stamp, indent=1) + "\n")
-    return found
+
+    def write(folder: Path) -> Written:
+        origin = source or write_synthetic(folder / "synthetic", seed)
+        found = [
+            name for name, one in DOMAINS.items() if (origin / one.folder).is_dir()
+        ]
+        if len(found) < 2:
+            known = ", ".join(sorted({one.folder for one in DOMAINS.values()}))
+            raise ValueError(
+                f"--from: expected a folder with two or more of {known}, got {origin}."
+            )
+        rows = []
+        for name in found:
+            splits = _prepare_domain(DOMAINS[name], origin, folder / name, size, seed)
+            rows += [(name, p, s) for s, patients in splits.items() for p in patients]
+            logger.info("%s: %s", name, {s: len(p) for s, p in splits.items()})
+        return Written(found, rows, list(folder.glob("*/png/*/*.png")))
+
+    settings = {"source": str(source), "size": size, "seed": seed}
+    return prepare_once(output, settings, write, read_pixels, "domain")
 
 
 def _prepare_domain(

@@ -9,11 +9,8 @@ seed each, and are in one split too.
 """
 
 import argparse
-import csv
 import itertools
-import json
 import logging
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +27,7 @@ from deepreg_meta.geometry.volume_file import save_volume
 from deepreg_meta.sequence.echo import EchoOptions
 from deepreg_meta.sequence.simulated import EchoSequence, simulate
 from deepreg_meta.study.pictures import copy_pairs, read_pixels, shrink, split_patients
-from deepreg_meta.study.stamp import STAMP, digest
+from deepreg_meta.study.stamp import Written, prepare_once
 
 logger = logging.getLogger(__name__)
 
@@ -62,30 +59,16 @@ def prepare(source: Path | None, output: Path, size: int, seed: int = 0) -> list
     """
     has_camus = source is not None and (source / "camus_echo").is_dir()
     found = [CAMUS, SIMULATED] if has_camus else [SIMULATED]
-    stamp: dict[str, object] = {"size": size, "seed": seed, "sets": found}
-    path = output / STAMP
-    if path.is_file():
-        saved = json.loads(path.read_text())
-        if "digest" in saved and {name: saved[name] for name in stamp} == stamp:
-            return found
-        shutil.rmtree(output)
-    elif output.exists() and any(output.iterdir()):
-        raise ValueError(
-            f"{output}: expected a new or empty folder, or one that this script "
-            "filled. Choose another one."
-        )
-    output.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"unfinished": True}) + "\n")
-    rows = []
-    if has_camus and source is not None:
-        rows += _write_camus(source / "camus_echo", output / CAMUS, size, seed)
-    rows += _write_simulated(output / SIMULATED, size, seed)
-    with (output / "splits.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("data", "patient", "split"), *sorted(rows)])
-    images = output.glob("*/*/*_images/*")
-    number = digest(output, output / "splits.csv", images, _voxels)
-    path.write_text(json.dumps(stamp | {"digest": number}, indent=1) + "\n")
-    return found
+
+    def write(folder: Path) -> Written:
+        rows = []
+        if has_camus and source is not None:
+            rows += _write_camus(source / "camus_echo", folder / CAMUS, size, seed)
+        rows += _write_simulated(folder / SIMULATED, size, seed)
+        return Written(found, rows, list(folder.glob("*/*/*_images/*")))
+
+    settings = {"size": size, "seed": seed, "sets": found}
+    return prepare_once(output, settings, write, _voxels)
 
 
 def _write_camus(
@@ -160,7 +143,7 @@ def write_pair(
 
 
 def _voxels(path: Path) -> NDArray:
-    """Return what a file shows, as `stamp.digest` takes it."""
+    """Return what a file shows, as `stamp.prepare_once` takes it."""
     return read_pixels(path) if path.suffix == ".png" else read_label(path)
 
 

@@ -14,7 +14,8 @@ from deepreg_meta import segment
 from deepreg_meta.atlas.files import find_files
 from deepreg_meta.atlas.options import Options
 from deepreg_meta.atlas.segmenter import Segmenter
-from deepreg_meta.atlas.view import NetworkView, training_data
+from deepreg_meta.atlas.view import NetworkView
+from deepreg_meta.checkpoint_path import training_data
 from deepreg_meta.geometry.resample import resample
 from deepreg_meta.geometry.transform import Affine, Transform
 from deepreg_meta.geometry.transform_file import save_transform

@@ -1,8 +1,10 @@
 """Tests of how a path names a checkpoint."""
 
+import json
+
 import pytest
 
-from deepreg_meta.checkpoint_path import epoch_of, newest_checkpoint
+from deepreg_meta.checkpoint_path import epoch_of, newest_checkpoint, training_data
 
 
 @pytest.fixture
@@ -52,3 +54,13 @@ def test_the_epoch_is_the_number_at_the_end():
 def test_a_name_without_an_epoch_is_refused():
     with pytest.raises(ValueError, match="ends in ckpt-<epoch>, got save/best"):
         epoch_of("save/best")
+
+
+def test_what_the_training_images_looked_like_is_read(run_folder, monkeypatch):
+    checkpoint = newest_checkpoint(run_folder)
+    assert training_data(checkpoint) is None  # of an older version
+    described = {"fixed": {"orientations": ["L"]}}
+    (run_folder / "data.json").write_text(json.dumps(described))
+    assert training_data(checkpoint) == described
+    monkeypatch.chdir(run_folder)
+    assert training_data("") is None  # no checkpoint, no run

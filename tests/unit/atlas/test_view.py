@@ -1,12 +1,10 @@
 """Tests of deepreg_meta/atlas/view.py."""
 
-import json
-
 import numpy as np
 import pytest
 
 from deepreg_meta.atlas import view as module
-from deepreg_meta.atlas.view import NetworkView, training_data
+from deepreg_meta.atlas.view import NetworkView
 from deepreg_meta.dataset.files import PairFiles
 from deepreg_meta.dataset.pair import read_pair
 from deepreg_meta.evaluate import metric
@@ -146,10 +144,3 @@ def test_an_atlas_is_matched_to_its_target_on_their_own_grids_too(tmp_path, imag
     np.testing.assert_allclose(
         view.warped(case, Transform()), view.target(case), atol=0.02
     )
-
-
-def test_what_the_training_images_looked_like_is_read(tmp_path):
-    assert training_data(str(tmp_path / "save" / "ckpt-3")) is None
-    (tmp_path / "data.json").write_text(json.dumps({"fixed": {"orientations": ["L"]}}))
-    found = training_data(str(tmp_path / "save" / "ckpt-3"))
-    assert found == {"fixed": {"orientations": ["L"]}}

@@ -83,10 +83,10 @@ def test_the_layer_is_held_against_every_method_without_it(study):
 def test_a_study_of_other_data_is_not_gone_on_with(study, tmp_path):
     data, output = tmp_path / "data", tmp_path / "out"
     data.mkdir()
-    (data / "dataset.json").write_text('{"seed": 0}')
+    (data / "dataset.json").write_text('{"digest": "0"}')
     study.check_data(data, output)
     study.check_data(data, output)
-    (data / "dataset.json").write_text('{"seed": 1}')
+    (data / "dataset.json").write_text('{"digest": "1"}')
     with pytest.raises(
         ValueError, match='a study of the same data, got one of {"seed"'
     ):
