@@ -88,7 +88,7 @@ def test_a_study_of_other_data_is_not_gone_on_with(study, tmp_path):
     study.check_data(data, output)
     (data / "dataset.json").write_text('{"digest": "1"}')
     with pytest.raises(
-        ValueError, match='a study of the same data, got one of {"seed"'
+        ValueError, match='a study of the same data, got one of {"digest"'
     ):
         study.check_data(data, output)
 
