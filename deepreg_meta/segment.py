@@ -30,6 +30,8 @@ examples:
       --ckpt_path logs/first --adapt-steps 8 --output segmented
   deepreg_segment --targets images --target-labels labels --pairs pairs.json \\
       --atlas-images images --atlas-labels labels --ckpt_path logs/first --output all
+  deepreg_segment --target t.nii.gz --atlas-images a.nii.gz --atlas-labels l.nii.gz \\
+      --template-images unlabelled --ckpt_path logs/first --output voted
 """
 
 
@@ -111,6 +113,14 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
             help=f"The {kind} of the atlases.",
         )
     parser.add_argument(
+        "--template-images",
+        nargs="+",
+        default=[],
+        metavar="DIR|FILE",
+        help="Images without labels: those of the atlases go to the target through "
+        "each of them as well, and all ways are fused.",
+    )
+    parser.add_argument(
         "--pairs",
         metavar="JSON",
         help='Which atlases each target has, such as {"t1": "a7", "t2": ["a3", "a9"]} '
@@ -125,6 +135,12 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help="The N most similar atlases. Default: 5, or all of --pairs.",
+    )
+    parser.add_argument(
+        "--num-templates",
+        type=int,
+        metavar="N",
+        help="The N most similar images of --template-images. Default: 4, or all.",
     )
     parser.add_argument(
         "--select",
@@ -228,9 +244,11 @@ def segment(parsed: argparse.Namespace) -> Path:
         keep=parsed.keep,
         initial=parsed.initial,
         allow_self=parsed.allow_self,
+        num_templates=parsed.num_templates,
     )
     atlases, jobs = find_jobs(parsed)
-    images = [*atlases, *(target for target, _ in jobs)]
+    templates = find_templates(parsed)
+    images = [*atlases, *templates, *(target for target, _ in jobs)]
     cli.check_inputs_stay(folder, _inputs(parsed, images))
     cli.prepare_tensorflow(parsed.gpu, parsed.gpu_allow_growth)
     from deepreg_meta.atlas.run import segment_many, segment_one
@@ -238,7 +256,7 @@ def segment(parsed: argparse.Namespace) -> Path:
     from deepreg_meta.registration import Registrar
 
     registrar = Registrar(parsed.ckpt_path, parsed.config_path)
-    segmenter = Segmenter(registrar, atlases, options)
+    segmenter = Segmenter(registrar, atlases, options, templates)
     with whole_folder(folder) as working:
         if parsed.targets is None:
             text = segment_one(segmenter, jobs[0], working, parsed.save_png)
@@ -276,6 +294,31 @@ def find_jobs(parsed: argparse.Namespace) -> tuple[list["ImageFiles"], list["Job
         atlases = [atlas for atlas in atlases if atlas in named]
     check_headers(dict.fromkeys([*atlases, *(target for target, _ in jobs)]))
     return atlases, jobs
+
+
+def find_templates(parsed: argparse.Namespace) -> list["ImageFiles"]:
+    """
+    Find the images without labels.
+
+    :param parsed: command line.
+    :raises ValueError: for flags that do not go together.
+    :raises FileNotFoundError: for missing files.
+    """
+    from deepreg_meta.atlas.files import find_files
+
+    if not parsed.template_images:
+        if parsed.num_templates is not None:
+            raise ValueError(
+                "--num-templates: expected --template-images with it, got none."
+            )
+        return []
+    if parsed.initial not in _INITIAL:
+        raise ValueError(
+            f"--initial: expected one of {', '.join(_INITIAL)} with --template-images, "
+            f"as a file is of the target and its atlas alone, got {parsed.initial}."
+        )
+    flags = "--template-images", ""
+    return find_files(parsed.template_images, None, flags)
 
 
 def _check_flags(parsed: argparse.Namespace) -> None:

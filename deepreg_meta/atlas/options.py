@@ -22,6 +22,8 @@ class Options:
     :param keep: the weights that register.
     :param initial: how images lie before the network.
     :param allow_self: let the target's own file be an atlas, too.
+    :param num_templates: how many of the images without labels that are given; None is
+        4, or all if there are fewer.
     """
 
     num_atlases: int | None = None
@@ -33,6 +35,7 @@ class Options:
     keep: Literal["best", "last"] = "best"
     initial: str = "config"
     allow_self: bool = False
+    num_templates: int | None = None
 
     def __post_init__(self) -> None:
         """:raises ValueError: for another measure."""
@@ -41,11 +44,12 @@ class Options:
                 f"--select: expected one of {', '.join(MEASURES)}, got {self.select!r}."
             )
 
-    def describe(self, num_atlases: int) -> str:
+    def describe(self, num_atlases: int, num_templates: int = 0) -> str:
         """
         Say what was done.
 
         :param num_atlases: how many there were.
+        :param num_templates: how many images their labels went through as well.
         """
         fusion, more = self.fusion, ""
         if fusion.method in ("weighted", "joint"):
@@ -56,6 +60,10 @@ class Options:
                 more += f", search radius {fusion.search_radius}"
             else:
                 more += ", global weights"
-        fused = f", labels fused by `{fusion.method}`{more}" if num_atlases > 1 else ""
+        is_fused = num_atlases > 1 or num_templates > 0
+        fused = f", labels fused by `{fusion.method}`{more}" if is_fused else ""
         atlases = "1 atlas" if num_atlases == 1 else f"{num_atlases} atlases"
+        if num_templates:
+            ending = "" if num_templates == 1 else "s"
+            atlases += f", directly and through {num_templates} template{ending}"
         return f"{atlases}, ordered by `{self.select}`{fused}."

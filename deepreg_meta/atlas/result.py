@@ -25,10 +25,13 @@ class WarpedAtlas:
 
     :param files: of the atlas.
     :param labels: (d1, d2, d3), its index map on the target's own grid.
-    :param before: similarity on the network's grid, after the initial alignment.
-    :param after: the same through the whole transform.
-    :param seconds: of adaptation and prediction.
+    :param before: similarity on the network's grid, after the initial alignment; of the
+        template, where its labels went through one.
+    :param after: that of the atlas through the whole transform.
+    :param seconds: of adaptation and prediction; through a template, of both
+        registrations, even where one is known from another target.
     :param warning: what is suspect about the transform; empty for nothing.
+    :param template: name of the image that the labels went through; "" for none.
     """
 
     files: ImageFiles
@@ -37,6 +40,7 @@ class WarpedAtlas:
     after: float
     seconds: float
     warning: str = ""
+    template: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +71,8 @@ class Segmentation:
 
     :param target: the image.
     :param labels: (d1, d2, d3), the fused index map, on the image's own grid.
-    :param atlases: in the order of their similarity before registration.
+    :param atlases: in the order of their similarity before registration; then the same
+        through templates.
     :param known_names: of structures, by value; others go by their values.
     :param how: what was done, in words.
     """
@@ -98,6 +103,7 @@ class Segmentation:
                 "target": self.name,
                 "rank": number,
                 "atlas": own.files.name,
+                "template": own.template,
                 "similarity_before": own.before,
                 "similarity_after": own.after,
                 "seconds": own.seconds,
@@ -109,12 +115,18 @@ class Segmentation:
     @cached_property
     def structure_rows(self) -> list[Row]:
         """A row for each structure: of the fused labels (rank 0), and of each atlas."""
-        maps = [(FUSED, self.labels)]
-        maps += [(own.files.name, own.labels) for own in self.atlases]
+        maps = [(FUSED, "", self.labels)]
+        maps += [(own.files.name, own.template, own.labels) for own in self.atlases]
         target = self.target
         return [
-            {"target": self.name, "rank": number, "atlas": atlas, **row}
-            for number, (atlas, found) in enumerate(maps)
+            {
+                "target": self.name,
+                "rank": number,
+                "atlas": atlas,
+                "template": template,
+                **row,
+            }
+            for number, (atlas, template, found) in enumerate(maps)
             for row in structure_rows(
                 found, target.truth, self.names, target.spacing, target.unit
             )

@@ -37,8 +37,8 @@ def segment_one(
     :raises ValueError: for files that cannot be used.
     """
     target, named = job
-    total = segmenter.candidates(target, named)[1]
-    with tqdm(total=total, unit="atlas", desc="registering") as bar:
+    total = segmenter.numbers(target, named).registrations
+    with tqdm(total=total, unit="pair", desc="registering") as bar:
         return segmenter.segment(target, named, bar.update).write(folder, figure)
 
 
@@ -55,10 +55,12 @@ def segment_many(
     :return: the summary as text.
     :raises ValueError: for files that cannot be used.
     """
-    numbers = [segmenter.candidates(*job)[1] for job in jobs]  # before any long work
+    # before any long work
+    numbers = [segmenter.numbers(*job) for job in jobs]
+    total = sum(own.registrations for own in numbers)
     atlases: list[Row] = []
     structures: list[Row] = []
-    with tqdm(total=sum(numbers), unit="atlas", desc="registering") as bar:
+    with tqdm(total=total, unit="pair", desc="registering") as bar:
         for target, named in jobs:
             bar.set_postfix_str(target.name)
             found = segmenter.segment(target, named, bar.update)
@@ -67,7 +69,8 @@ def segment_many(
             structures += found.structure_rows
     write_rows(folder / ATLASES, atlases)
     write_rows(folder / STRUCTURES, structures)
-    how = segmenter.options.describe(max(numbers))
+    most = (max(column) for column in zip(*numbers, strict=True))
+    how = segmenter.options.describe(*most)
     text = f"# {len(jobs)} images\n\n{how}"
     rows = pd.DataFrame(structures)
     if score_columns(rows):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,14 @@ from deepreg_meta.atlas.fuse import fuse
 from deepreg_meta.atlas.label_map import read_label_map
 from deepreg_meta.atlas.options import Options
 from deepreg_meta.atlas.result import Segmentation, TargetImage, WarpedAtlas
-from deepreg_meta.atlas.select import DEFAULT_NUMBER, Ranked, candidates, rank
+from deepreg_meta.atlas.select import (
+    DEFAULT_NUMBER,
+    Numbers,
+    Ranked,
+    candidates,
+    rank,
+    template_candidates,
+)
 from deepreg_meta.atlas.view import NetworkView
 from deepreg_meta.callback.fine_tune import FineTune
 from deepreg_meta.checkpoint_path import training_data
@@ -28,9 +35,40 @@ if TYPE_CHECKING:
     from deepreg_meta.registration import Registrar
 
 
+class _Found(NamedTuple):
+    """What a registration found: fixed to moving space, and how it went."""
+
+    transform: Transform
+    seconds: float
+    warning: str
+
+    def then(self, other: "_Found") -> "_Found":
+        """Go on by another one."""
+        warnings = [text for text in (self.warning, other.warning) if text]
+        return _Found(
+            self.transform.then(other.transform),
+            self.seconds + other.seconds,
+            "; ".join(warnings),
+        )
+
+
+class _Route(NamedTuple):
+    """How labels of an atlas come to a target, "" for no template between them."""
+
+    atlas: Ranked
+    template: str
+    found: _Found
+
+
 class Segmenter:
     """
     Segment image after image by one network and one set of atlases.
+
+    With templates, images without labels, the labels of every atlas come to the target
+    through each of them as well, by the composed transforms: ways err differently, and
+    their votes are better than one of them. M. M. Chakravarty et al., Performing
+    label-fusion-based segmentation using multiple automatically generated templates,
+    Human Brain Mapping 34(10), 2635-2654, 2013.
 
     Example::
 
@@ -41,6 +79,7 @@ class Segmenter:
     :param registrar: registers atlases; labels are never given to it.
     :param atlases: images with their labels, index maps.
     :param options: None is the default.
+    :param templates: images, whose labels, if there are any, are not looked at.
     """
 
     def __init__(
@@ -48,10 +87,14 @@ class Segmenter:
         registrar: "Registrar",
         atlases: Sequence[ImageFiles],
         options: Options | None = None,
+        templates: Sequence[ImageFiles] = (),
     ) -> None:
         """:raises ValueError: where the run cannot do without labels of the target."""
         self.options = options or Options()
         self._registrar, self._atlases = registrar, list(atlases)
+        self._templates = list(templates)
+        self._onward: dict[tuple[Path, Path], _Found] = {}  # templates to atlases
+        self._room = registrar.config.dataset.cache_gb * 1e9
         self._check_run()
         config = registrar.config
         description = training_data(registrar.checkpoint)
@@ -97,6 +140,26 @@ class Segmenter:
         atlases = self._atlases if named is None else named
         return candidates(target, atlases, wanted, self.options.allow_self)
 
+    def numbers(
+        self, target: ImageFiles, named: Sequence[ImageFiles] | None = None
+    ) -> Numbers:
+        """
+        Say how many atlases and templates a target gets.
+
+        :param target: the image.
+        :param named: atlases that are meant for it; None for all.
+        :raises ValueError: when there are too few.
+        """
+        own = self.candidates(target, named), self._template_candidates(target, named)
+        return Numbers(*(number for _, number in own))
+
+    def _template_candidates(
+        self, target: ImageFiles, named: Sequence[ImageFiles] | None
+    ) -> tuple[list[ImageFiles], int]:
+        atlases = self._atlases if named is None else named
+        wanted = self.options.num_templates
+        return template_candidates(target, atlases, self._templates, wanted)
+
     def choose(
         self, target: ImageFiles, named: Sequence[ImageFiles] | None = None
     ) -> list[Ranked]:
@@ -108,40 +171,57 @@ class Segmenter:
         :return: the most similar one first.
         :raises ValueError: when there are too few, or for files that cannot be used.
         """
-        atlases, wanted = self.candidates(target, named)
+        return self._rank(target, *self.candidates(target, named))
 
-        def measure(atlas: ImageFiles) -> float:
-            case = self._view.case(target.image, atlas.image)
+    def choose_templates(
+        self, target: ImageFiles, named: Sequence[ImageFiles] | None = None
+    ) -> list[Ranked]:
+        """
+        Choose the templates of a target, as `choose` does its atlases.
+
+        :param target: the image.
+        :param named: atlases that are meant for it, which are no templates; None for
+            all.
+        :return: the most similar one first; none where none was given.
+        :raises ValueError: when there are too few, or for files that cannot be used.
+        """
+        return self._rank(target, *self._template_candidates(target, named))
+
+    def _rank(
+        self, target: ImageFiles, images: Sequence[ImageFiles], wanted: int
+    ) -> list[Ranked]:
+        def measure(image: ImageFiles) -> float:
+            case = self._view.case(target.image, image.image)
             start = self._view.start(case)
             return self._view.similarity(case, start, self.options.select)
 
-        return rank(atlases, wanted, measure)
+        return rank(images, wanted, measure)
 
     def segment(
         self,
         target: ImageFiles,
         named: Sequence[ImageFiles] | None = None,
-        on_atlas: Callable[[], object] | None = None,
+        on_pair: Callable[[], object] | None = None,
     ) -> Segmentation:
         """
         Segment an image.
 
         :param target: the image; a label beside it is for scores alone.
         :param named: atlases that are meant for it; None for all.
-        :param on_atlas: called when an atlas has been registered.
+        :param on_pair: called when two images have been registered.
         :return: labels and scores, nothing written yet.
         :raises ValueError: for files that cannot be used.
         """
         truth = None if target.label is None else read_label_map(target)
+        chosen = self.choose(target, named)
+        templates = self.choose_templates(target, named)
+        routes = self._routes(target, chosen, templates, on_pair or (lambda: None))
         atlases, images = [], []
-        for ranked in self.choose(target, named):
-            case = self._view.case(target.image, ranked.files.image)
-            warped, transform = self._register(case, ranked)
-            atlases.append(warped)
+        for route in routes:
+            case = self._view.case(target.image, route.atlas.files.image)
+            atlases.append(self._warp(case, route))
             if self.options.fusion.uses_patches:
-                images.append(self._view.warped(case, transform))
-            if on_atlas is not None:
-                on_atlas()
+                images.append(self._view.warped(case, route.found.transform))
         shown = self._view.target(case) if images else None
         labels = fuse(
             np.stack([own.labels for own in atlases]),
@@ -155,35 +235,75 @@ class Segmenter:
             labels,
             tuple(atlases),
             self._names,
-            self.options.describe(len(atlases)),
+            self.options.describe(len(chosen), len(templates)),
         )
 
-    def _register(self, case: Case, ranked: Ranked) -> tuple[WarpedAtlas, Transform]:
-        """Register an atlas and warp its labels."""
-        options, files = self.options, ranked.files
-        voxels = read_label_map(files)
+    def _routes(
+        self,
+        target: ImageFiles,
+        atlases: Sequence[Ranked],
+        templates: Sequence[Ranked],
+        on_pair: Callable[[], object],
+    ) -> list[_Route]:
+        """Register all that is needed: first the direct routes, then those between."""
+        routes = []
+        for atlas in atlases:
+            routes.append(_Route(atlas, "", self._register(target, atlas.files)))
+            on_pair()
+        for template in templates:
+            first = self._register(target, template.files)
+            on_pair()
+            for atlas in atlases:
+                found = first.then(self._between(template.files, atlas.files))
+                # as alike as the template is to the target, not as the atlas is
+                ranked = atlas._replace(similarity=template.similarity)
+                routes.append(_Route(ranked, template.files.name, found))
+                on_pair()
+        return routes
+
+    def _between(self, template: ImageFiles, atlas: ImageFiles) -> _Found:
+        """Register an atlas to a template; the next target may have both, too."""
+        key = template.image, atlas.image
+        if key in self._onward:
+            return self._onward[key]
+        found = self._register(template, atlas)
+        if found.transform.nbytes <= self._room:
+            self._room -= found.transform.nbytes
+            self._onward[key] = found
+        return found
+
+    def _register(self, fixed: ImageFiles, moving: ImageFiles) -> _Found:
+        """Register two images; their labels are not handed on."""
+        options = self.options
         pair = self._registrar.register(
-            case.fixed_source.path,
-            case.moving_source.path,
+            fixed.image,
+            moving.image,
             adapt_steps=options.adapt_steps,
             adapt_seconds=options.adapt_seconds,
             keep=options.keep,
             initial=options.initial,
         )
+        warning = "; ".join(pair.warnings)
+        return _Found(pair.transform, float(pair.scores["seconds"]), warning)
+
+    def _warp(self, case: Case, route: _Route) -> WarpedAtlas:
+        """Bring the labels of an atlas to the target's own grid."""
+        files, transform = route.atlas.files, route.found.transform
+        voxels = read_label_map(files)
         grids = case.moving_source.grid, case.fixed_source.grid
-        if options.interpolation == "linear":
-            labels = resample_soft(voxels, *grids, pair.transform)
+        if self.options.interpolation == "linear":
+            labels = resample_soft(voxels, *grids, transform)
         else:
-            labels = resample(voxels, *grids, pair.transform, "nearest")
-        warped = WarpedAtlas(
+            labels = resample(voxels, *grids, transform, "nearest")
+        return WarpedAtlas(
             files=files,
             labels=labels,
-            before=ranked.similarity,
-            after=self._view.similarity(case, pair.transform, options.select),
-            seconds=float(pair.scores["seconds"]),
-            warning="; ".join(pair.warnings),
+            before=route.atlas.similarity,
+            after=self._view.similarity(case, transform, self.options.select),
+            seconds=route.found.seconds,
+            warning=route.found.warning,
+            template=route.template,
         )
-        return warped, pair.transform
 
 
 def segment(

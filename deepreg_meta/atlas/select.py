@@ -1,4 +1,4 @@
-"""Choose the atlases of a target by their similarity."""
+"""Choose the atlases of a target, and templates between, by their similarity."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -6,11 +6,23 @@ from typing import NamedTuple
 
 from deepreg_meta.dataset.image_folder import ImageFiles
 
-DEFAULT_NUMBER = 5
+DEFAULT_NUMBER, DEFAULT_TEMPLATES = 5, 4
+
+
+class Numbers(NamedTuple):
+    """How many atlases a target has, and templates between it and them."""
+
+    atlases: int
+    templates: int
+
+    @property
+    def registrations(self) -> int:
+        """Of atlases and templates to the target, and of atlases to templates."""
+        return self.atlases + self.templates * (1 + self.atlases)
 
 
 class Ranked(NamedTuple):
-    """An atlas and its similarity with a target."""
+    """An atlas, or a template, and its similarity with a target."""
 
     files: ImageFiles
     similarity: float
@@ -45,6 +57,42 @@ def candidates(
             f"for {target.image}{rest}, got {wanted}."
         )
     return others, wanted
+
+
+def template_candidates(
+    target: ImageFiles,
+    atlases: Sequence[ImageFiles],
+    templates: Sequence[ImageFiles],
+    num_templates: int | None = None,
+) -> tuple[list[ImageFiles], int]:
+    """
+    Say which templates a target may have, and how many of them it gets.
+
+    :param target: the image to be segmented.
+    :param atlases: all that it may have; a template that is the file of one of them, or
+        of the target, is left out.
+    :param templates: images without labels.
+    :param num_templates: how many are wanted; None for the default.
+    :return: the templates, and the number wanted.
+    :raises ValueError: when there are too few.
+    """
+    if not templates:
+        return [], 0
+    used = {own.image.resolve() for own in (target, *atlases)}
+    others = [own for own in templates if own.image.resolve() not in used]
+    if not others:
+        raise ValueError(
+            f"--template-images: expected an image that is neither {target.image} nor "
+            f"one of its atlases, got none among {len(templates)}."
+        )
+    if num_templates is None:
+        return others, min(DEFAULT_TEMPLATES, len(others))
+    if not 1 <= num_templates <= len(others):
+        raise ValueError(
+            f"--num-templates: expected 1 to {len(others)}, the number of images that "
+            f"are neither {target.image} nor one of its atlases, got {num_templates}."
+        )
+    return others, num_templates
 
 
 def rank(

@@ -69,18 +69,27 @@ def methods_of(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """
     Divide rows of structures by what gave the labels.
 
-    :param rows: of all targets, with the columns target, rank and structure.
+    :param rows: of all targets, with the columns target, rank, template and structure.
     :return: those of the fused labels, of the most similar atlas alone, and of single
-        atlases, whose mean over the atlases counts for a target; by a name for each.
+        atlases, whose mean over the atlases counts for a target, and the same through
+        templates, where there are some; by a name for each.
     """
-    keys = ["target", "structure"]
-    single = rows[rows["rank"] > 0].drop(columns="atlas")
-    mean = single.groupby(keys, sort=False).mean(numeric_only=True).reset_index()
-    return {
+    is_direct = rows["template"].fillna("") == ""
+    single = rows[(rows["rank"] > 0) & is_direct]
+    found = {
         FUSED: rows[rows["rank"] == 0],
         "most similar atlas": single[single["rank"] == 1],
-        "single atlases, mean": mean,
+        "single atlases, mean": _mean_of_each(single),
     }
+    if not is_direct.all():
+        found["through one template, mean"] = _mean_of_each(rows[~is_direct])
+    return found
+
+
+def _mean_of_each(rows: pd.DataFrame) -> pd.DataFrame:
+    """Average the rows of each target and structure."""
+    groups = rows.groupby(["target", "structure"], sort=False)
+    return groups.mean(numeric_only=True).reset_index()
 
 
 def score_columns(rows: pd.DataFrame) -> list[str]:

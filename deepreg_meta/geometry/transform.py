@@ -161,6 +161,12 @@ class Transform:
         return Transform(self.parts + other.parts)
 
     @property
+    def nbytes(self) -> int:
+        """Memory of the fields."""
+        fields = (part for part in self.parts if isinstance(part, Field))
+        return sum(part.vectors.nbytes for part in fields)
+
+    @property
     def matrix(self) -> NDArray[np.float64] | None:
         """The whole as one matrix (4, 4), or None where a field takes part."""
         matrix = np.eye(4)

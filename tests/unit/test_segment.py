@@ -30,9 +30,10 @@ def test_the_defaults_are_those_of_python():
         Fusion(parsed.fusion, parsed.weights, parsed.alpha, parsed.beta,
                parsed.patch_radius, parsed.search_radius),
         parsed.label_interpolation, parsed.adapt_steps, parsed.adapt_seconds,
-        parsed.keep, parsed.initial, parsed.allow_self,
+        parsed.keep, parsed.initial, parsed.allow_self, parsed.num_templates,
     )  # fmt: skip
     assert own == Options() and parsed.save_png and parsed.pairs is None
+    assert parsed.template_images == []
 
 
 def test_every_method_can_be_chosen():
@@ -95,8 +96,9 @@ def calls(monkeypatch):
             self.config, self.checkpoint = Config(), "ckpt-4"
 
     class Segmenter:
-        def __init__(self, registrar, atlases, options):
+        def __init__(self, registrar, atlases, options, templates):
             found.update(atlases=[own.name for own in atlases], options=options)
+            found.update(templates=templates)
 
     def one(segmenter, job, working, figure):
         found.update(job=job, figure=figure)
@@ -134,7 +136,7 @@ def test_everything_is_handed_on(folder, calls, capsys):
     )
     target, named = calls["job"]
     assert target.label == folder / "labels" / "t.nii.gz" and named is None
-    assert calls["figure"] is False
+    assert calls["figure"] is False and calls["templates"] == []
     assert capsys.readouterr().out == "a table\n"
     written = (folder / "a" / "out" / "config.yaml").read_text()
     assert written == "checkpoint ckpt-4"
@@ -152,6 +154,32 @@ def test_many_targets_have_their_labels_and_their_atlases(folder, calls, capsys)
     assert calls["figures"] is True and "many tables" in capsys.readouterr().out
     assert segment.main(words_of(folder, target=target)) == 0
     assert [own.name for own, _ in calls["jobs"]] == ["a", "b", "t"]
+
+
+def test_templates_need_no_labels(folder, calls):
+    (folder / "others").mkdir()
+    for name in ("x", "y"):
+        image = folder / "images" / "a.nii.gz"
+        (folder / "others" / f"{name}.nii.gz").write_bytes(image.read_bytes())
+    words = ["--template-images", f"{folder}/others", "--num-templates", "1"]
+    assert segment.main(words_of(folder, *words)) == 0
+    assert [own.name for own in calls["templates"]] == ["x", "y"]
+    assert {own.label for own in calls["templates"]} == {None}
+    assert calls["options"].num_templates == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--num-templates", "2"], "--num-templates: expected --template-images"),
+        (["--template-images", "no"], "--template-images: expected a file or a folder"),
+        (["--template-images", "{}/images", "--initial", "{}/images/a.nii.gz"],
+         "--initial: expected one of config, center, header, mass with --template-ima"),
+    ],
+)  # fmt: skip
+def test_templates_that_cannot_be_are_told(folder, calls, caplog, words, message):
+    words = [word.format(folder) for word in words]
+    assert message in fails(words_of(folder, *words), calls, caplog)
 
 
 def fails(words, calls, caplog):

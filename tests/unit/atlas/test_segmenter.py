@@ -16,7 +16,7 @@ from deepreg_meta.atlas.segmenter import Segmenter, segment
 from deepreg_meta.evaluate import metric
 from deepreg_meta.geometry.picture_file import save_picture
 from deepreg_meta.geometry.resample import resample
-from deepreg_meta.geometry.transform import Affine, Transform
+from deepreg_meta.geometry.transform import Affine, Field, Transform
 from deepreg_meta.geometry.volume_file import read_volume
 from tests.unit.atlas.examples import (
     GRID,
@@ -120,6 +120,119 @@ def test_atlases_are_described(segmented):
     assert all(row["similarity_after"] > row["similarity_before"] for row in rows)
     assert [row["warning"] for row in rows] == ["", "", "far"]
     assert {row["seconds"] for row in rows} == {1.5}
+
+
+# ---- templates ----
+
+
+@pytest.fixture
+def templates(files):
+    """:return: two atlases as images without labels."""
+    return [single(files[name].image) for name in ("a2", "a1")]
+
+
+def through(registrar, files, templates, options):
+    """:return: the target, segmented by one atlas directly and through templates."""
+    segmenter = Segmenter(registrar, [files["a3"]], options, templates)
+    return segmenter.segment(files["target"])
+
+
+def test_labels_come_through_templates_too(registrar, files, templates):
+    """By both transforms, one after the other; the most similar template first."""
+    found = through(registrar, files, templates, Options(1))
+    assert [(own.files.name, own.template) for own in found.atlases] == [
+        ("a3", ""), ("a3", "a1"), ("a3", "a2")
+    ]  # fmt: skip
+    assert [call[:2] for call in registrar.calls] == [
+        ("target", "a3"),
+        *(("target", "a1"), ("a1", "a3")),
+        *(("target", "a2"), ("a2", "a3")),
+    ]
+    direct, first, second = found.atlases
+    for own in (first, second):  # poses are known, so that all ways are one
+        np.testing.assert_array_equal(own.labels, direct.labels)
+        assert own.after == pytest.approx(direct.after, abs=1e-6)
+        assert own.seconds == 3.0 and own.warning == "far"
+    assert first.before > second.before > direct.before
+    assert (
+        "1 atlas, directly and through 2 templates, ordered by `ncc`, labels fused"
+        in found.how
+    )
+
+
+def test_a_way_that_errs_is_outvoted(registrar, files, templates):
+    """The direct way is far off, both others are right."""
+    right = registrar.register
+
+    def register(fixed, moving, **options):
+        found = right(fixed, moving, **options)
+        if (fixed, moving) == (files["target"].image, files["a3"].image):
+            found.transform = Transform((Affine(np.eye(4)),))
+        return found
+
+    registrar.register = register
+    options = Options(1, fusion=Fusion("majority"))
+    found = through(registrar, files, templates, options)
+    rows = pd.DataFrame(found.structure_rows)
+    gland = rows[rows["structure"] == "gland"].set_index("rank")["dsc"]
+    assert gland[1] < 0.8 < 0.94 < min(gland[2], gland[3], gland[0])
+
+
+def test_all_atlases_share_the_way_to_a_template(registrar, files, templates):
+    """And the next target has the ways on from it."""
+    options = Options(2, num_templates=1)
+    atlases = [files["a3"], files["a2"]]
+    segmenter = Segmenter(registrar, atlases, options, templates[1:])
+    numbers = segmenter.numbers(files["target"])
+    assert numbers == (2, 1) and numbers.registrations == 5
+    ticks = []
+    segmenter.segment(files["target"], on_pair=lambda: ticks.append(1))
+    assert len(ticks) == len(registrar.calls) == 5
+    segmenter.segment(files["target"], on_pair=lambda: ticks.append(1))
+    again = [call[:2] for call in registrar.calls[5:]]
+    assert again == [("target", "a2"), ("target", "a3"), ("target", "a1")]
+    assert len(ticks) == 10
+
+
+def test_ways_that_there_is_no_room_for_are_found_anew(tmp_path, files, templates):
+    registrar = PoseRegistrar(config_of(tmp_path, dict(cache_gb=0.0)))
+    grid = read_volume(files["target"].image).grid
+    still = Transform((Field(grid, np.zeros((*grid.shape, 3), np.float32)),))
+    registrar.register = lambda *paths, **options: (
+        registrar.calls.append(paths)
+        or SimpleNamespace(transform=still, scores={"seconds": 1.0}, warnings=[])
+    )
+    segmenter = Segmenter(registrar, [files["a3"]], Options(1), templates)
+    for _ in range(2):
+        segmenter.segment(files["target"])
+    assert len(registrar.calls) == 10
+
+
+def test_target_and_atlases_are_no_templates(registrar, files):
+    every = [single(own.image) for own in files.values()]
+    options = Options(1, num_templates=2)
+    found = through(registrar, files, every, options)
+    assert [own.template for own in found.atlases] == ["", "a1", "a2"]
+    for number in (0, 3):
+        with pytest.raises(ValueError, match=f"--num-templates: .* 1 to 2, .*{number}"):
+            through(registrar, files, every, Options(1, num_templates=number))
+    alone = [single(files["a3"].image)]
+    with pytest.raises(ValueError, match="--template-images: .*none among 1"):
+        through(registrar, files, alone, Options(1))
+
+
+def test_scores_tell_ways_apart(registrar, files, templates, tmp_path):
+    segmenter = Segmenter(registrar, [files["a3"]], Options(1), templates)
+    jobs = [(files["target"], None)]
+    text = segment_many(segmenter, jobs, tmp_path, figures=False)
+    table = pd.read_csv(tmp_path / "summary.csv")
+    assert list(dict.fromkeys(table["method"])) == [
+        "fused", "most similar atlas", "single atlases, mean",
+        "through one template, mean",
+    ]  # fmt: skip
+    assert "through 2 templates" in text
+    rows = pd.read_csv(tmp_path / "atlases.csv", keep_default_na=False)
+    assert list(rows["template"]) == ["", "a1", "a2"]
 
 
 # ---- fusion and scores ----

@@ -66,8 +66,8 @@ def rows():
         ("t2", 0): (0.9, 0.8), ("t2", 1): (0.7, 0.4), ("t2", 2): (0.8, 0.2),
     }  # fmt: skip
     return pd.DataFrame(
-        {"target": target, "rank": number, "atlas": "x", "structure": name,
-         "value": value, "dsc": score, "hd95_mm": 10 * (1 - score)}
+        {"target": target, "rank": number, "atlas": "x", "template": "",
+         "structure": name, "value": value, "dsc": score, "hd95_mm": 10 * (1 - score)}
         for (target, number), scores in dsc.items()
         for name, value, score in zip("ab", (1, 2), scores, strict=True)
     )  # fmt: skip
@@ -90,6 +90,15 @@ def test_scores_are_averaged_over_targets(rows):
     )
     assert single.loc["b", "dsc_n"] == 2
     assert fused.loc["b", "hd95_mm_mean"] == pytest.approx(3.0)
+
+
+def test_ways_through_templates_are_averaged_by_themselves(rows):
+    rows.loc[rows["rank"] == 2, "template"] = "y"
+    table = summarize(rows).set_index(["method", "structure"])
+    through = table.loc["through one template, mean"]
+    assert through.loc["a", "dsc_mean"] == pytest.approx((0.5 + 0.8) / 2)
+    single = table.loc["single atlases, mean"]
+    assert single.loc["a", "dsc_mean"] == pytest.approx(0.7)
 
 
 def test_the_table_for_reading_has_the_same_figures(rows):
