@@ -1,0 +1,244 @@
+"""
+Segment the hippocampus by one atlas whose labels go through unlabelled images too.
+
+    python demos/test_time_training/templates.py --from DIR              # for choices
+    python demos/test_time_training/templates.py --from DIR --test \\
+        --num-templates 4 --fusion majority                              # the 40 tests
+
+DIR is that of demo_data.py. Templates are images of the training set, their labels
+unread. Without --ckpt_path no network takes part. Targets that are done are kept.
+"""
+
+import argparse
+import json
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from demo_data import HERE, prepare
+from study import LABELS, peer_rows
+from tqdm import tqdm
+
+import deepreg_meta
+from deepreg_meta import command_line as cli
+from deepreg_meta.atlas.files import single
+from deepreg_meta.atlas.fuse import METHODS, Fusion
+from deepreg_meta.atlas.options import Options
+from deepreg_meta.atlas.segmenter import Segmenter
+from deepreg_meta.config import RunConfig, load_config
+from deepreg_meta.dataset.image_folder import ImageFiles
+from deepreg_meta.registration import Registrar
+from deepreg_meta.results.pair import RegisteredPair
+from deepreg_meta.study.run import write_whole
+from deepreg_meta.study.table import compare_methods, markdown, method_table
+
+SHAPE = [48, 64, 48]
+DIRECT = 0  # no template between atlas and target
+COLUMNS = {
+    "Dice (%)": ("dice_nearest", 2, 100.0),
+    **{f"{name} (%)": (f"dice_{name}", 2, 100.0) for name in LABELS},
+    "CPU s of a target": ("cpu_seconds", 2, 1.0),
+    "CPU s from atlas to templates": ("cpu_seconds_onward", 2, 1.0),
+}
+
+
+class Kept:
+    """
+    A registrar that registers two images once and knows how long that took.
+
+    :param registrar: does the work.
+    """
+
+    def __init__(self, registrar: Registrar) -> None:
+        self.config, self.checkpoint = registrar.config, registrar.checkpoint
+        self._registrar = registrar
+        self._found: dict[tuple[Path, Path], RegisteredPair] = {}
+        self.seconds: dict[tuple[Path, Path], float] = {}
+
+    def register(self, fixed: Path, moving: Path, **options: Any) -> RegisteredPair:
+        """Register as the registrar does, or say what was found before."""
+        key = Path(fixed), Path(moving)
+        if key not in self._found:
+            if not self._found:  # compiles
+                self._registrar.register(*key, **options)
+            start = time.process_time()
+            self._found[key] = self._registrar.register(*key, **options)
+            self.seconds[key] = time.process_time() - start
+        return self._found[key]
+
+
+def configure(ckpt_path: str | None, steps: Sequence[int]) -> RunConfig:
+    """
+    Return how two images are registered.
+
+    :param ckpt_path: folder of a run of hippocampus.yaml; None for no network.
+    :param steps: of the field at a quarter, half and full size.
+    """
+    dataset = {
+        "type": "paired",
+        "dir": None,
+        "image_shape": None,
+        "moving_image_shape": SHAPE,
+        "fixed_image_shape": SHAPE,
+    }
+    field = {
+        "scales": ["1/4", "1/2", "1"],
+        "steps": list(steps),
+        "sigma_vox": 2.0,
+        "loss": {"regularization": {"weight": 0.3}},
+    }
+    changes: dict[str, Any] = {"dataset": dataset, "adapt": {"field": field}}
+    if ckpt_path is None:
+        none = {"name": "identity", "num_channel_initial": None}
+        changes["train"] = {"backbone": none}
+        return load_config([str(HERE / "hippocampus.yaml")], changes)
+    return load_config([str(Path(ckpt_path) / "config.yaml")], changes)
+
+
+def segment_target(
+    registrar: Kept,
+    target: ImageFiles,
+    atlas: ImageFiles,
+    templates: Sequence[ImageFiles],
+    numbers: Sequence[int],
+    fusions: Sequence[str],
+) -> list[dict[str, Any]]:
+    """
+    Segment one image with several numbers of templates and ways of fusion.
+
+    :param registrar: of all images.
+    :param target: with its true label, for the scores.
+    :param atlas: with its label.
+    :param templates: to choose from; their labels are not read.
+    :param numbers: of templates; 0 is the atlas alone.
+    :param fusions: of `Fusion`.
+    :return: a row for each of both.
+    """
+    options = Options(1, num_templates=max(max(numbers), 1))
+    chooser = Segmenter(registrar, [atlas], options, templates)
+    chosen = [own.files for own in chooser.choose_templates(target)]
+    rows = []
+    for number in numbers:
+        for fusion in fusions if number else fusions[:1]:
+            options = Options(1, fusion=Fusion(fusion))
+            if number:
+                options = Options(1, fusion=Fusion(fusion), num_templates=number)
+            own = chosen[:number]
+            found = Segmenter(registrar, [atlas], options, own).segment(target)
+            known = registrar.seconds
+            names = (target.image, *(one.image for one in own))
+            pairs = [(names[0], one) for one in (atlas.image, *names[1:])]
+            rows.append(
+                {
+                    "method": f"{number} templates, {fusion}" if number else "atlas",
+                    "case": target.name,
+                    "dice_nearest": sum(found.dsc.values()) / len(LABELS),
+                    **{f"dice_{n}": found.dsc[str(v)] for n, v in LABELS.items()},
+                    "cpu_seconds": sum(known[pair] for pair in pairs),
+                    "cpu_seconds_onward": sum(
+                        known[one, atlas.image] for one in names[1:]
+                    ),
+                }
+            )
+    return rows
+
+
+def segment_all(parsed: argparse.Namespace, data: Path) -> pd.DataFrame:
+    """
+    Segment all targets of a split that are not done yet.
+
+    :param parsed: command line.
+    :param data: folder of demo_data.py.
+    :return: the rows of all.
+    """
+    splits = json.loads((data / "splits.json").read_text(encoding="utf-8"))
+    split = "test" if parsed.test else "valid"
+    jobs = list(splits[split].items())[: parsed.limit]
+    path = parsed.output / f"{split}.csv"
+    table = pd.read_csv(path, dtype={"case": str}) if path.is_file() else pd.DataFrame()
+    config = configure(parsed.ckpt_path, parsed.steps)
+    registrar = Kept(Registrar(parsed.ckpt_path, config=config))
+    templates = [single(data / "train/images" / f"{n}.nii.gz") for n in splits["train"]]
+    done = set(table["case"]) if len(table) else set()
+    missing = [job for job in jobs if job[0] not in done]
+    for name, atlas in tqdm(missing, unit="target", desc=split):
+        rows = segment_target(
+            registrar,
+            _labelled(data / split, "fixed", name),
+            # named as the training image that it is, which is no template for itself
+            _labelled(data / "train", "", atlas),
+            templates,
+            parsed.num_templates,
+            parsed.fusion,
+        )
+        table = pd.concat([table, pd.DataFrame(rows)], ignore_index=True)
+        write_whole(path, table.to_csv(index=False))
+    return table
+
+
+def _labelled(folder: Path, side: str, name: str) -> ImageFiles:
+    kinds = [f"{side}_{kind}" if side else kind for kind in ("images", "labels")]
+    return single(*(folder / kind / f"{name}.nii.gz" for kind in kinds))
+
+
+def write_report(rows: pd.DataFrame, peers: pd.DataFrame, path: Path) -> str:
+    """
+    Hold numbers of templates against the atlas alone, and against others.
+
+    :param rows: of `segment_all`.
+    :param peers: what other methods reached on the same targets; may be empty.
+    :param path: Markdown.
+    :return: the text.
+    """
+    head = {"test": "", "data": "", "adaptation": "", "setting": "", "sweep": ""}
+    rows = pd.concat([rows.assign(seed=0, **head), peers.assign(**head)])
+    ours = [name for name in dict.fromkeys(rows["method"]) if "templates" in name]
+    others = [name for name in dict.fromkeys(rows["method"]) if name not in ours]
+    tests = [
+        compare_methods(rows, own, other, "dice_nearest")
+        for other in others
+        for own in ours
+    ]
+    kept = ["ours", "other", "n", "mean_difference", "ci_low", "ci_high", "p_paired"]
+    parts = ["# Labels through templates", markdown(method_table(rows, COLUMNS))]
+    if tests:
+        parts.append(markdown(pd.DataFrame(tests)[kept], digits=4))
+    text = "\n\n".join(parts) + "\n"
+    write_whole(path, text)
+    return text
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Segment what is missing and write the report."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--from", dest="source", type=Path, required=True)
+    parser.add_argument("--data-dir", type=Path, default=HERE / "dataset")
+    parser.add_argument("--output", type=Path, default=HERE / "logs_templates")
+    parser.add_argument("--ckpt_path", help="folder of a run; default: no network")
+    parser.add_argument("--steps", type=int, nargs=3, default=[40, 40, 40])
+    parser.add_argument("--num-templates", type=int, nargs="+", default=[0, 2, 4, 6])
+    parser.add_argument(
+        "--fusion", nargs="+", choices=METHODS, default=["majority", "joint"]
+    )
+    parser.add_argument("--test", action="store_true", help="the 40 of the list")
+    parser.add_argument("--limit", type=int, help="the first targets alone")
+    parsed = parser.parse_args(args)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    data = parsed.data_dir / "hippocampus"
+    if not (data / "splits.json").is_file():
+        prepare(parsed.source / "hippocampus", data)
+    cli.prepare_tensorflow("", False)
+    deepreg_meta.register()
+    parsed.output.mkdir(parents=True, exist_ok=True)
+    rows = segment_all(parsed, data)
+    peers = peer_rows(parsed.source / "hippocampus") if parsed.test else pd.DataFrame()
+    print(write_report(rows, peers, parsed.output / "report.md"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""Tests of demos/test_time_training/templates.py, with a registrar that knows poses."""
+
+import pandas as pd
+import pytest
+
+from tests.unit.atlas.examples import PoseRegistrar, config_of, write_all
+
+
+@pytest.fixture
+def study(load_demo, monkeypatch):
+    """:return: the script, with the structures of the examples."""
+    script = load_demo("test_time_training", "templates")
+    monkeypatch.setattr(script, "LABELS", {"gland": 1, "cyst": 4})
+    return script
+
+
+@pytest.fixture
+def kept(study, tmp_path):
+    """:return: the registrar, and the one that it asks."""
+    inner = PoseRegistrar(config_of(tmp_path / "run", dict(labels=None)))
+    return study.Kept(inner), inner
+
+
+@pytest.fixture
+def files(tmp_path):
+    return {own.name: own for own in write_all(tmp_path)}
+
+
+def test_two_images_are_registered_once(kept, files):
+    """The very first pair twice, as it compiles; seconds are known of each."""
+    registrar, inner = kept
+    paths = [files[name].image for name in ("target", "a1", "a2")]
+    first = registrar.register(paths[0], paths[1], initial="center")
+    registrar.register(paths[1], paths[2], initial="center")
+    assert registrar.register(paths[0], paths[1], initial="center") is first
+    names = [call[:2] for call in inner.calls]
+    assert names == [("target", "a1"), ("target", "a1"), ("a1", "a2")]
+    assert set(registrar.seconds) == {(paths[0], paths[1]), (paths[1], paths[2])}
+
+
+def test_every_number_and_fusion_has_a_row(study, kept, files):
+    registrar, inner = kept
+    templates = [files["a1"], files["a2"]]
+    rows = study.segment_target(
+        registrar,
+        files["target"],
+        files["a3"],
+        templates,
+        [0, 2],
+        ["majority", "joint"],
+    )
+    assert [row["method"] for row in rows] == [
+        "atlas", "2 templates, majority", "2 templates, joint"
+    ]  # fmt: skip
+    assert len(inner.calls) == 1 + 5  # the direct way, and two templates twice
+    for row in rows:
+        assert row["dice_nearest"] == (row["dice_gland"] + row["dice_cyst"]) / 2 > 0.8
+    assert rows[0]["cpu_seconds"] < rows[1]["cpu_seconds"]
+    assert rows[0]["cpu_seconds_onward"] == 0 < rows[1]["cpu_seconds_onward"]
+
+
+def test_the_report_compares_pair_by_pair(study, tmp_path):
+    rows = pd.DataFrame(
+        {"method": method, "case": str(i), "dice_nearest": 0.8 + gain + 0.01 * i,
+         "dice_gland": 0.8, "dice_cyst": 0.8, "cpu_seconds": 2.0,
+         "cpu_seconds_onward": 0.0}
+        for method, gain in (("atlas", 0.0), ("2 templates, joint", 0.03))
+        for i in range(4)
+    )  # fmt: skip
+    peers = rows[rows["method"] == "atlas"].assign(method="SyN (given)", seed=0)
+    peers = peers.assign(dice_nearest=peers["dice_nearest"] + 0.01)
+    text = study.write_report(rows, peers, tmp_path / "report.md")
+    assert "| 2 templates, joint | atlas | 4 | 0.03 |" in text
+    assert "| 2 templates, joint | SyN (given) | 4 | 0.02 |" in text
+    assert (tmp_path / "report.md").read_text() == text
