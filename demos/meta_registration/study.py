@@ -53,7 +53,7 @@ OURS = ("meta", "5-updates")
 TABLE_1 = [
     PAPER, STRONG, ("localnet", "none"), ("voxelmorph", "none"), ("meta", "none"), OURS,
     ("localnet", "5-updates"), ("voxelmorph", "5-updates"), ("random", "5-updates"),
-    ("random", "50-updates"),
+    ("random", "20-updates"),
 ]  # fmt: skip
 EXAMPLES = [PAPER, STRONG, ("localnet", "none"), ("voxelmorph", "none"),
             ("meta", "none"), OURS]  # fmt: skip

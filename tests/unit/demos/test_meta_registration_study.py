@@ -135,7 +135,7 @@ def test_the_curve_has_the_numbers_of_updates_of_its_names(study):
         steps = {
             name: adapted_config(run, name).adapt.steps for name in run.adaptations
         }
-        assert list(steps.values()) == [0, 1, 2, 5, 10, 20, 50]
+        assert list(steps.values()) == [0, 1, 2, 5, 10, 20]
         assert all(
             name.split("-")[0] == (str(number) if number else "none")
             for name, number in steps.items()
