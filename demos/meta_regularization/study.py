@@ -131,7 +131,8 @@ def write_report(
                 parts += [f"## {title}: trained on {data}, tested on {test}", table]
     parts += ["## Table 5: without and with the layer", markdown(ablation_table(main))]
     parts += ["## Tests of the Dice", markdown(test_table(main))]
-    parts += ["## Seconds of a registration, median", markdown(seconds)]
+    if len(seconds):
+        parts += ["## Seconds of a registration, median", markdown(seconds)]
     parts += _sweep_parts(rows, output)
     figures = output / "figures"
     for (data, test), own in main.groupby(["data", "test"], sort=False):
