@@ -33,12 +33,12 @@ def _build_wrapped(config: object, default_args: dict) -> Backbone:
     name = config["name"]
     if name == NAME or not REGISTRY.contains(category=BACKBONE_CLASS, key=name):
         # DeepReg offers no public way to list a category
-        registered = {key for kind, key in REGISTRY._dict if kind == BACKBONE_CLASS}
-        near = suggest(name, registered - {NAME})
+        known = {key for kind, key in REGISTRY._dict if kind == BACKBONE_CLASS} - {NAME}
+        near = suggest(name, known)
         hint = f" Did you mean `{near}`?" if near else ""
         raise ValueError(
             f"{KEY}.backbone.name: expected a registered backbone other than {NAME}, "
-            f"got {name!r}.{hint}"
+            f"one of {', '.join(sorted(known))}, got {name!r}.{hint}"
         )
     wrapped = REGISTRY.build_backbone(config=dict(config), default_args=default_args)
     if isinstance(wrapped, GlobalNet):

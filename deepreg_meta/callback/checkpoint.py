@@ -17,8 +17,19 @@ def restore_model(model: tf.keras.Model, checkpoint: str, weights_only: bool) ->
     :param weights_only: leave all but the network as it is (prediction needs no more,
         and its optimiser may be another one).
     :raises ValueError: when the checkpoint belongs to another architecture, or, unless
-        `weights_only`, to another optimiser.
+        `weights_only`, to another optimiser, and for one that is damaged.
     """
+    try:
+        _restore(model, checkpoint, weights_only)
+    except (tf.errors.OpError, IndexError) as err:
+        reason = str(err).splitlines()[0]
+        raise ValueError(
+            f"--ckpt_path: expected the files of a checkpoint, whole, got {checkpoint}"
+            f".*, which cannot be read: {reason} Take another one of its run."
+        ) from err
+
+
+def _restore(model: tf.keras.Model, checkpoint: str, weights_only: bool) -> None:
     saved = {name: tuple(shape) for name, shape in tf.train.list_variables(checkpoint)}
     problem = _architecture_problem(model, saved)
     if problem:

@@ -67,7 +67,7 @@ def describe(layer: RadialConv) -> list[str]:
         f"sum {kernel.sum():.4g}, least tap {kernel.min():.3g}, largest "
         f"{kernel.max():.3g}",
         f"penalty {float(layer.penalty()):.4g} = rho1 {layer.rho1:g} x symmetry "
-        f"{float(parts.symmetry):.3g} - rho2 {layer.rho2:g} x trace "
+        f"{float(parts.symmetry):.3g} - rho2 {layer.rho2:g} x traces of both diagonals "
         f"{float(parts.trace):.4g}",
         f"  + {layer.diagonal_l1:g} x l1 of the diagonal "
         f"{float(parts.diagonal_l1):.4g}; limit of the trace: {limit}",

@@ -18,9 +18,9 @@ from deepreg_meta.dataset.volume_check import (
     DataError,
     check_channels,
     check_contrast,
-    check_flat,
     check_image,
     check_label,
+    check_num_axes,
 )
 from deepreg_meta.geometry.affine import spacing_of
 from deepreg_meta.geometry.grid import Grid
@@ -132,11 +132,11 @@ def _frozen(array: NDArray) -> NDArray:
 
 def _check_raw(raw: RawVolume, target: Target) -> list[str]:
     """Return what is wrong with the files of a volume."""
-    problems, flat = check_image(raw.image, raw.path), []
-    if raw.place.layout != "volume":
-        flat = check_flat(raw.image, raw.path, target.shape)
-        problems += flat
-    shape = () if flat else raw.image.shape  # labels of volumes are no faults of theirs
+    has_two_axes = raw.place.layout != "volume"
+    wrong = check_num_axes(raw.image, raw.path, target.shape, has_two_axes)
+    problems = check_image(raw.image, raw.path) + wrong
+    # labels of another number of axes are no faults of theirs
+    shape = () if wrong else raw.image.shape
     bad_place = check_place(raw.place, raw.path)
     if not problems and not bad_place:
         grid = Grid(raw.shape, raw.place.affine)

@@ -45,16 +45,31 @@ def check_image(image: np.ndarray, path: str) -> list[str]:
     return check_contrast(image, path)
 
 
-def check_flat(image: np.ndarray, path: str, wanted: tuple[int, ...]) -> list[str]:
+def check_num_axes(
+    image: np.ndarray, path: str, wanted: tuple[int, ...], has_two_axes: bool
+) -> list[str]:
     """
-    Check that a file of two axes is wanted: a network of volumes would stretch it.
+    Check that a 2-D image is for a 2-D network, and a volume for one of volumes.
 
-    :param image: its voxels, (d1, d2, 1).
+    A network of volumes would stretch a file of two axes, and one of images would see a
+    single slice of a volume.
+
+    :param image: voxels, (d1, d2, d3).
     :param path: name of the file, for the message.
     :param wanted: shape of the network's grid.
+    :param has_two_axes: whether the file has; otherwise a single slice is a volume.
     :return: one line where it is not.
     """
-    if 1 in wanted or image.ndim != 3:
+    if image.ndim != 3:
+        return []
+    if 1 in wanted:
+        if 1 in image.shape:
+            return []
+        return [
+            f"{path}: expected a 2-D image, got 3-D of shape {image.shape}, for the "
+            f"network's shape {list(wanted)}. Of volumes it has three sides."
+        ]
+    if not has_two_axes:
         return []
     return [
         f"{path}: expected a 3-D image, got 2-D of shape {image.shape[:2]}, for the "

@@ -27,7 +27,7 @@ _STAGED = {
     "dsc_*": "Dice of the structure in [0, 1], whole volume",
     "dsc_nearest": "Dice in [0, 1] of labels that take the nearest voxel's value in "
     "place of the linear mean, as other programs warp them (case: as for Dice)",
-    "dsc_off_frames": "Dice of the gland in [0, 1], off the sampled frames",
+    "dsc_off_frames": "Dice of the first label in [0, 1], off the sampled frames",
     "hd95_*_mm": "95 % Hausdorff distance, the larger direction (case: as for Dice)",
     "asd_*_mm": "symmetric average surface distance (case: as for Dice)",
     "tre_*_mm": "target registration error on points (case: root mean square)",

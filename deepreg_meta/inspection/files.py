@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from deepreg_meta.dataset.flat import label_shape, volume_shape
 from deepreg_meta.dataset.place_check import check_same_place
-from deepreg_meta.dataset.volume_check import check_flat, check_image, check_label
+from deepreg_meta.dataset.volume_check import check_image, check_label, check_num_axes
 from deepreg_meta.geometry.grid import Grid
 from deepreg_meta.inspection.entries import Entry
 from deepreg_meta.inspection.facts import (
@@ -114,7 +114,7 @@ def _check_place(
     """Check the size of an image, or a label's grid against that of its image."""
     place, grid = header.entry.place, header.known_grid
     if not is_label:
-        return [] if grid is None else _check_size(place, grid)
+        return [] if grid is None else _check_image_grid(header, grid)
     if of_image is None:
         return []  # its absence has been named
     shape = label_shape(header.shape, of_image.shape)[:3]
@@ -133,6 +133,18 @@ def _check_place(
     return problems("labels that lie elsewhere than their image", texts)
 
 
+def _check_image_grid(header: Header, grid: Grid) -> list[Finding]:
+    place = header.entry.place
+    found = _check_size(place, grid)
+    if header.place.layout != "volume" and not grid.is_planar:
+        text = (
+            f"{place}: its results will have three axes, while ITK reads the file as "
+            "2-D and leaves out where its plane lies."
+        )
+        found += warnings("files of two axes outside the plane z = 0", [text])
+    return found
+
+
 def _check_size(place: str, grid: Grid) -> list[Finding]:
     longest = float((grid.spacing_mm * grid.shape).max())
     low, high = _PLAUSIBLE_MM
@@ -147,8 +159,9 @@ def _check_image(
 ) -> tuple[Intensities | None, list[Finding]]:
     place = header.entry.place
     texts = check_image(voxels, place)
-    if wanted is not None and header.place.layout != "volume":
-        texts += check_flat(voxels, place, wanted)
+    if wanted is not None:
+        has_two_axes = header.place.layout != "volume"
+        texts += check_num_axes(voxels, place, wanted, has_two_axes)
     facts = intensities(voxels) if voxels.size else None
     return facts, problems("images that cannot be used", texts)
 

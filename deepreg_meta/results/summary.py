@@ -47,28 +47,32 @@ def write_summary(
     landmarks = [row for result in results for row in result.landmark_rows]
     steps = [row for r in results for row in _step_rows(r, history_names)]
     write_csv(folder / "metrics.csv", rows, unit=unit)
+    # channels without names of their own are the gland and its landmarks
+    named = [row["label"] for row in labels]
+    first = named[0] if named and named[0] != "label_0" else ""
     if labels:
         write_csv(folder / "labels.csv", labels, unit=unit)
     if landmarks:
         write_csv(folder / "landmarks.csv", landmarks, unit=unit)
     if steps:
         write_csv(folder / "adaptation.csv", steps, unit=unit)
-        _draw_histories(folder / "adaptation.png", results, history_names)
+        dice = f"Dice of {first or 'the gland'}"
+        _draw_histories(folder / "adaptation.png", results, history_names, dice)
     names = {name for row in [*rows, *labels, *landmarks, *steps] for name in row}
     write_columns(folder / "columns.md", sorted(names))
     numbers = [name for name in rows[0] if name not in ("case", "warning")]
     write_table(folder / "summary.csv", summary_table(rows, numbers, unit=unit))
-    named = list(dict.fromkeys(row["label"] for row in labels))
-    # channels without names of their own are the gland and its landmarks
-    first = named[0] if len(named) > 1 and named[0] != "label_0" else ""
-    return format_terminal(rows, landmarks, unit=unit, title=title, first_label=first)
+    shown = first if len(set(named)) > 1 else ""
+    return format_terminal(rows, landmarks, unit=unit, title=title, first_label=shown)
 
 
-def _draw_histories(path: Path, results: list[CaseResult], names: list[str]) -> None:
+def _draw_histories(
+    path: Path, results: list[CaseResult], names: list[str], dice: str
+) -> None:
     columns = {name: index for index, name in enumerate(names)}
     shown = [("loss", "total")]
     if np.isfinite(results[0].outputs["history"][:, columns["dsc"]]).all():
-        shown.append(("Dice of the gland", "dsc"))
+        shown.append((dice, "dsc"))
     histories = {
         title: [result.outputs["history"][:, columns[name]] for result in results]
         for title, name in shown

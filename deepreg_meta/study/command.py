@@ -89,9 +89,14 @@ def run_chosen(
     :param chosen: of the plan.
     :param output: folder of the study.
     :return: as of `run.run_study`.
+    :raises SystemExit: with status 130 after an interruption.
     """
     jobs = parsed.jobs or (1 if parsed.gpu else os.cpu_count() or 1)
-    return run_study(chosen, output, gpu=parsed.gpu, jobs=jobs)
+    try:
+        return run_study(chosen, output, gpu=parsed.gpu, jobs=jobs)
+    except KeyboardInterrupt:
+        logger.error("Interrupted. What is done is kept; the same command goes on.")
+        raise SystemExit(130) from None
 
 
 def gather(

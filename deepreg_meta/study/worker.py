@@ -27,7 +27,8 @@ def in_processes(
     :param function: known by its name in a module, as are its arguments' types.
     :param items: one for each call.
     :param jobs: number of processes, >= 1; each computes with the cores divided by it.
-    :return: items and results, in the order in which they are finished.
+    :return: items and results, in the order in which they are finished. Where that
+        ends early, by an error or an interruption, no work goes on.
     :raises ValueError: for another number of jobs.
     """
     if jobs < 1:
@@ -40,11 +41,18 @@ def in_processes(
     pool = ProcessPoolExecutor(
         jobs, get_context("spawn"), initializer=_share_cores, initargs=(jobs,)
     )
+    is_done = False
     try:
         futures = {pool.submit(function, item): item for item in items}
         for future in as_completed(futures):
             yield futures[future], future.result()
-    finally:  # an error, or an interruption: what has not begun is not begun
+        is_done = True
+    finally:
+        if not is_done:
+            # a process has its next item already, and would take it up; the executor
+            # has no public way to end them before Python 3.14
+            for process in list((pool._processes or {}).values()):
+                process.terminate()
         pool.shutdown(wait=True, cancel_futures=True)
 
 

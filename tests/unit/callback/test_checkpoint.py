@@ -114,6 +114,17 @@ def test_another_architecture_is_refused_with_both_sizes(trained, change):
     assert_same_bits(state(model), start)
 
 
+@pytest.mark.parametrize("ending", ["index", "data-00000-of-00001"])
+def test_a_damaged_checkpoint_is_told(trained, tmp_path, ending):
+    """A full disk or a broken copy cuts files off."""
+    for path in (trained[0] / "save").glob("ckpt-4.*"):
+        data = path.read_bytes()
+        cut = len(data) // 2 if path.name.endswith(ending) else len(data)
+        (tmp_path / path.name).write_bytes(data[:cut])
+    with pytest.raises(ValueError, match=r"--ckpt_path: .*ckpt-4\.\*, which cannot be"):
+        restore_model(make_model(**RANDOM), str(tmp_path / "ckpt-4"), True)
+
+
 def test_a_checkpoint_of_no_reptile_model_is_refused(tmp_path):
     """Such as one that DeepReg wrote."""
     path = tf.train.Checkpoint(model=tf.Variable(1.0)).save(str(tmp_path / "ckpt"))

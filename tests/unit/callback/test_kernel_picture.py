@@ -36,7 +36,7 @@ def test_numbers_say_what_the_kernel_is_like():
     assert lines[0] == "penalty, 3 x 3, border edge"
     assert lines[1] == "sum 9, least tap 0, largest 3"
     assert lines[2:4] == [
-        "penalty -2 = rho1 1 x symmetry 0 - rho2 0.5 x trace 12",
+        "penalty -2 = rho1 1 x symmetry 0 - rho2 0.5 x traces of both diagonals 12",
         "  + 0 x l1 of the diagonal 5; limit of the trace: 4",
     ]
     assert lines[4:] == ["eigenvalues of K: 3, 3, -1; least -1"]

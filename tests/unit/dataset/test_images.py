@@ -1,6 +1,7 @@
 """Tests of 2-D images on their way from PNG, NIfTI and HDF5 to cases."""
 
 import h5py
+import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
@@ -214,6 +215,20 @@ def test_a_2d_file_is_no_volume(tmp_path):
     image = folder / "fixed_images" / "one.png"
     with pytest.raises(DataError, match=r"one.png: expected a 3-D image, got 2-D of"):
         read_pair(config, PairFiles(image), PairFiles(image))
+
+
+def test_a_volume_is_no_2d_image(tmp_path):
+    """A network of images would see one slice of it."""
+    folder = write_pictures(tmp_path / "png")
+    rng = np.random.default_rng(0)
+    volume = tmp_path / "volume.nii"
+    nib.save(nib.Nifti1Image(rng.random((COLUMNS, ROWS, 4)), np.eye(4)), volume)
+    shapes = dict.fromkeys(("moving_image_shape", "fixed_image_shape"), [5, 12])
+    config = config_of(tmp_path, folder, labeled=False, **shapes)
+    picture = PairFiles(folder / "fixed_images" / "one.png")
+    for sides in ((PairFiles(volume), picture), (picture, PairFiles(volume))):
+        with pytest.raises(DataError, match=r"volume.nii: expected a 2-D image, got 3"):
+            read_pair(config, *sides)
 
 
 def test_colours_and_other_sizes_are_named(tmp_path):

@@ -146,8 +146,10 @@ def test_a_volume_that_the_keys_cannot_be_used_on_is_named():
     flat = Intensity([IntensityStep(name="clip", range=(-10, -5))])
     (problem,) = problems_of(raw_volume(image(SHAPE)), Target(SHAPE, intensity=flat))
     assert "with contrast after dataset.intensity, got the constant -5." in problem
-    cropped = raw_volume(image(SHAPE), labels=[label(SHAPE)])
-    (problem,) = problems_of(cropped, Target((5, 6, 1), fit="pad"))
+    border = np.zeros_like(label(SHAPE))
+    border[:, :, 0] = 1
+    cropped = raw_volume(image(SHAPE), labels=[border])
+    (problem,) = problems_of(cropped, Target((5, 6, 3), fit="pad"))
     assert "label_0.nii: expected voxels in every label channel, got none" in problem
 
 

@@ -1,5 +1,6 @@
 """Tests of deepreg_meta/inspection/files.py."""
 
+import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
@@ -84,6 +85,26 @@ def test_a_2d_image_is_a_problem_where_the_network_takes_volumes(files):
         lines = texts(found, "images that cannot be used")
         assert len(lines) == number
     assert "expected a 3-D image, got 2-D of shape (12, 10)" in lines[0]
+
+
+def test_a_volume_is_a_problem_where_the_network_takes_2d_images(files):
+    """Unless it is a single slice."""
+    shapes = {"fixed_images": (12, 10, 1)}
+    _, found = check(files, shapes=shapes)
+    [line] = texts(found, "images that cannot be used")
+    assert "expected a 2-D image, got 3-D of shape" in line and "[12, 10, 1]" in line
+    change(files["fixed_images"], lambda image: image[:, :1])
+    assert not texts(check(files, shapes=shapes)[1], "images that cannot be used")
+
+
+def test_a_2d_file_outside_the_plane_of_itk_is_told(files):
+    heading = "files of two axes outside the plane z = 0"
+    for offset, number in ((0.0, 0), (7.0, 1)):
+        affine = np.diag([1.0, 1.0, 1.0, 1.0])
+        affine[2, 3] = offset
+        image = np.random.default_rng(0).random((12, 10))
+        nib.save(nib.Nifti1Image(image, affine), files["fixed_images"])
+        assert len(texts(check(files)[1], heading)) == number
 
 
 @pytest.mark.parametrize("value", [1, 255])
