@@ -173,8 +173,10 @@ class Segmentation:
 
     def describe(self) -> str:
         """Return the tables as Markdown."""
+        has_templates = any(own.template for own in self.atlases)
+        hidden = ["target"] if has_templates else ["target", "template"]
         atlases, structures = (
-            pd.DataFrame(rows).drop(columns=["target", *more])
+            pd.DataFrame(rows).drop(columns=[*hidden, *more])
             for rows, more in (
                 (self.atlas_rows, ()),
                 (self.structure_rows, ("rank", "value")),

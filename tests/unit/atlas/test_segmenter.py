@@ -158,6 +158,7 @@ def test_labels_come_through_templates_too(registrar, files, templates):
         "1 atlas, directly and through 2 templates, ordered by `ncc`, labels fused"
         in found.how
     )
+    assert "| 2 | a3 | a1 |" in found.describe()
 
 
 def test_a_way_that_errs_is_outvoted(registrar, files, templates):
