@@ -100,10 +100,15 @@ def _check_label_names(dataset: DatasetConfig, findings: Findings) -> None:
             f"expected null with dataset.labeled false, got {show(dataset.labels)}. "
             "Set dataset.labeled: true to use the label files.",
         )
-    if dataset.labels and len(set(dataset.labels.values())) < len(dataset.labels):
+    names: dict[int, list[str]] = {}
+    for name, value in (dataset.labels or {}).items():
+        names.setdefault(value, []).append(name)
+    twice = [f"{v} for {' and '.join(own)}" for v, own in names.items() if len(own) > 1]
+    if twice:
         findings.error(
             ("dataset", "labels"),
-            f"expected a different integer for each name, got {show(dataset.labels)}.",
+            f"expected a different integer for each name, got {', '.join(twice)}. Files "
+            "are merged key by key, so that names of an earlier one remain.",
         )
 
 

@@ -86,7 +86,12 @@ def read_volume(path: str | Path) -> VolumeFile:
         voxels = np.asanyarray(image.dataobj)
     except GeometryError:
         raise
-    except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError) as err:
+    except nib.filebasedimages.ImageFileError as err:
+        raise ValueError(
+            f"{path}: cannot be read ({err}). Images are NIfTI, other formats that "
+            "nibabel reads, and grey PNG: convert it."
+        ) from err
+    except (OSError, EOFError, ValueError) as err:
         raise ValueError(f"{path}: cannot be read ({err}).") from err
     if voxels.dtype.kind not in "biuf":
         raise ValueError(

@@ -85,7 +85,11 @@ def test_short_forms_mean_the_long_ones(write):
         ("dataset.spacing_mm", [1], r"three numbers > 0, in mm, got \[1\]"),
         ("dataset.spacing_mm", {"fixed": [1, 2, 0]}, r"fixed in.*got \[1, 2, 0\]"),
         ("dataset.labels", {"gland": "1"}, "integers >= 1 of the label files, got"),
-        ("dataset.labels", {"a": 2, "b": 2}, "a different integer for each name"),
+        (
+            "dataset.labels",
+            {"a": 2, "b": 2},
+            "integer for each name, got 2 for a and b",
+        ),
         ("dataset.cache_gb", -1, "expected a number >= 0, got -1"),
         ("dataset.phantom.num_train", 0, "expected an integer >= 2, got 0"),
         ("dataset.phantm", {}, "unknown key. Did you mean `phantom`"),
