@@ -107,8 +107,8 @@ def _check_label_names(dataset: DatasetConfig, findings: Findings) -> None:
     if twice:
         findings.error(
             ("dataset", "labels"),
-            f"expected a different integer for each name, got {', '.join(twice)}. Files "
-            "are merged key by key, so that names of an earlier one remain.",
+            f"expected a different integer for each name, got {', '.join(twice)}. "
+            "Files are merged key by key: names of an earlier one remain.",
         )
 
 

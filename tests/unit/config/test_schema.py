@@ -88,7 +88,7 @@ def test_short_forms_mean_the_long_ones(write):
         (
             "dataset.labels",
             {"a": 2, "b": 2},
-            "integer for each name, got 2 for a and b",
+            "for each name, got 2 for a and b",
         ),
         ("dataset.cache_gb", -1, "expected a number >= 0, got -1"),
         ("dataset.phantom.num_train", 0, "expected an integer >= 2, got 0"),
