@@ -215,11 +215,12 @@ class Segmenter:
         truth = None if target.label is None else read_label_map(target)
         chosen = self.choose(target, named)
         templates = self.choose_templates(target, named)
+        maps = {own.files: read_label_map(own.files) for own in chosen}
         routes = self._routes(target, chosen, templates, on_pair or (lambda: None))
         atlases, images = [], []
         for route in routes:
             case = self._view.case(target.image, route.atlas.files.image)
-            atlases.append(self._warp(case, route))
+            atlases.append(self._warp(case, route, maps[route.atlas.files]))
             if self.options.fusion.uses_patches:
                 images.append(self._view.warped(case, route.found.transform))
         shown = self._view.target(case) if images else None
@@ -286,10 +287,9 @@ class Segmenter:
         warning = "; ".join(pair.warnings)
         return _Found(pair.transform, float(pair.scores["seconds"]), warning)
 
-    def _warp(self, case: Case, route: _Route) -> WarpedAtlas:
+    def _warp(self, case: Case, route: _Route, voxels: NDArray) -> WarpedAtlas:
         """Bring the labels of an atlas to the target's own grid."""
         files, transform = route.atlas.files, route.found.transform
-        voxels = read_label_map(files)
         grids = case.moving_source.grid, case.fixed_source.grid
         if self.options.interpolation == "linear":
             labels = resample_soft(voxels, *grids, transform)

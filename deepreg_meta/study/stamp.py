@@ -7,12 +7,13 @@ A copy of that file beside the results keeps results of other data out.
 import csv
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from numpy.typing import NDArray
+
+from deepreg_meta.results.folder import whole_folder
 
 STAMP, SPLITS = "dataset.json", "splits.csv"
 
@@ -62,16 +63,12 @@ def prepare_once(
             f"{output}: expected a new or empty folder, or one that this script "
             "filled. Choose another one."
         )
-    working = output.with_name(f".{output.name}.part")
-    shutil.rmtree(working, ignore_errors=True)
-    working.mkdir(parents=True)
-    sets, rows, images = write(working)
-    write_table(working / SPLITS, (what, "patient", "split"), rows)
-    number = digest(working, working / SPLITS, images, read)
-    stamp = {**settings, "sets": sets, "digest": number}
-    (working / STAMP).write_text(json.dumps(stamp, indent=1) + "\n", encoding="utf-8")
-    shutil.rmtree(output, ignore_errors=True)
-    working.rename(output)
+    with whole_folder(output) as working:
+        sets, rows, images = write(working)
+        write_table(working / SPLITS, (what, "patient", "split"), rows)
+        number = digest(working, working / SPLITS, images, read)
+        stamp = json.dumps({**settings, "sets": sets, "digest": number}, indent=1)
+        (working / STAMP).write_text(stamp + "\n", encoding="utf-8")
     return sets
 
 

@@ -37,7 +37,6 @@ from deepreg_meta.study.run import write_whole
 from deepreg_meta.study.table import compare_methods, markdown, method_table
 
 SHAPE = [48, 64, 48]
-DIRECT = 0  # no template between atlas and target
 COLUMNS = {
     "Dice (%)": ("dice_nearest", 2, 100.0),
     **{f"{name} (%)": (f"dice_{name}", 2, 100.0) for name in LABELS},
@@ -159,19 +158,19 @@ def segment_all(parsed: argparse.Namespace, data: Path) -> pd.DataFrame:
     split = "test" if parsed.test else "valid"
     jobs = list(splits[split].items())[: parsed.limit]
     path = parsed.output / f"{split}.csv"
+    check_settings(parsed, path.with_suffix(".json"))
     table = pd.read_csv(path, dtype={"case": str}) if path.is_file() else pd.DataFrame()
     config = configure(parsed.ckpt_path, parsed.steps)
     registrar = Kept(Registrar(parsed.ckpt_path, config=config))
-    templates = [single(data / "train/images" / f"{n}.nii.gz") for n in splits["train"]]
     done = set(table["case"]) if len(table) else set()
     missing = [job for job in jobs if job[0] not in done]
     for name, atlas in tqdm(missing, unit="target", desc=split):
+        others = [one for one in splits["train"] if one != atlas]
         rows = segment_target(
             registrar,
             _labelled(data / split, "fixed", name),
-            # named as the training image that it is, which is no template for itself
-            _labelled(data / "train", "", atlas),
-            templates,
+            _labelled(data / split, "moving", name),
+            [single(data / "train" / "images" / f"{one}.nii.gz") for one in others],
             parsed.num_templates,
             parsed.fusion,
         )
@@ -180,8 +179,27 @@ def segment_all(parsed: argparse.Namespace, data: Path) -> pd.DataFrame:
     return table
 
 
+def check_settings(parsed: argparse.Namespace, path: Path) -> None:
+    """
+    Keep rows of other settings out of a table.
+
+    :param parsed: command line.
+    :param path: of the settings of the rows, JSON; written where there is none.
+    :raises ValueError: when the rows there have others.
+    """
+    names = ("ckpt_path", "steps", "num_templates", "fusion")
+    settings = {name: getattr(parsed, name) for name in names}
+    saved = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else settings
+    if saved != settings:
+        raise ValueError(
+            f"--output: expected the settings of the rows that are there, {saved}, got "
+            f"{settings}. Choose another folder."
+        )
+    write_whole(path, json.dumps(settings) + "\n")
+
+
 def _labelled(folder: Path, side: str, name: str) -> ImageFiles:
-    kinds = [f"{side}_{kind}" if side else kind for kind in ("images", "labels")]
+    kinds = (f"{side}_images", f"{side}_labels")
     return single(*(folder / kind / f"{name}.nii.gz" for kind in kinds))
 
 
@@ -234,7 +252,10 @@ def main(args: Sequence[str] | None = None) -> int:
     cli.prepare_tensorflow("", False)
     deepreg_meta.register()
     parsed.output.mkdir(parents=True, exist_ok=True)
-    rows = segment_all(parsed, data)
+    try:
+        rows = segment_all(parsed, data)
+    except ValueError as err:
+        parser.error(str(err))
     peers = peer_rows(parsed.source / "hippocampus") if parsed.test else pd.DataFrame()
     print(write_report(rows, peers, parsed.output / "report.md"))
     return 0

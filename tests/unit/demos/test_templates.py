@@ -1,5 +1,7 @@
 """Tests of demos/test_time_training/templates.py, with a registrar that knows poses."""
 
+from argparse import Namespace
+
 import pandas as pd
 import pytest
 
@@ -73,3 +75,13 @@ def test_the_report_compares_pair_by_pair(study, tmp_path):
     assert "| 2 templates, joint | atlas | 4 | 0.03 |" in text
     assert "| 2 templates, joint | SyN (given) | 4 | 0.02 |" in text
     assert (tmp_path / "report.md").read_text() == text
+
+
+def test_rows_of_other_settings_are_not_mixed(study, tmp_path):
+    settings = dict(ckpt_path=None, steps=[4, 4, 4], num_templates=[0, 2])
+    settings["fusion"] = ["majority"]
+    path = tmp_path / "valid.json"
+    study.check_settings(Namespace(**settings, limit=1), path)
+    study.check_settings(Namespace(**settings, limit=9), path)
+    with pytest.raises(ValueError, match="--output: expected the settings of the rows"):
+        study.check_settings(Namespace(**(settings | {"steps": [9, 9, 9]})), path)

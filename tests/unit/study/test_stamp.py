@@ -60,6 +60,7 @@ def test_what_an_interruption_left_is_written_anew(tmp_path, prepare):
     with pytest.raises(KeyboardInterrupt):
         prepare_once(data, {"seed": 1}, broken, voxels_of)
     assert json.loads((data / STAMP).read_text())["seed"] == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
     prepare[0](seed=1)
     assert not (data / "half").exists()
     assert json.loads((data / STAMP).read_text())["seed"] == 1
