@@ -75,7 +75,8 @@ def measure(job: list) -> dict[str, dict[str, list[float]]]:
     found = {}
     for timed in TIMED:
         calls = {
-            form: _call(network, own.fixed, timed) for form, network in networks.items()
+            form: timed_call(network, own.fixed, timed)
+            for form, network in networks.items()
         }
         seconds = interleave(calls, repeats, warm_up=3)
         found[timed] = {form: values.tolist() for form, values in seconds.items()}
@@ -99,7 +100,7 @@ def network_of(job: Job, form: str) -> FieldNetwork:
     return FieldNetwork("ddf", config, job.fixed)
 
 
-def _call(
+def timed_call(
     network: FieldNetwork, size: tuple[int, int, int], timed: str
 ) -> Callable[[], list[tf.Tensor]]:
     """Return a graph of one prediction, or of one training step, on a random pair."""

@@ -26,6 +26,7 @@ PARTS = {
     "warping": 3,
     "losses": 3,
     "layer": 3,
+    "onednn": 6,
     "adaptation": 11,
     "episodes": 10,
     "memory": 15,

@@ -27,6 +27,7 @@ MINIMUM = {
     "SimpleITK": "2.3",
     "pillow": "10.0",
 }
+_VARIABLES = {"TF_USE_LEGACY_KERAS": "1", "TF_ENABLE_ONEDNN_OPTS": "1 on x86"}
 _MIN_FREE_GB = 2.0
 _NVIDIA = Path("/proc/driver/nvidia/gpus")
 
@@ -107,14 +108,13 @@ def check_packages() -> tuple[Section, list[Finding]]:
                     f'Type `{sys.executable} -m pip install "{name}>={minimum}"`.'
                 ],
             )
-    rows.append(("TF_USE_LEGACY_KERAS", *_legacy_keras()))
+    rows += [(name, *_variable(name, rule)) for name, rule in _VARIABLES.items()]
     cells = [(name, version or "none", rule) for name, version, rule in rows]
     return Section("Packages", ("name", "found", "expected"), cells), found
 
 
-def _legacy_keras() -> tuple[str, str]:
-    value = os.environ.get("TF_USE_LEGACY_KERAS")
-    return value or "not set", "1; the commands set it themselves"
+def _variable(name: str, rule: str) -> tuple[str, str]:
+    return os.environ.get(name) or "not set", f"{rule}; set by the commands themselves"
 
 
 def read_machine(ask_tensorflow: bool) -> Machine:

@@ -5,8 +5,10 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
+from threading import Thread
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -39,7 +41,7 @@ def in_processes(
         return
     # not forked: TensorFlow's threads do not survive that
     pool = ProcessPoolExecutor(
-        jobs, get_context("spawn"), initializer=_share_cores, initargs=(jobs,)
+        jobs, get_context("spawn"), initializer=_begin, initargs=(jobs,)
     )
     is_done = False
     try:
@@ -56,11 +58,21 @@ def in_processes(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _share_cores(jobs: int) -> None:
-    """Let this process compute with its share of the cores."""
+def _begin(jobs: int) -> None:
+    """Compute with this process's share of the cores, as long as its parent lives."""
+    parent = parent_process()
+    if parent is not None:
+        # where the parent was killed, nobody would take the results or end the work
+        Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
     threads = max(1, (os.cpu_count() or 1) // jobs)
     for name in _THREADS:
         os.environ.setdefault(name, str(threads))
+
+
+def _end_with(sentinel: int) -> None:
+    """End this process, whatever it does, when another one has ended."""
+    wait([sentinel])
+    os._exit(1)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Tests of deepreg_meta/stack.py."""
 
 import os
+import platform
 import subprocess
 import sys
 
@@ -82,8 +83,9 @@ def test_the_first_installed_name_answers():
 
 
 def run_python(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run code in a fresh interpreter without a choice of Keras."""
-    environment = {k: v for k, v in os.environ.items() if k != "TF_USE_LEGACY_KERAS"}
+    """Run code in a fresh interpreter without a choice of Keras or of oneDNN."""
+    chosen = ("TF_USE_LEGACY_KERAS", "TF_ENABLE_ONEDNN_OPTS")
+    environment = {k: v for k, v in os.environ.items() if k not in chosen}
     return subprocess.run(
         [sys.executable, "-c", code],
         env={**environment, "TF_CPP_MIN_LOG_LEVEL": "3", **variables},
@@ -129,3 +131,36 @@ def test_importing_the_package_chooses_keras_2_and_leaves_a_choice_alone():
     )
     assert run_python(code).stdout.strip() == "1"
     assert run_python(code, TF_USE_LEGACY_KERAS="0").stdout.strip() == "0"
+
+
+@pytest.mark.parametrize(
+    ("machine", "given", "expected"),
+    [
+        ("x86_64", {}, "1"),
+        ("AMD64", {}, "1"),
+        ("x86_64", {"TF_ENABLE_ONEDNN_OPTS": "0"}, "0"),
+        ("aarch64", {}, None),
+    ],
+)
+def test_importing_the_package_chooses_onednn_on_x86(machine, given, expected):
+    code = (
+        f"import os, platform; platform.machine = lambda: {machine!r}\n"
+        "import deepreg_meta; print(os.environ.get('TF_ENABLE_ONEDNN_OPTS'))"
+    )
+    assert run_python(code, **given).stdout.strip() == str(expected)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    (platform.system(), platform.machine()) != ("Linux", "x86_64"),
+    reason="TensorFlow is built with oneDNN for x86 CPUs under Linux",
+)
+def test_tensorflow_follows_the_choice_of_onednn():
+    code = (
+        "import deepreg_meta\n"
+        "from tensorflow.python.util import _pywrap_util_port as port\n"
+        "print(port.IsMklEnabled())"
+    )
+    assert run_python(code).stdout.strip() == "True"
+    off = run_python(code, TF_ENABLE_ONEDNN_OPTS="0")
+    assert (off.stdout.strip(), off.returncode) == ("False", 0), off.stderr

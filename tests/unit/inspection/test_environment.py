@@ -52,6 +52,7 @@ def test_the_minimum_versions_are_those_of_setup_cfg():
 
 def test_versions_that_fit_are_listed_with_what_is_expected(versions, monkeypatch):
     monkeypatch.setenv("TF_USE_LEGACY_KERAS", "1")
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
     section, found = check_packages()
     assert found == []
     rows = {name: (version, rule) for name, version, rule in section.rows}
@@ -59,6 +60,7 @@ def test_versions_that_fit_are_listed_with_what_is_expected(versions, monkeypatc
     assert rows["deepreg"] == ("0.1.2", "0.1.2")
     assert rows["numpy"] == ("1.26.0", "1.26 or newer")
     assert rows["TF_USE_LEGACY_KERAS"][0] == "1"
+    assert rows["TF_ENABLE_ONEDNN_OPTS"][0] == "not set"
 
 
 def test_tf_keras_of_another_minor_version_than_tensorflow_is_a_problem(versions):

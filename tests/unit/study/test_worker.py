@@ -1,11 +1,16 @@
 """Tests of deepreg_meta/study/worker.py: work in several processes."""
 
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from deepreg_meta.study.worker import in_processes
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def begin(folder):
@@ -30,6 +35,44 @@ def test_an_interruption_ends_what_runs_and_what_waits(tmp_path):
     time.sleep(1)
     begun = [folder.name for folder in folders if (folder / "begun").exists()]
     assert "0" in begun and len(begun) <= 4 and "5" not in begun
+
+
+def beat(path):
+    """Write for a minute, as long as this process lives."""
+    for i in range(600):
+        Path(path).write_text(str(i))
+        time.sleep(0.1)
+
+
+def test_no_process_outlives_a_parent_that_was_killed(tmp_path):
+    """As batch systems end a study: with no exception to clean up after."""
+    paths = [tmp_path / "first", tmp_path / "second"]
+    code = (
+        "import sys; from test_worker import beat\n"
+        "from deepreg_meta.study.worker import in_processes\n"
+        "if __name__ == '__main__': list(in_processes(beat, sys.argv[1:], 2))"
+    )
+    path = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, paths)],
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    try:
+        wait_until(lambda: all(path.exists() for path in paths))
+    finally:
+        parent.kill()
+        parent.wait()
+    time.sleep(1)
+    last = [path.read_text() for path in paths]
+    time.sleep(1)
+    assert [path.read_text() for path in paths] == last
+
+
+def wait_until(condition, limit=60):
+    end = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 def test_all_work_is_done_once(tmp_path):
