@@ -97,6 +97,26 @@ def check_can_adapt(config: RunConfig, tuner: FineTune) -> None:
         )
 
 
+def check_session(config: RunConfig, initial: str) -> None:
+    """
+    Refuse a session of a run that goes by no frames, or that knows too little to begin.
+
+    :param config: of the run.
+    :param initial: as for `Registrar.session`.
+    :raises ValueError: where there can be none.
+    """
+    if config.sparse_frames is None:
+        raise ValueError(
+            "train.preprocess.data_augmentation: expected sparse_frames, by which a "
+            "network learns to go by some frames, got a run without."
+        )
+    if initial == "mass":
+        raise ValueError(
+            "initial: expected config, center, header or a file in a session, whose "
+            "fixed image has no centre of mass yet, got 'mass'."
+        )
+
+
 def warn_of_places(case: Case) -> None:
     """
     Say what a user might not expect of where the images lie.

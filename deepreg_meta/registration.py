@@ -24,13 +24,16 @@ from deepreg_meta.config import RunConfig, load_config
 from deepreg_meta.dataset.case import Case
 from deepreg_meta.dataset.pair import PairFiles, read_pair
 from deepreg_meta.dataset.pipeline import single_dataset
+from deepreg_meta.geometry.grid import Grid
 from deepreg_meta.geometry.landmarks import Landmarks, read_landmarks
 from deepreg_meta.geometry.volume_file import read_volume
+from deepreg_meta.model.open_adaptation import OpenAdaptation
 from deepreg_meta.model.reptile import ReptileModel
 from deepreg_meta.model_file import load_model
 from deepreg_meta.pair_setup import (
     check_can_adapt,
     check_masks_meet,
+    check_session,
     pair_config,
     reading_config,
     shown_case,
@@ -46,6 +49,7 @@ from deepreg_meta.prediction import (
 from deepreg_meta.results.case import CaseResult
 from deepreg_meta.results.limits import Limits
 from deepreg_meta.results.pair import RegisteredPair
+from deepreg_meta.session import Session
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +93,7 @@ class Registrar:
         self.config = config
         self._models: dict[tuple, ReptileModel] = {}
         self._compiled: dict[int, set[tuple]] = {}  # shapes, by model
+        self._open: dict[tuple[int, str], OpenAdaptation] = {}  # by model and `keep`
 
     def register(
         self,
@@ -177,6 +182,53 @@ class Registrar:
             self._finish(pair, result, limits)
             for pair, result in zip(ready, results, strict=True)
         ]
+
+    def session(
+        self,
+        fixed: str | Path | Grid,
+        moving: str | Path | PairFiles,
+        *,
+        initial: str = "config",
+        keep: Literal["best", "last"] = "best",
+        intensity_range: tuple[float, float] | None = None,
+    ) -> Session:
+        """
+        Open a session, to which frames of the fixed image are given as they arrive.
+
+        The network is compiled here: no frame waits for it.
+
+        :param fixed: the grid that the frames are slices of, or an image file with that
+            grid, whose voxels are not looked at.
+        :param moving: image file, or the files of the moving side, with the label that
+            the run adapts by.
+        :param initial: as for `register`, but for mass.
+        :param keep: as for `register`, among the updates of one call.
+        :param intensity_range: intensities of the frames that become 0 and 1, and those
+            beyond them, in place of `dataset.intensity`; None goes by that, on the
+            frames so far.
+        :return: the session.
+        :raises ValueError: for files or options that cannot be used, and for a run
+            without `sparse_frames`.
+        """
+        files = moving if isinstance(moving, PairFiles) else PairFiles(str(moving))
+        check_session(self.config, initial)
+        config = pair_config(self.config, initial, bool(files.labels))
+        tuner = FineTune.of(config.adapt, 1, keep=keep)
+        check_can_adapt(config, tuner)
+        model = self._model(config)
+        key = id(model), keep
+        if key not in self._open:
+            self._open[key] = model.open_adaptation(tuner.plan)
+        return Session(
+            config,
+            model,
+            self._open[key],
+            fixed,
+            files,
+            initial=initial,
+            intensity_range=intensity_range,
+            expected=training_data(self.checkpoint),
+        )
 
     def _prepare(
         self,

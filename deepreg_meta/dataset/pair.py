@@ -49,11 +49,11 @@ def read_pair(
     """
     targets, expected = build_targets(config), expected or {}
     problems = _find_missing(fixed, moving)
-    sides: dict[str, _Side] = {}
+    sides: dict[str, Side] = {}
     for role, files in (("fixed", fixed), ("moving", moving)):
         try:
             partner = sides.get("fixed")
-            sides[role] = _read_side(
+            sides[role] = read_side(
                 files, targets[role], expected.get(role, {}), partner
             )
         except DataError as err:
@@ -68,7 +68,7 @@ def read_pair(
     return make_case(name, (0,), first, second, masks)
 
 
-class _Side(NamedTuple):
+class Side(NamedTuple):
     """One side of a pair."""
 
     volume: Volume
@@ -85,10 +85,18 @@ def _find_missing(*sides: PairFiles) -> list[str]:
     ]
 
 
-def _read_side(
-    files: PairFiles, target: Target, expected: Mapping[str, Any], fixed: _Side | None
-) -> _Side:
-    """:raises DataError: with all problems of the files of one side."""
+def read_side(
+    files: PairFiles, target: Target, expected: Mapping[str, Any], fixed: Side | None
+) -> Side:
+    """
+    Read, check and prepare one side of a pair.
+
+    :param files: of the side.
+    :param target: what the run brings such volumes to.
+    :param expected: of this side, as of `read_pair`.
+    :param fixed: the fixed side, which a moving image may be matched to.
+    :raises DataError: with all problems of the files.
+    """
     raw, mask = read_files(files)
     if target.intensity.needs_pair:
         if fixed is None:  # its problems are known; look for those of this side
@@ -96,7 +104,7 @@ def _read_side(
         else:
             image = fixed.intensity.transform(fixed.raw.image)
             raw = dataclasses.replace(raw, fixed=image)
-    target = _spaced_target(_turned_target(target, raw, expected), raw, expected)
+    target = own_target(target, raw, expected)
 
     def read_voxels() -> Voxels:
         again, _ = read_files(files)
@@ -115,7 +123,18 @@ def _read_side(
     if problems:
         raise DataError("Files that cannot be used:", problems)
     _warn_of_size(volume, expected)
-    return _Side(volume, prepared, raw, target.intensity)
+    return Side(volume, prepared, raw, target.intensity)
+
+
+def own_target(target: Target, raw: RawVolume, expected: Mapping[str, Any]) -> Target:
+    """
+    Return what a volume that is none of the data set is brought to.
+
+    :param target: what those of the data set are brought to.
+    :param raw: the volume.
+    :param expected: as of `read_side`.
+    """
+    return _spaced_target(_turned_target(target, raw, expected), raw, expected)
 
 
 def _turned_target(

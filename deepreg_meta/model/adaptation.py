@@ -56,7 +56,7 @@ class Adaptation:
         self._network, self._loss = loop.network, loop.loss
         self._carried = Carried()
         # traced once, wherever it is called in the graph of an adaptation
-        self._look = tf.function(self._predict, autograph=False)
+        self.look = tf.function(self._predict, autograph=False)
 
     @property
     def variables(self) -> list[tf.Variable]:
@@ -183,7 +183,7 @@ class Adaptation:
         # before anything runs: batch normalisation moves its averages in a mere forward
         # pass when it uses the statistics of the batch at inference too
         start = weights.snapshot(self.variables)
-        unadapted, loss = self._look(final)
+        unadapted, loss = self.look(final)
         adapted, step, losses = unadapted, tf.constant(0), [loss, loss]
         if plan.carry:
             self._carried.resume(start)
@@ -194,7 +194,7 @@ class Adaptation:
             # The identity stays behind where the function that predicts is inlined.
             with tf.control_dependencies([tf.identity(unadapted)]):
                 history, step = take(loss)
-            adapted, losses[1] = self._look(final)
+            adapted, losses[1] = self.look(final)
             if plan.keeps_best:
                 # what training mode found better may not be so in prediction
                 is_better = losses[1] < losses[0]
@@ -297,7 +297,7 @@ class Adaptation:
             self.loop,
             plan,
             draw,
-            lambda: self._look(final)[1],
+            lambda: self.look(final)[1],
             record,
             start_loss,
             is_own_judge,
@@ -321,7 +321,7 @@ class Adaptation:
         def record(step: tf.Tensor, batch: Batch, ddf: tf.Tensor) -> tf.Tensor:
             return tf.constant([0.0, float("nan"), float("nan")])
 
-        return take_updates(self.loop, plan, draw, lambda: self._look(final)[1], record)
+        return take_updates(self.loop, plan, draw, lambda: self.look(final)[1], record)
 
 
 def take_updates(
@@ -329,12 +329,13 @@ def take_updates(
     plan: AdaptPlan,
     draw: Callable[[tf.Tensor], Batch],
     judge: Callable[[], tf.Tensor],
-    record: Record,
+    record: Record | None = None,
     start_loss: tf.Tensor | None = None,
     is_own_judge: bool = False,
+    is_new: bool = True,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """
-    Take the updates of a plan with a new optimiser.
+    Take the updates of a plan.
 
     :param loop: its network adapts.
     :param plan: how far.
@@ -343,9 +344,11 @@ def take_updates(
     :param record: gives further figures of an update.
     :param start_loss: what `judge` gives before the first update, where it is known.
     :param is_own_judge: every update's own loss is what `judge` would give.
+    :param is_new: with a new optimiser; otherwise it goes on from where it is.
     :return: the history, and how many updates led to the weights.
     """
-    loop.reset_optimizer()
+    if is_new:
+        loop.reset_optimizer()
     if not plan.keeps_best:
         _, history = loop.run(draw, plan.steps, record, plateau=plan.plateau)
         return history, tf.shape(history)[0]

@@ -351,26 +351,44 @@ class BatchDrawer:
         :param num_seen: frames of the sweep seen so far; None shows everything.
         :return: a mini-batch of one.
         """
+        slices = None
+        if self.options.frames is not None and num_seen is not None:
+            number = tf.convert_to_tensor(num_seen, tf.int32)
+            slices = self.seen_slices(constants, number, self.options.frame_axis)
+        return self.shown(task, constants, label, slices)
+
+    def shown(
+        self,
+        task: Task,
+        constants: Constants,
+        label: tf.Tensor | int,
+        slices: tf.Tensor | None,
+    ) -> Batch:
+        """
+        Draw the sample that adaptation or the prediction sees of given frames.
+
+        :param task: the pair.
+        :param constants: of the pair.
+        :param label: channel that adapts.
+        :param slices: 1 for the frames seen, shape = (1, num_slices); None shows
+            everything.
+        :return: a mini-batch of one, as of `adaptation`.
+        """
         label = tf.convert_to_tensor(label, tf.int32)  # each Python number is a trace
-        if self.options.frames is None or num_seen is None:
-            return self._traced_adaptation(task, constants, label, None)
-        num_seen = tf.convert_to_tensor(num_seen, tf.int32)
-        return self._traced_adaptation(task, constants, label, num_seen)
+        return self._traced_adaptation(task, constants, label, slices)
 
     def _adaptation(
         self,
         task: Task,
         constants: Constants,
         label: tf.Tensor,
-        num_seen: tf.Tensor | None,
+        slices: tf.Tensor | None,
     ) -> Batch:
-        """Draw the sample: parameters as those of `adaptation`, numbers as tensors."""
+        """Draw the sample: parameters as those of `shown`, numbers as tensors."""
         options = self.options
-        mask = None
-        slices = tf.ones([1, self.fixed_size[options.frame_axis]])
-        if num_seen is not None:
-            slices = self.seen_slices(constants, num_seen, options.frame_axis)
-            mask = self._mask(slices)
+        mask = None if slices is None else self._mask(slices)
+        if slices is None:
+            slices = tf.ones([1, self.fixed_size[options.frame_axis]])
         ones = tf.ones([1, *self.fixed_size])
         shown = ones if mask is None else mask
         fixed_label = align_label = ones

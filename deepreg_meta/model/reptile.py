@@ -19,6 +19,7 @@ from deepreg_meta.model.field_network import FieldNetwork
 from deepreg_meta.model.field_stage import FieldStage
 from deepreg_meta.model.inner_loop import InnerLoop
 from deepreg_meta.model.multi_scale import Scales
+from deepreg_meta.model.open_adaptation import OpenAdaptation
 from deepreg_meta.model.outer_step import minus_gradient, take_outer_step
 from deepreg_meta.model.partial import Part
 from deepreg_meta.model.registration import RegistrationLoss
@@ -349,6 +350,17 @@ class ReptileModel(tf.keras.Model):
             return found, time.perf_counter() - begin
         finally:
             self._plan_values.assign(self._plan)
+
+    def open_adaptation(self, plan: AdaptPlan) -> OpenAdaptation:
+        """
+        Return an adaptation to pairs whose frames are still arriving.
+
+        A model that shows frames adapts as a whole: neither `adapt.scales` nor
+        `adapt.field` goes with them.
+
+        :param plan: as for `OpenAdaptation`.
+        """
+        return OpenAdaptation(self._adaptation, plan)
 
     @property
     def adapt_drawer(self) -> BatchDrawer:

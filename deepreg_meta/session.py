@@ -1,0 +1,350 @@
+"""
+The interactive session: frames of the fixed image arrive one by one, and the network
+adapts to what has been seen so far.
+
+    registrar = Registrar("logs/first")
+    moving = PairFiles("mr.nii.gz", ["mr_gland.nii.gz"])
+    session = registrar.session("trus_grid.nii.gz", moving)
+    for position, image, contour in probe:
+        session.add_frame(image, position, contour)
+        state = session.register(steps=1)
+    state.transform.map_points(points)  # mm, RAS
+    state.save("result")
+"""
+
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import ArrayLike, NDArray
+
+from deepreg_meta.callback.fine_tune import FineTune
+from deepreg_meta.config import RunConfig
+from deepreg_meta.dataset.case import Case, check_pair, make_case
+from deepreg_meta.dataset.files import PairFiles
+from deepreg_meta.dataset.frames import FrameStack
+from deepreg_meta.dataset.pair import Side, read_side
+from deepreg_meta.dataset.pipeline import task_arrays
+from deepreg_meta.dataset.stored import Place, read_place
+from deepreg_meta.dataset.target import build_targets
+from deepreg_meta.dataset.volume import Volume
+from deepreg_meta.dataset.volume_check import DataError
+from deepreg_meta.evaluate import metric
+from deepreg_meta.geometry.grid import Grid
+from deepreg_meta.geometry.transform import Transform
+from deepreg_meta.geometry.volume_file import read_volume
+from deepreg_meta.model.episode import Task
+from deepreg_meta.model.open_adaptation import OpenAdaptation
+from deepreg_meta.model.reptile import ReptileModel
+from deepreg_meta.pair_setup import shown_case, warn_of_places
+from deepreg_meta.results.case import CaseResult
+from deepreg_meta.results.files import Outputs, write_files
+from deepreg_meta.results.folder import check_replaceable, whole_folder
+from deepreg_meta.results.scene import Scene
+
+NAME = "the grid of the session"
+
+
+@dataclass
+class SessionState:
+    """
+    What a session knows after some updates.
+
+    :param result: what the model put out; there is no unadapted field in it.
+    :param positions: of the frames seen, indices of slices.
+    :param losses: total on these frames, before and after the last updates.
+    :param updates: taken last.
+    :param seconds: that they took with the prediction.
+    :param channels: label channels that the frames show.
+    """
+
+    result: CaseResult
+    positions: tuple[int, ...]
+    losses: tuple[float, float]
+    updates: int
+    seconds: float
+    channels: tuple[int, ...] = ()
+
+    @cached_property
+    def _scene(self) -> Scene:
+        return Scene(self.result)
+
+    @cached_property
+    def transform(self) -> Transform:
+        """Fixed to moving space, mm, RAS; beyond the images it goes on smoothly."""
+        return self.result.transform("adapted")
+
+    @property
+    def warped_image(self) -> NDArray:
+        """The moving image on the session's grid, its own intensities."""
+        return self._scene.warped("adapted").image
+
+    @property
+    def warped_labels(self) -> NDArray | None:
+        """The moving labels on the session's grid, (L, f1, f2, f3) in [0, 1]."""
+        return self._scene.warped("adapted").labels
+
+    @property
+    def frame_dsc(self) -> dict[str, float]:
+        """Dice of the labels that frames show, on these frames, by name."""
+        fixed, warped = self._scene.fixed_labels, self.warped_labels
+        if fixed is None or warped is None:
+            return {}
+        seen = np.zeros(fixed.shape[1:], bool)
+        np.moveaxis(seen, self._scene.frame_axis, 0)[list(self.positions)] = True
+        names = self.result.case.label_names
+        return {
+            names[i]: metric.dsc_masked(fixed[i], warped[i], seen)
+            for i in self.channels
+        }
+
+    def save(self, folder: str | Path, outputs: Outputs | None = None) -> None:
+        """
+        Write transform, warped volumes and figure.
+
+        :param folder: of the results; earlier results in it are replaced.
+        :param outputs: which files; None is the default.
+        :raises ValueError: when the folder holds something else.
+        """
+        folder = Path(folder).expanduser()
+        check_replaceable(folder, "folder")
+        with whole_folder(folder) as working:
+            write_files(working, self._scene, outputs or Outputs(), working)
+
+
+class Session:
+    """
+    One registration whose fixed image is still being acquired.
+
+    `Registrar.session` opens it. Other pairs may be registered meanwhile, and other
+    sessions be open: the network has its own weights between any two calls.
+
+    Source: Baum et al., IEEE TMI 2022, III-E.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        model: ReptileModel,
+        adaptation: OpenAdaptation,
+        fixed: str | Path | Grid,
+        moving: PairFiles,
+        *,
+        initial: str = "config",
+        intensity_range: tuple[float, float] | None = None,
+        expected: dict | None = None,
+    ) -> None:
+        """
+        :param config: for the pair, from `pair_config`.
+        :param model: for such pairs; it shows frames.
+        :param adaptation: of the model; several sessions may share it. It is compiled
+            here, so that no frame has to wait for it.
+        :param fixed: as for `Registrar.session`, as are the next three.
+        :param moving: see `fixed`.
+        :param initial: see `fixed`.
+        :param intensity_range: see `fixed`.
+        :param expected: what is known of the run's training data.
+        :raises ValueError: for files or options that cannot be used.
+        """
+        self._config, self._model, self._initial = config, model, initial
+        self._files, self._expected = moving, expected or {}
+        self._adaptation = adaptation
+        self._moving = self._read_moving()
+        self._path, grid, place = _grid_of(fixed)
+        self._frames = FrameStack(
+            grid,
+            place,
+            self._path,
+            build_targets(config)["fixed"],
+            model.adapt_drawer.options.frame_axis,
+            self._moving.volume.label_names,
+            self._expected.get("fixed"),
+            intensity_range,
+        )
+        self._channels = self._needed_channels()
+        case = self._case(self._frames.stand_in())
+        warn_of_places(case)
+        self._seconds = self._compile(case)
+
+    def _read_moving(self) -> Side:
+        """Read the moving side."""
+        target = build_targets(self._config)["moving"]
+        if target.intensity.needs_pair:
+            raise ValueError(
+                "dataset.intensity.moving: expected no step that refers to the fixed "
+                "image, which a session does not have as a whole, got one."
+            )
+        return read_side(self._files, target, self._expected.get("moving", {}), None)
+
+    def _needed_channels(self) -> tuple[int, ...]:
+        """Return the label channels that adaptation or alignment look at."""
+        if not self._moving.volume.label_names:
+            return ()
+        needed = set(self._config.adapt.labels)
+        if self._config.align.mode in ("centroid", "sections"):
+            needed.add(self._config.align.label)
+        return tuple(sorted(needed))
+
+    def _case(self, fixed: Volume) -> Case:
+        """Join the fixed volume, as it is known, with the moving one."""
+        moving, mask = self._moving.volume, self._moving.mask
+        problems = check_pair(self._config, moving, fixed)
+        if problems:
+            raise DataError("The pair of the session cannot be used:", problems)
+        name = f"{Path(self._files.image).name.split('.')[0]}_to_session"
+        masks = {} if mask is None else {"moving": mask}
+        return make_case(name, (0,), moving, fixed, masks)
+
+    def _task(self, case: Case) -> Task:
+        """Return the pair as the model is shown it."""
+        sides = PairFiles(self._path), self._files
+        shown = shown_case(case, self._initial, sides)
+        arrays = task_arrays(shown, len(case.label_names))
+        return Task(**{name: tf.constant(value) for name, value in arrays.items()})
+
+    def _compile(self, case: Case) -> float:
+        """Take an update that is forgotten; seconds that it took."""
+        begin = time.perf_counter()
+        task = self._task(case)
+        self._constants = self._adaptation.constants(task)
+        slices = np.zeros((1, len(self._frames.slices())), np.float32)
+        slices[0, len(slices[0]) // 2] = 1
+        self.forget()
+        for steps in (0, 1):
+            self._adaptation.go_on(
+                task, self._constants, tf.constant(slices), self._state, steps
+            )
+        return time.perf_counter() - begin
+
+    @property
+    def compile_seconds(self) -> float:
+        """Seconds that tracing and compiling took, before the first frame."""
+        return self._seconds
+
+    @property
+    def frame_shape(self) -> tuple[int, int]:
+        """Sides of a frame: those of the grid without the axis across the frames."""
+        return self._frames.frame_shape
+
+    @property
+    def frame_axis(self) -> int:
+        """The axis of the grid that runs across the frames."""
+        return self._frames.axis
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """Indices of the slices that have arrived, in order."""
+        return self._frames.positions
+
+    def add_frame(
+        self, image: ArrayLike, position: int, label: ArrayLike | None = None
+    ) -> None:
+        """
+        Take in a frame; `register` adapts to it.
+
+        :param image: (a, b) as `frame_shape`, a slice of the session's grid.
+        :param position: its index along `frame_axis`; a frame that is there already is
+            replaced.
+        :param label: what the frame shows of the structure that the run adapts by, (a,
+            b) in [0, 1], zeros where it shows none; or all channels of the moving
+            labels, (L, a, b). None where the session has no labels.
+        :raises ValueError: for a frame or a label that does not fit.
+        """
+        count = len(self._frames.label_names)
+        if (label is None) != (count == 0):
+            rule = (
+                f"one of {count} channels" if count else "none, as of the moving side"
+            )
+            got = "none" if label is None else "one"
+            raise ValueError(f"label: expected {rule}, got {got}.")
+        if label is not None:
+            label = self._all_channels(np.asarray(label), count)
+        self._frames.add(image, position, label)
+
+    def _all_channels(self, label: NDArray, count: int) -> NDArray:
+        """Put a single label where it belongs; the channels left are not looked at."""
+        if label.ndim != 2:
+            return label
+        if len(self._channels) != 1:
+            raise ValueError(
+                f"label: expected {count} channels, (L, a, b), for a run that looks at "
+                f"the channels {list(self._channels)}, got a single one."
+            )
+        channels = np.zeros((count, *label.shape), np.float32)
+        channels[self._channels[0]] = label
+        return channels
+
+    def remove_frame(self, position: int) -> None:
+        """
+        Forget a frame, such as a blurred one; what was adapted to it stays.
+
+        :param position: of the frame.
+        :raises ValueError: where there is none.
+        """
+        self._frames.remove(position)
+
+    def forget(self) -> None:
+        """Start from the trained weights again; the frames stay."""
+        self._state = self._adaptation.begin()
+
+    def register(self, steps: int = 1, seconds: float | None = None) -> SessionState:
+        """
+        Adapt to the frames so far, going on from the last call, and predict.
+
+        Where the labels alone say what is right and no frame shows any yet, nothing is
+        adapted.
+
+        :param steps: updates, >= 0; 0 predicts alone.
+        :param seconds: take as many updates as fit into this time instead.
+        :return: transform, warped volumes and losses.
+        :raises ValueError: without a frame, or for another number or time.
+        """
+        plan = FineTune(steps, seconds).plan  # checks both
+        case = self._case(self._frames.volume())
+        if self._has_nothing_to_go_by(case):
+            plan = plan._replace(steps=0, seconds=None)
+        begin = time.perf_counter()
+        slices = self._frames.slices()
+        found, self._state = self._adaptation.go_on(
+            self._task(case),
+            self._constants,
+            tf.constant(slices[None]),
+            self._state,
+            int(plan.most),
+            plan.seconds,
+        )
+        outputs = {name: value.numpy() for name, value in found.items()}
+        taken = time.perf_counter() - begin
+        result = CaseResult(
+            case=case,
+            outputs={**outputs, "slices": slices},
+            seconds=taken,
+            frame_axis=self._model.adapt_drawer.options.frame_axis,
+            is_sparse=True,
+            scores_images=self._model.loss_fn.uses_image,
+        )
+        return SessionState(
+            result,
+            self.positions,
+            (float(outputs["losses"][0]), float(outputs["losses"][1])),
+            len(outputs["history"]),
+            taken,
+            self._channels,
+        )
+
+    def _has_nothing_to_go_by(self, case: Case) -> bool:
+        """Tell whether labels alone drive the run, and no frame shows one."""
+        loss = self._model.loss_fn
+        if loss.uses_image or case.fixed_labels is None:
+            return False
+        return not case.fixed_labels[list(self._config.adapt.labels)].any()
+
+
+def _grid_of(fixed: str | Path | Grid) -> tuple[str, Grid, Place]:
+    """Return a name for messages, the grid, and what is known of where it lies."""
+    if isinstance(fixed, Grid):
+        return NAME, fixed, Place(fixed.affine, True, (fixed.affine,))
+    return str(fixed), read_volume(Path(fixed)).grid, read_place(str(fixed))
