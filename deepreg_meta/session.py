@@ -13,7 +13,7 @@ adapts to what has been seen so far.
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -202,7 +202,16 @@ class Session:
         """Return the pair as the model is shown it."""
         sides = PairFiles(self._path), self._files
         shown = shown_case(case, self._initial, sides)
-        arrays = task_arrays(shown, len(case.label_names))
+        # without channels that nobody looks at, sessions of other moving labels are of
+        # the same shapes, and nothing is compiled for them
+        count = max(self._channels, default=-1) + 1
+        if shown.moving_labels is not None and shown.fixed_labels is not None:
+            shown = replace(
+                shown,
+                moving_labels=shown.moving_labels[:count],
+                fixed_labels=shown.fixed_labels[:count],
+            )
+        arrays = task_arrays(shown, count)
         return Task(**{name: tf.constant(value) for name, value in arrays.items()})
 
     def _compile(self, case: Case) -> float:
@@ -325,6 +334,7 @@ class Session:
             frame_axis=self._model.adapt_drawer.options.frame_axis,
             is_sparse=True,
             scores_images=self._model.loss_fn.uses_image,
+            is_open=True,
         )
         return SessionState(
             result,

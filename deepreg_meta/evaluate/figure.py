@@ -6,6 +6,7 @@ nothing to close, so that hundreds of cases can be drawn in one process.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,6 +53,7 @@ def case_figure(
     warped_label: ArrayLike | None = None,
     frames: Sequence[int] | NDArray | None = None,
     frame_axis: int | None = None,
+    frames_alone: bool = False,
     title: str = "",
     unit: str = "mm",
     orientation: str | None = None,
@@ -83,6 +85,8 @@ def case_figure(
     :param warped_label: in [0, 1].
     :param frames: indices of the sampled frames along `frame_axis`, marked by lines.
     :param frame_axis: 0, 1 or 2.
+    :param frames_alone: the fixed image is not known elsewhere: the plane across
+        `frame_axis` is the nearest frame.
     :param title: of the page.
     :param unit: "mm", or "voxels" where the spacing is nominal.
     :param orientation: where the array axes point, such as "RAS"; of oblique axes the
@@ -108,6 +112,13 @@ def case_figure(
     planes = choose_planes(
         case.images[0].shape, spacing_mm, case.labels["fixed"], orientation
     )
+    if frames_alone and case.frames:
+        planes = [
+            replace(plane, index=min(case.frames, key=lambda i: abs(i - plane.index)))
+            if plane.axis == frame_axis
+            else plane
+            for plane in planes
+        ]
     figure, grid, bars = new_page(planes, title)
     _draw_images(grid, planes, case)
     colours = _draw_field(grid, planes, case)

@@ -31,6 +31,7 @@ class CaseResult:
     :param scores_images: compare intensities too, for images of one modality.
     :param landmarks: of the fixed and of the moving image, from files; for scoring
         only.
+    :param is_open: the fixed image is known on the frames alone, as in a session.
     """
 
     case: Case
@@ -41,6 +42,7 @@ class CaseResult:
     scores_images: bool = False
     cpu_seconds: float = math.nan
     landmarks: tuple[Landmarks, Landmarks] | None = None
+    is_open: bool = False
     case_row: dict = field(default_factory=dict)
     label_rows: list[dict] = field(default_factory=list)
     landmark_rows: list[dict] = field(default_factory=list)

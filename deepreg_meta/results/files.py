@@ -172,6 +172,7 @@ def _draw(path: Path, scene: Scene) -> None:
         spacing_mm=scene.fixed_spacing_mm,
         frames=scene.frames if result.is_sparse else None,
         frame_axis=scene.frame_axis if result.is_sparse else None,
+        frames_alone=result.is_open,
         title=title,
         unit=result.unit,
         orientation=case.display,

@@ -93,6 +93,7 @@ def register(source: str, number: int) -> Path:
     :param number: of frames.
     :return: the folder of the results.
     """
+    cli.prepare_tensorflow(None, True)
     from deepreg_meta.evaluate.plot import curves
     from deepreg_meta.registration import Registrar
     from deepreg_meta.results.folder import whole_folder
@@ -115,7 +116,7 @@ def register(source: str, number: int) -> Path:
         curves(
             working / "frames.png",
             {text: [own[name] for own in groups] for name, text in COLUMNS.items()},
-            "frames seen before",
+            "frames seen before the last",
         )
         means = table.groupby("frames")[list(COLUMNS)].mean().reset_index()
         tqdm.write(markdown(means.rename(columns=COLUMNS)))

@@ -15,7 +15,7 @@ from scipy.ndimage import map_coordinates
 from deepreg_meta import weights
 from deepreg_meta.dataset.volume_check import DataError
 from deepreg_meta.geometry.grid import Grid
-from deepreg_meta.geometry.volume_file import read_volume
+from deepreg_meta.geometry.volume_file import read_volume, save_volume
 from deepreg_meta.registration import Registrar
 from tests.helpers import without_xla, write_yaml
 from tests.pairs import CENTRE, grid_at, run_of, turn, write_run, write_side
@@ -202,11 +202,16 @@ def test_the_best_updates_are_kept_on_request(registrar, sides):
     assert losses["last"][1] > losses["last"][0] >= losses["best"][1]
 
 
-def test_a_second_session_is_not_traced_anew(registrar, session, sides):
-    other = open_session(registrar, sides)
+def test_a_second_session_is_not_traced_anew(registrar, session, sides, tmp_path):
+    """Nor one with other structures beside the gland."""
+    labels = read_volume(sides[1].labels[0])
+    path = tmp_path / "gland.nii.gz"
+    save_volume(path, labels.voxels[..., 0], labels.grid.affine)
+    moving = replace(sides[1], labels=[path])
+    other = open_session(registrar, (sides[0], moving))
     assert other._adaptation is session._adaptation
     traces = session._adaptation._compiled.experimental_get_tracing_count()
-    give(other, sides[0], [4])
+    give(other, sides[0], [4], 0)
     other.register(steps=2)
     compiled = session._adaptation._compiled
     assert compiled.experimental_get_tracing_count() == traces == 2

@@ -106,6 +106,17 @@ def test_each_panel_shows_its_own_plane_the_right_way_round(page):
         np.testing.assert_allclose(shown(axes[number]), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize(("alone", "index"), [(False, 5), (True, 7)])
+def test_where_frames_alone_are_known_the_plane_is_the_nearest_of_them(
+    page, alone, index
+):
+    given = volumes()
+    given["fixed_label"][:] = 1  # the centre is (4, 5, 6)
+    drawn = page(**given, frames=[1, 7, 9], frame_axis=1, frames_alone=alone)
+    name = drawn.axes[COLUMNS].get_ylabel().split("\n")[0]
+    assert name == f"axis 1 = {index}"
+
+
 def test_with_an_orientation_the_page_is_what_a_radiologist_expects(page):
     """Bright marks at the patient's right, anterior and superior end."""
     given = volumes((9, 9, 9)) | {"spacing_mm": (1, 1, 1), "fixed_label": None}

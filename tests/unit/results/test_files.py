@@ -217,7 +217,8 @@ def test_the_figure_is_given_what_lies_on_the_fixed_files_grid(
     is_nominal = spacing is not None
     assert drawn.pop("title").startswith("case7   Dice 0.")
     assert drawn == {
-        "frame_axis": 2, "unit": "voxels" if is_nominal else "mm",
+        "frame_axis": 2, "frames_alone": False,
+        "unit": "voxels" if is_nominal else "mm",
         "orientation": None if is_nominal else scene.fixed_grid.orientation,
     }  # fmt: skip
 
