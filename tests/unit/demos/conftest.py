@@ -23,3 +23,12 @@ def load_demo(monkeypatch):
         path = getattr(sys.modules[name], "__file__", None)
         if path and DEMOS in Path(path).parents:
             del sys.modules[name]
+
+
+@pytest.fixture
+def plain_graphs():
+    """Leave XLA out, which compiles for minutes what a tiny study computes at once."""
+    from tests.helpers import without_xla  # loads TensorFlow, which few tests need
+
+    with without_xla():
+        yield

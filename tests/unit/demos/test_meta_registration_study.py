@@ -209,7 +209,9 @@ adaptations: {adam-100: {field: {scales: [1/2, 1], steps: 2}}}
 
 
 @pytest.mark.slow
-def test_a_tiny_study_ends_with_its_report(study, tmp_path, monkeypatch, registered):
+def test_a_tiny_study_ends_with_its_report(
+    study, tmp_path, monkeypatch, registered, plain_graphs
+):
     plan = tmp_path / "tiny.yml"
     plan.write_text(TINY)
     files = [*study.plan_of("smoke"), plan]

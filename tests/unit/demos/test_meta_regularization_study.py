@@ -120,7 +120,9 @@ seeds: [0]
 
 
 @pytest.mark.slow
-def test_a_tiny_study_ends_with_its_report(study, tmp_path, monkeypatch, registered):
+def test_a_tiny_study_ends_with_its_report(
+    study, tmp_path, monkeypatch, registered, plain_graphs
+):
     plan = tmp_path / "tiny.yml"
     plan.write_text(TINY.format(base=study.HERE / "meta_regularization.yaml"))
     monkeypatch.setattr(study, "plan_of", lambda form: [plan])

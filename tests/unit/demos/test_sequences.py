@@ -119,7 +119,7 @@ methods: {random: {train: {epochs: 0}}}
 
 @pytest.mark.slow
 def test_a_tiny_study_ends_with_its_report(
-    study, data, tmp_path, monkeypatch, registered
+    study, data, tmp_path, monkeypatch, registered, plain_graphs
 ):
     plan = tmp_path / "tiny.yml"
     plan.write_text(TINY)

@@ -164,7 +164,7 @@ seeds: [0]
 
 @pytest.mark.slow
 def test_a_tiny_study_ends_with_its_report(
-    study, source, tmp_path, registered, monkeypatch
+    study, source, tmp_path, registered, monkeypatch, plain_graphs
 ):
     plan = tmp_path / "tiny.yml"
     plan.write_text(TINY.format(base=study.HERE / "hippocampus.yaml"))
