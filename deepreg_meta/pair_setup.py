@@ -97,12 +97,13 @@ def check_can_adapt(config: RunConfig, tuner: FineTune) -> None:
         )
 
 
-def check_session(config: RunConfig, initial: str) -> None:
+def check_session(config: RunConfig, initial: str, labeled: bool) -> None:
     """
     Refuse a session of a run that goes by no frames, or that knows too little to begin.
 
     :param config: of the run.
     :param initial: as for `Registrar.session`.
+    :param labeled: whether the moving side has labels.
     :raises ValueError: where there can be none.
     """
     if config.sparse_frames is None:
@@ -114,6 +115,12 @@ def check_session(config: RunConfig, initial: str) -> None:
         raise ValueError(
             "initial: expected config, center, header or a file in a session, whose "
             "fixed image has no centre of mass yet, got 'mass'."
+        )
+    if config.align.mode in _NEED_LABELS and initial == "config" and not labeled:
+        raise ValueError(
+            f"moving: expected PairFiles with labels, by which the run aligns "
+            f"({config.align.mode}), got none. Or give initial: center, header or a "
+            "file."
         )
 
 

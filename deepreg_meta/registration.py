@@ -211,7 +211,7 @@ class Registrar:
             without `sparse_frames`.
         """
         files = moving if isinstance(moving, PairFiles) else PairFiles(str(moving))
-        check_session(self.config, initial)
+        check_session(self.config, initial, bool(files.labels))
         config = pair_config(self.config, initial, bool(files.labels))
         tuner = FineTune.of(config.adapt, 1, keep=keep)
         check_can_adapt(config, tuner)

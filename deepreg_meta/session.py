@@ -13,15 +13,15 @@ adapts to what has been seen so far.
 """
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
-from deepreg_meta.callback.fine_tune import FineTune
 from deepreg_meta.config import RunConfig
 from deepreg_meta.dataset.case import Case, check_pair, make_case
 from deepreg_meta.dataset.files import PairFiles
@@ -36,16 +36,18 @@ from deepreg_meta.evaluate import metric
 from deepreg_meta.geometry.grid import Grid
 from deepreg_meta.geometry.transform import Transform
 from deepreg_meta.geometry.volume_file import read_volume
+from deepreg_meta.model.adapt_plan import AdaptPlan
 from deepreg_meta.model.episode import Task
 from deepreg_meta.model.open_adaptation import OpenAdaptation
 from deepreg_meta.model.reptile import ReptileModel
 from deepreg_meta.pair_setup import shown_case, warn_of_places
 from deepreg_meta.results.case import CaseResult
 from deepreg_meta.results.files import Outputs, write_files
-from deepreg_meta.results.folder import check_replaceable, whole_folder
+from deepreg_meta.results.folder import OF_CASE, check_replaceable, whole_folder
 from deepreg_meta.results.scene import Scene
 
 NAME = "the grid of the session"
+SUMMARY = "session.csv"  # the file that tells what a session saved from other folders
 
 
 @dataclass
@@ -61,7 +63,7 @@ class SessionState:
     :param channels: label channels that the frames show.
     """
 
-    result: CaseResult
+    result: CaseResult = field(repr=False)
     positions: tuple[int, ...]
     losses: tuple[float, float]
     updates: int
@@ -103,16 +105,25 @@ class SessionState:
 
     def save(self, folder: str | Path, outputs: Outputs | None = None) -> None:
         """
-        Write transform, warped volumes and figure.
+        Write transform, warped volumes, figure, and a line of figures, `session.csv`.
 
         :param folder: of the results; earlier results in it are replaced.
         :param outputs: which files; None is the default.
         :raises ValueError: when the folder holds something else.
         """
         folder = Path(folder).expanduser()
-        check_replaceable(folder, "folder")
+        check_replaceable(folder, "folder", SUMMARY, (SUMMARY, *OF_CASE))
+        row = {
+            "frames": " ".join(map(str, self.positions)),
+            "updates": self.updates,
+            "loss_before": self.losses[0],
+            "loss_after": self.losses[1],
+            **{f"dsc_frames_{name}": value for name, value in self.frame_dsc.items()},
+            "seconds": self.seconds,
+        }
         with whole_folder(folder) as working:
             write_files(working, self._scene, outputs or Outputs(), working)
+            pd.DataFrame([row]).to_csv(working / SUMMARY, index=False)
 
 
 class Session:
@@ -164,7 +175,7 @@ class Session:
             self._expected.get("fixed"),
             intensity_range,
         )
-        self._channels = self._needed_channels()
+        self._channels, self._is_timed = self._needed_channels(), False
         case = self._case(self._frames.stand_in())
         warn_of_places(case)
         self._seconds = self._compile(case)
@@ -263,12 +274,13 @@ class Session:
         :raises ValueError: for a frame or a label that does not fit.
         """
         count = len(self._frames.label_names)
-        if (label is None) != (count == 0):
-            rule = (
-                f"one of {count} channels" if count else "none, as of the moving side"
+        if label is None and count:
+            raise ValueError(
+                "label: expected the contour of the frame as a mask, zeros where it "
+                "shows none, got none."
             )
-            got = "none" if label is None else "one"
-            raise ValueError(f"label: expected {rule}, got {got}.")
+        if label is not None and not count:
+            raise ValueError("label: expected none, as of the moving side, got one.")
         if label is not None:
             label = self._all_channels(np.asarray(label), count)
         self._frames.add(image, position, label)
@@ -281,6 +293,12 @@ class Session:
             raise ValueError(
                 f"label: expected {count} channels, (L, a, b), for a run that looks at "
                 f"the channels {list(self._channels)}, got a single one."
+            )
+        if label.shape != self.frame_shape:
+            first, second = self.frame_shape
+            raise ValueError(
+                f"label: expected a mask of {first} x {second} voxels, as of the "
+                f"frame, got shape {label.shape}."
             )
         channels = np.zeros((count, *label.shape), np.float32)
         channels[self._channels[0]] = label
@@ -311,19 +329,20 @@ class Session:
         :return: transform, warped volumes and losses.
         :raises ValueError: without a frame, or for another number or time.
         """
-        plan = FineTune(steps, seconds).plan  # checks both
+        _check_limits(steps, seconds)
+        plan = AdaptPlan(int(steps), seconds)
         case = self._case(self._frames.volume())
         if self._has_nothing_to_go_by(case):
             plan = plan._replace(steps=0, seconds=None)
-        begin = time.perf_counter()
         slices = self._frames.slices()
+        known = self._task(case), self._constants, tf.constant(slices[None])
+        if plan.seconds is not None and not self._is_timed:
+            # compiled now, so that the time is that of the work
+            self._adaptation.go_on(*known, self._state, seconds=1e-9)
+            self._is_timed = True
+        begin = time.perf_counter()
         found, self._state = self._adaptation.go_on(
-            self._task(case),
-            self._constants,
-            tf.constant(slices[None]),
-            self._state,
-            int(plan.most),
-            plan.seconds,
+            *known, self._state, plan.most, plan.seconds
         )
         outputs = {name: value.numpy() for name, value in found.items()}
         taken = time.perf_counter() - begin
@@ -351,6 +370,18 @@ class Session:
         if loss.uses_image or case.fixed_labels is None:
             return False
         return not case.fixed_labels[list(self._config.adapt.labels)].any()
+
+
+def _check_limits(steps: int, seconds: float | None) -> None:
+    """:raises ValueError: for another number of updates, or another time."""
+    is_number = isinstance(steps, int | np.integer) and not isinstance(steps, bool)
+    if not is_number or steps < 0:
+        raise ValueError(f"steps: expected an integer >= 0, got {steps!r}.")
+    if seconds is None:
+        return
+    is_number = isinstance(seconds, int | float | np.number)
+    if not is_number or not 0 < seconds < float("inf"):
+        raise ValueError(f"seconds: expected a number > 0, got {seconds!r}.")
 
 
 def _grid_of(fixed: str | Path | Grid) -> tuple[str, Grid, Place]:

@@ -72,6 +72,13 @@ class FrameStack:
         if problems:
             raise DataError("A grid that cannot be used:", problems)
         if intensity_range is not None:
+            if not (
+                len(intensity_range) == 2 and intensity_range[0] < intensity_range[1]
+            ):
+                raise ValueError(
+                    "intensity_range: expected two numbers, the first one less than "
+                    f"the second, got {intensity_range}."
+                )
             step = IntensityStep(name="clip", range=intensity_range)
             target = dataclasses.replace(target, intensity=Intensity((step,)))
         self.grid, self.label_names = grid, tuple(label_names)
@@ -138,8 +145,8 @@ class FrameStack:
         """
         if position not in self._frames:
             raise ValueError(
-                f"position: expected one of a frame, {list(self.positions)}, got "
-                f"{position}."
+                f"position: expected that of a frame, one of {list(self.positions)}, "
+                f"got {position}."
             )
         del self._frames[position]
 
@@ -174,10 +181,17 @@ class FrameStack:
         """
         Return the volume on the network's grid.
 
-        :raises DataError: without a frame, or where all frames are of one grey value.
+        :raises ValueError: without a frame, or where all frames are of one grey value.
         """
         if not self._frames:
-            raise DataError("No frame has arrived:", [f"{self._path}: none."])
+            raise ValueError("No frame has arrived: expected one at least before this.")
+        values = {value for f in self._frames.values() for value in _ends(f.image)}
+        if len(values) == 1:
+            raise ValueError(
+                "image: expected frames with contrast, got the constant "
+                f"{values.pop():g} in all of them, at the positions "
+                f"{list(self.positions)}."
+            )
         nearest = _nearest(self.positions, self.grid.shape[self.axis])
         image = self._stack([self._frames[i].image for i in nearest])
         labels = self._stack([self._frames[i].labels for i in nearest])
@@ -216,6 +230,11 @@ class FrameStack:
         if not self.label_names:
             return image, None
         return image, self._stack([row.labels for row in rows])
+
+
+def _ends(image: NDArray) -> tuple[float, float]:
+    """Return the least and the greatest value."""
+    return float(image.min()), float(image.max())
 
 
 def _nearest(positions: Sequence[int], count: int) -> list[int]:

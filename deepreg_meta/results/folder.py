@@ -19,6 +19,7 @@ _OF_CASE = (
     *("warped_image.png", "warped_label_*.nii.gz", "figure.png"),
     "*_landmarks_on_*.mrk.json",
 )
+OF_CASE = (*_OF_CASE, "learn2reg/disp_*.nii.gz")
 _FIELDS, _REPORT = "learn2reg", "report"
 
 

@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 import SimpleITK as sitk
 from scipy.ndimage import map_coordinates
 
 from deepreg_meta import weights
-from deepreg_meta.dataset.volume_check import DataError
 from deepreg_meta.geometry.grid import Grid
 from deepreg_meta.geometry.volume_file import read_volume, save_volume
 from deepreg_meta.registration import Registrar
@@ -219,7 +219,7 @@ def test_a_second_session_is_not_traced_anew(registrar, session, sides, tmp_path
 
 def test_a_time_limits_the_updates(session, sides):
     restart(session, sides[0], [4, 7])
-    state = session.register(seconds=1e-6)
+    state = session.register(steps=np.int64(0), seconds=1e-6)
     assert state.updates == 1 and state.losses[1] <= state.losses[0]
 
 
@@ -329,6 +329,14 @@ def test_files_lead_where_the_session_does(session, sides, tmp_path):
     np.testing.assert_allclose(fixed[:, [4, 7]], own[:, [4, 7]], rtol=1e-5)
     assert not fixed[:, [i for i in range(14) if i not in (4, 7)]].any()
     assert (tmp_path / "result" / "figure.png").stat().st_size > 10_000
+    state.save(tmp_path / "result")  # in place of the last one
+    row = pd.read_csv(tmp_path / "result" / "session.csv").iloc[0]
+    assert row["frames"] == "4 7" and row["updates"] == 1
+    assert row["dsc_frames_label_0"] == pytest.approx(state.frame_dsc["label_0"])
+    (tmp_path / "result" / "mine.txt").touch()
+    with pytest.raises(ValueError, match="files that are none: mine.txt"):
+        state.save(tmp_path / "result")
+    assert "array" not in repr(state)
 
 
 # ---- labels ----
@@ -396,9 +404,9 @@ LABELS = np.zeros((2, *SHAPE))
         (np.zeros(SHAPE), 14, LABELS, "position: expected an integer from 0 to 13"),
         (np.zeros(SHAPE), -1, LABELS, "position: expected an integer from 0 to 13"),
         (np.zeros(SHAPE), 2.5, LABELS, "position: expected an integer from 0 to 13"),
-        (np.zeros(SHAPE), 3, None, "label: expected one of 2 channels, got none"),
+        (np.zeros(SHAPE), 3, None, "label: expected the contour of the frame"),
         (np.zeros(SHAPE), 3, LABELS[:1], "label: expected 2 channels of 12 x 10"),
-        (np.zeros(SHAPE), 3, LABELS[0, :5], "label: expected 2 channels of 12 x 10"),
+        (np.zeros(SHAPE), 3, LABELS[0, :5], "label: expected a mask of 12 x 10 voxels"),
         (np.zeros(SHAPE), 3, LABELS + 255, r"label: expected values in \[0, 1\]"),
         (np.zeros(SHAPE), 3, LABELS + np.nan, r"label: expected values in \[0, 1\]"),
     ],
@@ -414,19 +422,27 @@ def test_frames_that_do_not_fit_are_refused(session, image, position, label, wor
 def test_what_cannot_be_a_session_is_refused(registrar, session, sides, tmp_path):
     for position in session.positions:
         session.remove_frame(position)
-    with pytest.raises(DataError, match="No frame has arrived"):
+    with pytest.raises(ValueError, match="No frame has arrived: expected one"):
         session.register()
-    with pytest.raises(ValueError, match=r"position: expected one of a frame, \[\]"):
+    with pytest.raises(ValueError, match=r"expected that of a frame, one of \[\]"):
         session.remove_frame(3)
     give(session, sides[0], [4])
-    with pytest.raises(ValueError, match="adapt.steps: expected an integer >= 0"):
-        session.register(steps=-1)
+    for steps in (-1, 1.5, True, None):
+        with pytest.raises(ValueError, match="steps: expected an integer >= 0, got"):
+            session.register(steps=steps)
+    for seconds in (0, "1", np.inf):
+        with pytest.raises(ValueError, match="seconds: expected a number > 0, got"):
+            session.register(seconds=seconds)
+    session.add_frame(np.full(SHAPE, 7.0), 4, LABELS)
+    with pytest.raises(ValueError, match=r"constant 7 in all of them, .* \[4\]"):
+        session.register()
     with pytest.raises(ValueError, match="initial: expected config, center, header"):
         open_session(registrar, sides, initial="mass")
-    with pytest.raises(ValueError, match="needs labels of both images"):
+    with pytest.raises(ValueError, match="moving: expected PairFiles with labels"):
         open_session(registrar, (sides[0], replace(sides[1], labels=())))
-    with pytest.raises(ValueError, match="range"):
-        open_session(registrar, sides, intensity_range=(5, 5))
+    for limits in ((5, 5), (1,)):
+        with pytest.raises(ValueError, match="intensity_range: expected two numbers"):
+            open_session(registrar, sides, intensity_range=limits)
     whole = write_yaml(tmp_path / "whole.yaml", run_of())
     with pytest.raises(ValueError, match="expected sparse_frames"):
         open_session(Registrar(registrar.checkpoint, [whole]), sides)
