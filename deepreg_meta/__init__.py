@@ -14,7 +14,7 @@ if "tensorflow" not in sys.modules:
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     if platform.machine().lower() in ("x86_64", "amd64"):
         # TensorFlow does so itself on processors with AVX-512 VNNI or newer alone; on
-        # others a step of a 3-D network takes seven times as long (bench/onednn.py)
+        # others a step of a 3-D network takes 7 to 9 times as long (bench/onednn.py)
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 __version__ = "0.1.0"

@@ -5,8 +5,8 @@ adapts to what has been seen so far.
     registrar = Registrar("logs/first")
     moving = PairFiles("mr.nii.gz", ["mr_gland.nii.gz"])
     session = registrar.session("trus_grid.nii.gz", moving)
-    for position, image, contour in probe:
-        session.add_frame(image, position, contour)
+    for position, image, label in probe:
+        session.add_frame(image, position, label)
         state = session.register(steps=1)
     state.transform.map_points(points)  # mm, RAS
     state.save("result")
@@ -57,18 +57,28 @@ class SessionState:
 
     :param result: what the model put out; there is no unadapted field in it.
     :param positions: of the frames seen, indices of slices.
-    :param losses: total on these frames, before and after the last updates.
-    :param updates: taken last.
-    :param seconds: that they took with the prediction.
     :param channels: label channels that the frames show.
     """
 
     result: CaseResult = field(repr=False)
     positions: tuple[int, ...]
-    losses: tuple[float, float]
-    updates: int
-    seconds: float
-    channels: tuple[int, ...] = ()
+    channels: tuple[int, ...]
+
+    @property
+    def losses(self) -> tuple[float, float]:
+        """Total on the frames seen, before and after the last updates."""
+        before, after = self.result.outputs["losses"]
+        return float(before), float(after)
+
+    @property
+    def updates(self) -> int:
+        """Updates taken last."""
+        return self.result.steps
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that they took with the prediction."""
+        return self.result.seconds
 
     @cached_property
     def _scene(self) -> Scene:
@@ -355,14 +365,7 @@ class Session:
             scores_images=self._model.loss_fn.uses_image,
             is_open=True,
         )
-        return SessionState(
-            result,
-            self.positions,
-            (float(outputs["losses"][0]), float(outputs["losses"][1])),
-            len(outputs["history"]),
-            taken,
-            self._channels,
-        )
+        return SessionState(result, self.positions, self._channels)
 
     def _has_nothing_to_go_by(self, case: Case) -> bool:
         """Tell whether labels alone drive the run, and no frame shows one."""

@@ -132,7 +132,8 @@ class FrameStack:
             )
         if not ((own >= 0) & (own <= 1)).all():
             raise ValueError(
-                f"label: expected values in [0, 1], got {own.min():g} to {own.max():g}."
+                f"label: expected values in [0, 1], got {own.min():g} to "
+                f"{own.max():g}. Of a mask with other values give `mask > 0`."
             )
         self._frames[int(position)] = Frame(image, own)
 

@@ -13,6 +13,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -38,19 +39,16 @@ def sweep_positions(label: np.ndarray, axis: int, number: int) -> list[int]:
 
     :param label: (d1, d2, d3); voxels >= 0.5 count.
     :param axis: across the frames.
-    :param number: of frames, at most the slices of the structure.
-    :raises ValueError: where the structure has fewer slices.
+    :param number: of frames; a structure of fewer slices is widened.
+    :raises ValueError: for less than one, or more than there are slices.
     """
-    others = tuple(i for i in range(3) if i != axis)
-    inside = np.flatnonzero((label >= 0.5).any(axis=others))
-    if len(inside) < number:
-        raise ValueError(
-            f"--frames: expected at most {len(inside)}, the slices that show the "
-            f"gland, got {number}."
-        )
-    share = (np.arange(number) + 0.5) / number
-    first, last = inside[0], inside[-1]
-    return (first + np.floor(share * (last - first + 1))).astype(int).tolist()
+    from deepreg_meta.dataset.frame_mask import label_extent, sweep_frame_mask
+
+    count = label.shape[axis]
+    if not 1 <= number <= count:
+        raise ValueError(f"--frames: expected 1 to {count}, the slices, got {number}.")
+    extent = label_extent(label[None], axis)
+    return np.flatnonzero(sweep_frame_mask(number, number, extent, count)).tolist()
 
 
 def play(case: Any, registrar: Any, number: int) -> Iterator[tuple[dict, Any]]:
@@ -103,9 +101,11 @@ def register(source: str, number: int) -> Path:
     run = newest_run(source)
     registrar = Registrar(str(run))
     cases = open_cases(registrar.config, ("test",))["test"]
+    if cases is None:
+        raise ValueError("dataset.dir.test: expected a folder, got none.")
     folder = HERE / "logs_session" / run.name
     rows: list[dict] = []
-    with whole_folder(folder) as working:
+    with closing(cases), whole_folder(folder) as working:
         for case in tqdm(cases, unit="pair", desc="sweeps"):
             played = list(play(case, registrar, number))
             rows += [row for row, _ in played]

@@ -407,7 +407,7 @@ LABELS = np.zeros((2, *SHAPE))
         (np.zeros(SHAPE), 3, None, "label: expected the contour of the frame"),
         (np.zeros(SHAPE), 3, LABELS[:1], "label: expected 2 channels of 12 x 10"),
         (np.zeros(SHAPE), 3, LABELS[0, :5], "label: expected a mask of 12 x 10 voxels"),
-        (np.zeros(SHAPE), 3, LABELS + 255, r"label: expected values in \[0, 1\]"),
+        (np.zeros(SHAPE), 3, LABELS + 255, "label: expected values .* give `mask > 0`"),
         (np.zeros(SHAPE), 3, LABELS + np.nan, r"label: expected values in \[0, 1\]"),
     ],
 )

@@ -21,9 +21,10 @@ def test_frames_lie_in_the_middle_of_their_shares(demo):
     assert demo.sweep_positions(GLAND, 0, 2) == [2, 3]
 
 
-def test_more_frames_than_the_gland_has_are_refused(demo):
-    with pytest.raises(ValueError, match="--frames: expected at most 2, the slices"):
-        demo.sweep_positions(GLAND, 1, 3)
+@pytest.mark.parametrize("number", [0, 6])
+def test_more_frames_than_slices_are_refused(demo, number):
+    with pytest.raises(ValueError, match="--frames: expected 1 to 5, the slices"):
+        demo.sweep_positions(GLAND, 1, number)
 
 
 class FakeSession:
