@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from deepreg_meta.config import ConfigError
 from deepreg_meta.study.archive import pack_runs, unpack_runs
 from deepreg_meta.study.plan import read_plan
 from deepreg_meta.study.run import gather_rows, run_study
-from deepreg_meta.study.schedule import Run
+from deepreg_meta.study.schedule import Run, plan_runs
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ def study_parser(
     parser.add_argument("--form", choices=list(forms), default=default)
     parser.add_argument("--from", dest="source", type=Path, help="folder of data")
     parser.add_argument("--only", help="methods, separated by commas")
+    parser.add_argument("--data", help="data of the plan, separated by commas")
     parser.add_argument("--part", help='"main" or sweeps, separated by commas')
     parser.add_argument("--jobs", type=int, help="runs at a time; default: one for "
                         "each core of the CPU, one on a GPU")  # fmt: skip
@@ -77,6 +79,38 @@ def data_with(plan: Sequence[Path], found: Collection[str]) -> list[str]:
     """
     entries = read_plan(plan).data.items()
     return [name for name, e in entries if Path(e["train"]).parts[0] in found]
+
+
+def chosen_runs(
+    parser: argparse.ArgumentParser,
+    parsed: argparse.Namespace,
+    plan: Sequence[Path],
+    data_dir: Path,
+    found: Collection[str] | None = None,
+    parts: Collection[str] | None = None,
+) -> list[Run]:
+    """
+    List the runs that the flags ask for; end the script where they name what is not.
+
+    :param parser: of `study_parser`.
+    :param parsed: its flags.
+    :param plan: its files.
+    :param data_dir: folder of the prepared data.
+    :param found: data of the plan that were prepared; None is all.
+    :param parts: those to run without the flag; None is all.
+    :return: of `plan_runs`.
+    """
+    data = words(parsed.data) or found
+    missing = [name for name in data or () if found is not None and name not in found]
+    if missing:
+        parser.error(
+            f"--data: expected some of {', '.join(found or ())}, got {missing[0]!r}."
+        )
+    only, wanted = words(parsed.only), words(parsed.part) or parts
+    try:
+        return plan_runs(plan, data_dir.resolve(), only, data, wanted)
+    except ConfigError as err:
+        parser.error(str(err))
 
 
 def run_chosen(

@@ -20,13 +20,13 @@ from study_data import SOURCES, prepare
 
 from deepreg_meta.evaluate.statistics import holm
 from deepreg_meta.study.command import (
+    chosen_runs,
     data_with,
     finish,
     gather,
     open_study,
     run_chosen,
     study_parser,
-    words,
 )
 from deepreg_meta.study.example import EXAMPLE, draw_examples
 from deepreg_meta.study.figure import loss_curves, method_boxes, time_curves
@@ -254,8 +254,7 @@ def main(args: Sequence[str] | None = None) -> int:
         found = prepare(parsed.source, data_dir, parsed.form)
         check_data(data_dir, output)
         names = data_with(plan, found)
-        part = words(parsed.part) or [MAIN]
-        chosen = plan_runs(plan, data_dir.resolve(), words(parsed.only), names, part)
+        chosen = chosen_runs(parser, parsed, plan, data_dir, names, [MAIN])
         failures = run_chosen(parsed, chosen, output)
     runs = plan_runs(plan, data_dir.resolve(), None, names)
     rows = gather(parser, parsed, runs, output)

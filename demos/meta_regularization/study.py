@@ -18,13 +18,13 @@ import pandas as pd
 from demo_data import HERE, prepare
 
 from deepreg_meta.study.command import (
+    chosen_runs,
     data_with,
     finish,
     gather,
     open_study,
     run_chosen,
     study_parser,
-    words,
 )
 from deepreg_meta.study.figure import loss_curves, method_boxes, sweep_curves
 from deepreg_meta.study.plan import read_plan
@@ -179,9 +179,7 @@ def main(args: Sequence[str] | None = None) -> int:
         found = prepare(parsed.source, data_dir, image_size(parsed.form))
         check_data(data_dir, output)
         names = data_with(plan, found)
-        chosen = plan_runs(
-            plan, data_dir.resolve(), words(parsed.only), names, words(parsed.part)
-        )
+        chosen = chosen_runs(parser, parsed, plan, data_dir, names)
         failures = run_chosen(parsed, chosen, output)
         time_methods(chosen, output, gpu=parsed.gpu)
     # what was not chosen may still be there

@@ -18,12 +18,12 @@ from demo_data import HERE, prepare
 
 from deepreg_meta.evaluate.statistics import holm
 from deepreg_meta.study.command import (
+    chosen_runs,
     finish,
     gather,
     open_study,
     run_chosen,
     study_parser,
-    words,
 )
 from deepreg_meta.study.example import EXAMPLE, draw_examples
 from deepreg_meta.study.figure import epoch_curves, loss_curves
@@ -340,8 +340,7 @@ def main(args: Sequence[str] | None = None) -> int:
                 f"{', '.join(missing)} in {parsed.source}."
             )
         check_data(data_dir, output)
-        part = words(parsed.part) or [MAIN]
-        chosen = plan_runs(plan, data_dir.resolve(), words(parsed.only), None, part)
+        chosen = chosen_runs(parser, parsed, plan, data_dir, None, [MAIN])
         failures = run_chosen(parsed, chosen, output)
     runs = plan_runs(plan, data_dir.resolve())
     rows = gather(parser, parsed, runs, output)

@@ -21,12 +21,12 @@ from demo_data import HERE
 from sequence_data import CAMUS, prepare, read_image, read_label
 
 from deepreg_meta.study.command import (
+    chosen_runs,
     finish,
     gather,
     open_study,
     run_chosen,
     study_parser,
-    words,
 )
 from deepreg_meta.study.plan import read_plan
 from deepreg_meta.study.schedule import MAIN, plan_runs
@@ -95,8 +95,7 @@ def main(args: Sequence[str] | None = None) -> int:
     if not parsed.report:
         names = prepare(parsed.source, data_dir, image_size(parsed.form))
         check_data(data_dir, output)
-        part = words(parsed.part) or [MAIN]
-        chosen = plan_runs(plan, data_dir.resolve(), words(parsed.only), names, part)
+        chosen = chosen_runs(parser, parsed, plan, data_dir, names, [MAIN])
         failures = run_chosen(parsed, chosen, output)
     runs = plan_runs(plan, data_dir.resolve(), None, names)
     rows = gather(parser, parsed, runs, output)

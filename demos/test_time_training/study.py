@@ -22,7 +22,13 @@ from comparison import CLASSICAL, GIVEN, rival_rows, write_report
 from demo_data import HERE, prepare, read_label, read_scaled
 
 from deepreg_meta.study.archive import unpack_runs
-from deepreg_meta.study.command import finish, gather, run_chosen, study_parser, words
+from deepreg_meta.study.command import (
+    chosen_runs,
+    finish,
+    gather,
+    run_chosen,
+    study_parser,
+)
 from deepreg_meta.study.schedule import plan_runs
 
 logger = logging.getLogger(__name__)
@@ -85,12 +91,7 @@ def main(args: Sequence[str] | None = None) -> int:
     runs = plan_runs(plan, parsed.data_dir.resolve())
     failures: dict[str, str] = {}
     if not parsed.report:
-        chosen = plan_runs(
-            plan,
-            parsed.data_dir.resolve(),
-            words(parsed.only),
-            parts=words(parsed.part),
-        )
+        chosen = chosen_runs(parser, parsed, plan, parsed.data_dir)
         failures = run_chosen(parsed, chosen, output)
     rows = gather(parser, parsed, runs, output)
     if len(rows):

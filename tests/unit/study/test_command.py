@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from deepreg_meta.study.command import (
+    chosen_runs,
     data_with,
     finish,
     gather,
@@ -68,3 +69,25 @@ def test_data_are_those_whose_folder_was_prepared(write, plan_text):
     plan = write(plan_text)
     assert data_with(plan, ["liver", "other"]) == ["liver"]
     assert data_with(plan, ["chest", "liver"]) == ["liver", "chest"]
+
+
+def test_flags_choose_methods_data_and_parts(parser, write, plan_text, capsys):
+    plan = write(plan_text)
+
+    def chosen(*flags, **others):
+        parsed = parser.parse_args(flags)
+        found = chosen_runs(parser, parsed, plan, Path("/d"), **others)
+        return {(run.data, run.method, run.sweep) for run in found}
+
+    assert chosen("--data", "chest", "--part", "main") == {("chest", "wide", "")}
+    assert {one[1] for one in chosen("--only", "wide", parts=["main"])} == {"wide"}
+    assert chosen("--part", "lambda", parts=["main"]) == chosen(parts=["lambda"])
+    assert {data for data, *_ in chosen(found=["liver"])} == {"liver"}
+    for flags, found, message in (
+        (["--data", "chest"], ["liver"], "--data: expected some of liver, got 'chest'"),
+        (["--data", "lungs"], None, "data: expected some of liver, chest, got 'lungs'"),
+        (["--only", "wider"], None, "methods: expected some of plain, wide"),
+    ):
+        with pytest.raises(SystemExit):
+            chosen(*flags, found=found)
+        assert message in capsys.readouterr().err
