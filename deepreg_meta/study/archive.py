@@ -6,7 +6,8 @@ from pathlib import Path, PurePosixPath
 
 import yaml
 
-from deepreg_meta.study.run import (
+from deepreg_meta.study.folder import (
+    CONFIG,
     ROWS,
     RUNS,
     is_finished,
@@ -15,7 +16,6 @@ from deepreg_meta.study.run import (
 )
 from deepreg_meta.study.schedule import Run
 
-CONFIG = "run.yaml"
 # of a run: what it was, how it was trained, what came of it; not its weights
 KEPT = (CONFIG, "log.csv", ROWS)
 _STAMP = (1980, 1, 1, 0, 0, 0)  # same runs, same bytes

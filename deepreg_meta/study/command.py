@@ -10,8 +10,9 @@ import pandas as pd
 
 from deepreg_meta.config import ConfigError
 from deepreg_meta.study.archive import pack_runs, unpack_runs
+from deepreg_meta.study.folder import gather_rows
 from deepreg_meta.study.plan import read_plan
-from deepreg_meta.study.run import gather_rows, run_study
+from deepreg_meta.study.run import run_study
 from deepreg_meta.study.schedule import Run, plan_runs
 
 logger = logging.getLogger(__name__)

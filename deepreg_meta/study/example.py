@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from deepreg_meta.results.outputs import Outputs
-from deepreg_meta.study.run import LAST, Trainer, predict_test, run_folder
+from deepreg_meta.study.folder import LAST, run_folder
 from deepreg_meta.study.schedule import Run
+from deepreg_meta.study.testing import Trainer, predict_test
 
 EXAMPLE = "example"
 _PAGE = Outputs(volumes=False, formats=(), figure=True)
@@ -28,8 +29,8 @@ def draw_examples(
 
     :param runs: of the plan, of one test set; of each method the first is taken that
         is no sweep's and has its weights.
-    :param wanted: methods, adaptations, and the epochs of checkpoints, `run.LAST` for
-        the end of training.
+    :param wanted: methods, adaptations, and the epochs of checkpoints, `folder.LAST`
+        for the end of training.
     :param folder: of the pair, in DeepReg's paired layout.
     :param output: folder of the study.
     :param figures: folder that gets the pages; those that it has are not drawn again.

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from deepreg_meta.evaluate.picture import save_figure
 from deepreg_meta.evaluate.plot import COLOURS, box_plot
-from deepreg_meta.study.run import RUNS
+from deepreg_meta.study.folder import RUNS
 from deepreg_meta.study.table import case_means
 
 _MARKS = "osD^vP*X<"  # beside colours, of which there are fewer than methods

@@ -252,22 +252,33 @@ def _check_runs(runs: Sequence[Run]) -> None:
                 "that name. Add its method to those of the data, or its seed."
             )
         names.add(run.name)
-        for name, adapt in run.adaptations.items():
-            place = f"in the plan, {run.name}" + (f", {name}" if name else "")
-            merged = Merged({}, {}, ())
-            for part in (run.overrides, {"adapt": adapt} if adapt else {}):
-                merged.update(deepcopy(part), "")
-            try:
-                config = load_config(run.files, merged.raw, place)
-            except ConfigError as err:
-                problems += err.problems
-                continue
-            epochs = config.raw["train"]["epochs"]
-            beyond = [one for one in run.checkpoints if one > epochs]
-            if beyond:
-                problems.append(
-                    f"checkpoints.{run.method} {place}: expected epochs up to "
-                    f"{epochs}, where training ends, got {beyond[0]}."
-                )
+        place = f"in the plan, {run.name}"
+        try:
+            epochs = load_config(run.files, run.overrides, place).raw["train"]["epochs"]
+        except ConfigError as err:
+            problems += err.problems
+            continue
+        problems += _test_problems(run, place)
+        beyond = [one for one in run.checkpoints if one > epochs]
+        if beyond:
+            problems.append(
+                f"checkpoints.{run.method} {place}: expected epochs up to {epochs}, "
+                f"where training ends, got {beyond[0]}."
+            )
     if problems:
         raise ConfigError(problems)
+
+
+def _test_problems(run: Run, place: str) -> list[str]:
+    """Load what the tests of a run set beside its configuration."""
+    problems: list[str] = []
+    for name, adapt in run.adaptations.items():
+        merged = Merged({}, {}, ())
+        parts = [run.overrides, run.test_config, {"adapt": adapt} if adapt else {}]
+        for part in parts:
+            merged.update(deepcopy(part), "")
+        try:
+            load_config(run.files, merged.raw, f"{place}, {name or 'tested'}")
+        except ConfigError as err:
+            problems += err.problems
+    return list(dict.fromkeys(problems))

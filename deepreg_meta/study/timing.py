@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from deepreg_meta.study.run import Trainer, predict_test, run_folder, write_whole
+from deepreg_meta.study.folder import ROWS, run_folder, write_whole
 from deepreg_meta.study.schedule import Run
+from deepreg_meta.study.testing import Trainer, predict_test
 
 SECONDS = "seconds.csv"
 
@@ -38,7 +39,7 @@ def time_methods(
     known = {line["method"] for line in lines}
     for run in runs:
         folder = run_folder(run, output)
-        if run.sweep or run.method in known or not (folder / "rows.csv").is_file():
+        if run.sweep or run.method in known or not (folder / ROWS).is_file():
             continue
         if not list(folder.glob("save/*.index")):
             continue  # it came without its weights, from another machine

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
@@ -17,7 +18,10 @@ _THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 
 
 def in_processes(
-    function: Callable[[Item], Result], items: Sequence[Item], jobs: int
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    jobs: int,
+    lost: Callable[[Item], Result] | None = None,
 ) -> Iterator[tuple[Item, Result]]:
     """
     Call a function for every item, as many at a time as there are jobs.
@@ -29,9 +33,13 @@ def in_processes(
     :param function: known by its name in a module, as are its arguments' types.
     :param items: one for each call.
     :param jobs: number of processes, >= 1; each computes with the cores divided by it.
+    :param lost: gives the result of an item whose process was ended from outside, as
+        where memory runs out. All that were not finished then are first tried again,
+        one by one. None raises.
     :return: items and results, in the order in which they are finished. Where that
         ends early, by an error or an interruption, no work goes on.
     :raises ValueError: for another number of jobs.
+    :raises BrokenProcessPool: where a process was ended and `lost` is None.
     """
     if jobs < 1:
         raise ValueError(f"jobs: expected an integer >= 1, got {jobs!r}.")
@@ -39,13 +47,47 @@ def in_processes(
         for item in items:
             yield item, function(item)
         return
+    left = list(range(len(items)))
+    try:
+        for index, result in _pooled(function, items, left, jobs):
+            left.remove(index)
+            yield items[index], result
+    except BrokenProcessPool:
+        if lost is None:
+            raise
+    for index in left:  # the pool does not say whose process it was
+        yield items[index], _alone(function, items[index], lost)
+
+
+def _alone(
+    function: Callable[[Item], Result],
+    item: Item,
+    lost: Callable[[Item], Result] | None,
+) -> Result:
+    """Call a function for one item, in a process of its own."""
+    try:
+        [(_, result)] = _pooled(function, [item], [0], 1)
+    except BrokenProcessPool:
+        if lost is None:
+            raise
+        return lost(item)
+    return result
+
+
+def _pooled(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    indices: Sequence[int],
+    jobs: int,
+) -> Iterator[tuple[int, Result]]:
+    """Call a function for some items in a pool of processes."""
     # not forked: TensorFlow's threads do not survive that
     pool = ProcessPoolExecutor(
         jobs, get_context("spawn"), initializer=_begin, initargs=(jobs,)
     )
     is_done = False
     try:
-        futures = {pool.submit(function, item): item for item in items}
+        futures = {pool.submit(function, items[index]): index for index in indices}
         for future in as_completed(futures):
             yield futures[future], future.result()
         is_done = True

@@ -30,8 +30,8 @@ from deepreg_meta.study.command import (
 )
 from deepreg_meta.study.example import EXAMPLE, draw_examples
 from deepreg_meta.study.figure import loss_curves, method_boxes, time_curves
+from deepreg_meta.study.folder import LAST
 from deepreg_meta.study.reach import mean_curves, reach_table
-from deepreg_meta.study.run import LAST
 from deepreg_meta.study.schedule import MAIN, Run, plan_runs
 from deepreg_meta.study.stamp import STAMP, check_data
 from deepreg_meta.study.table import (

@@ -27,9 +27,9 @@ from deepreg_meta.study.command import (
 )
 from deepreg_meta.study.example import EXAMPLE, draw_examples
 from deepreg_meta.study.figure import epoch_curves, loss_curves
+from deepreg_meta.study.folder import LAST
 from deepreg_meta.study.plan import read_plan
 from deepreg_meta.study.reach import epoch_means, epochs_to_reach
-from deepreg_meta.study.run import LAST
 from deepreg_meta.study.schedule import MAIN, Run, plan_runs
 from deepreg_meta.study.stamp import STAMP, check_data
 from deepreg_meta.study.table import (

@@ -7,7 +7,7 @@ import pandas as pd
 from classical import METHODS, Source, classical_rows
 
 from deepreg_meta.study.figure import time_curves
-from deepreg_meta.study.run import write_whole
+from deepreg_meta.study.folder import write_whole
 from deepreg_meta.study.table import (
     compare_methods,
     markdown,

@@ -33,7 +33,7 @@ from deepreg_meta.config import RunConfig, load_config
 from deepreg_meta.dataset.image_folder import ImageFiles
 from deepreg_meta.registration import Registrar
 from deepreg_meta.results.pair import RegisteredPair
-from deepreg_meta.study.run import write_whole
+from deepreg_meta.study.folder import write_whole
 from deepreg_meta.study.table import compare_methods, markdown, method_table
 
 SHAPE = [48, 64, 48]

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from deepreg_meta.config import load_config
-from deepreg_meta.study.run import LAST
+from deepreg_meta.study.folder import LAST
 from deepreg_meta.study.schedule import plan_runs
 
 TARGETS = ("brain", "chest", "echo")

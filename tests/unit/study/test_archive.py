@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from deepreg_meta.study.archive import pack_runs, unpack_runs
-from deepreg_meta.study.run import gather_rows, is_finished, run_folder, run_study
+from deepreg_meta.study.folder import gather_rows, is_finished, run_folder
+from deepreg_meta.study.run import run_study
 from tests.unit.study.trainer import Trainer
 
 

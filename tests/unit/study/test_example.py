@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from deepreg_meta.study.example import draw_examples
-from deepreg_meta.study.run import LAST, run_folder
+from deepreg_meta.study.folder import LAST, run_folder
 
 
 def test_pages_are_drawn_once_by_runs_that_have_their_weights(runs, tmp_path):

@@ -2,14 +2,17 @@
 
 import os
 import re
+import signal
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 
-from deepreg_meta.study.run import gather_rows, is_finished, run_folder, run_study
+from deepreg_meta.study.folder import gather_rows, is_finished, run_folder
+from deepreg_meta.study.run import run_study
 from deepreg_meta.study.timing import time_methods
 from tests.unit.study.trainer import Trainer
 
@@ -117,6 +120,81 @@ def test_a_folder_of_another_configuration_is_refused(study, runs, tmp_path):
     runs[0].overrides["train"].pop("epochs")
     runs[0].overrides["dataset"] = {"dir": {"train": "/elsewhere"}}  # data may move
     assert is_finished(runs[0], tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        dict(adaptations={"ten": {"steps": 99}}),
+        dict(test_config={"dataset": {"labeled": True, "labels": {"x": 2}}}),
+        dict(start="other"),
+    ],
+)
+def test_rows_of_other_tests_are_not_taken_for_those_of_the_plan(
+    study, chain, tmp_path, change
+):
+    tuned = replace(chain[1], adaptations={"ten": {"steps": 10}}, checkpoints=())
+    study(Trainer(), [chain[2], tuned])
+    assert is_finished(tuned, tmp_path / "out")
+    with pytest.raises(ValueError, match="next--seed1: expected no run, or one of"):
+        study(Trainer(), [chain[2], replace(tuned, **change)])
+    moved = replace(tuned, tests={"a": "/e/a", "b": "/e/b"})  # data may move
+    assert is_finished(moved, tmp_path / "out")
+
+
+def test_names_that_look_like_numbers_or_nothing_are_names(study, runs, tmp_path):
+    odd = replace(
+        runs[0],
+        method="NA",
+        tests={"1": "/d/1"},
+        adaptations={"None": {}, "null": {"steps": 3}},
+    )
+    trainer = Trainer()
+    study(trainer, [odd])
+    assert len(trainer.tested) == 2 and is_finished(odd, tmp_path / "out")
+    rows = gather_rows([odd], tmp_path / "out")
+    assert rows[["method", "test", "adaptation", "case"]].values.tolist() == [
+        ["NA", "1", "None", "007"], ["NA", "1", "null", "007"],
+    ]  # fmt: skip
+
+
+def test_nothing_starts_from_a_training_that_failed_on_its_way(study, chain, tmp_path):
+    trainer = Trainer()
+
+    def broken(config_path, gpu, ckpt_path, log_dir, log_root, fine_tune=False):
+        trainer.stop_after = 2 if log_dir == chain[2].name else None
+        try:
+            trainer.train(config_path, gpu, ckpt_path, log_dir, log_root, fine_tune)
+        except KeyboardInterrupt:
+            raise ValueError("the disk is full") from None
+
+    failures = run_study(chain, tmp_path / "out", broken, trainer.predict)
+    assert failures[chain[2].name] == "the disk is full"
+    for run in chain[:2]:
+        assert "expected a training that has ended, to start from" in failures[run.name]
+    assert trainer.tuned == trainer.tested == []
+    again = Trainer()
+    assert study(again, chain) == {}
+    assert again.tuned == [chain[1].name, chain[0].name]
+
+
+def end_once(config_path, gpu, ckpt_path, log_dir, log_root):
+    """Stands in for a training whose process is killed: one's once, one's always."""
+    mark = Path(log_root) / f"{log_dir}.tried"
+    is_always = log_dir == "liver--layer--seed1"
+    if is_always or (log_dir == "liver--plain--seed1" and not mark.exists()):
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_is_killed_does_not_lose_the_others(runs, tmp_path):
+    runs.append(replace(runs[0], seed=2))
+    failures = run_study(runs, tmp_path / "out", end_once, write_result, jobs=2)
+    assert list(failures) == [runs[1].name]
+    assert "ended from outside" in failures[runs[1].name]
+    error = run_folder(runs[1], tmp_path / "out") / "error.txt"
+    assert "ended from outside" in error.read_text()
+    assert is_finished(runs[2], tmp_path / "out")
 
 
 def touch(config_path, gpu, ckpt_path, log_dir, log_root):

@@ -115,6 +115,12 @@ def test_an_adaptation_that_cannot_be_is_told_before_any_training(write, plan_te
         plan_runs(write(plan_text, swept), "/d")
 
 
+def test_what_only_the_tests_set_is_checked_before_any_training(write, plan_text):
+    wrong = "data: {liver: {test_config: {dataset: {labelled: true}}}}"
+    with pytest.raises(ConfigError, match="liver--plain--seed0.*Did you mean `labeled"):
+        plan_runs(write(plan_text, wrong), "/d")
+
+
 CHAIN = """
 methods: {pooled: {}, tuned: {train: {epochs: 7}}, again: {}}
 domains:
