@@ -130,8 +130,8 @@ class FineTune(tf.keras.callbacks.Callback):
         """
         begin = time.perf_counter()
         model.adapt_plan = self.plan.fewest()
-        model.predict(inputs, verbose=0)
-        model.forget_pair()  # which was carried for nothing
+        with model.carried_aside():  # what it carries on is of no pair
+            model.predict(inputs, verbose=0)
         return time.perf_counter() - begin
 
     def on_predict_begin(self, logs: dict | None = None) -> None:

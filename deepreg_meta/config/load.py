@@ -106,7 +106,7 @@ def _build(merged: Merged, findings: Findings) -> RunConfig | None:
         check_domains(dataset, domains, align, is_reptile, findings)
     if dataset and align and adapt and method is not None and is_sparse_good:
         _check_together(
-            dataset, align, adapt, train, (sparse, sparse_key), method, findings
+            dataset, align, adapt, train, (sparse, sparse_key), method, raw, findings
         )
     if method is None or findings.errors:
         return None
@@ -152,10 +152,12 @@ def _check_together(
     train: TrainConfig | None,
     sparse: tuple[SparseFramesConfig | None, Key],
     method: str,
+    raw: Mapping[str, Any],
     findings: Findings,
 ) -> None:
     """Check our sections, each of them good, against each other."""
-    rules.check_labels(dataset, align, adapt, findings)
+    label_loss = lookup(raw, ("train", "loss", "label"))
+    rules.check_labels(dataset, align, adapt, label_loss, findings)
     rules.check_schedule(sparse[0], adapt, findings)
     check_scales(adapt, train, dataset, sparse[0] is not None, findings)
     rules.check_frames(sparse[0], adapt, dataset, sparse[1], findings)

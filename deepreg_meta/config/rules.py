@@ -98,16 +98,25 @@ def check_labels(
     dataset: DatasetConfig,
     align: AlignConfig,
     adapt: AdaptConfig,
+    loss: Any,
     findings: Findings,
 ) -> None:
     """
-    Check that the label channels asked for can exist.
+    Check that label channels asked for can exist, and that a loss of labels has one.
 
     :param dataset: the section that declares the labels.
     :param align: the section; mode centroid needs a label.
     :param adapt: the section; its labels guide the adaptation.
+    :param loss: `train.loss.label` as it was given.
     :param findings: receives the errors.
     """
+    weight = loss.get("weight", 1.0) if isinstance(loss, Mapping) else 0.0
+    if dataset.labeled and not adapt.labels and weight:
+        findings.error(
+            ("adapt", "labels"),
+            f"expected a channel, where train.loss.label has a weight of {weight}, got "
+            "[]. To adapt by images alone, predict with train.loss.label.weight: 0.",
+        )
     channels = [(("adapt", "labels"), channel) for channel in adapt.labels]
     if align.mode in ("centroid", "sections"):
         channels.append((("align", "label"), align.label))

@@ -55,8 +55,17 @@ def masked_loss(
     :param warped: shape = (batch, f1, f2, f3).
     :param mask: the voxels that count, same shape, a part of `shown`.
     :param shown: the voxels that would count without the masks of users, same shape.
-    :return: scalar, mean over the batch. Masks may differ within it by place, not size.
+    :return: scalar, mean over the batch.
     """
+    count = mask.shape[0]
+    if count is None or count > 1:  # every pair by its own mask
+        parts = (fixed, warped, mask, shown)
+        values = tf.map_fn(
+            lambda one: masked_loss(loss, *tf.nest.map_structure(_of_one, one)),
+            parts,
+            fn_output_signature=warped.dtype,
+        )
+        return tf.reduce_mean(values)
     share = _share(mask, shown)
     if isinstance(loss, GlobalNormalizedCrossCorrelation):
         images = [_fill(image, mask, shown, share) for image in (fixed, warped)]
@@ -72,6 +81,11 @@ def masked_loss(
         mean = seen_sum / _share(seen, base) + (1.0 - tf.reduce_mean(base))
         return tf.sign(value) * mean  # the loss of that name is negative
     return value
+
+
+def _of_one(volume: tf.Tensor) -> tf.Tensor:
+    """Make a mini-batch of one volume."""
+    return volume[None]
 
 
 def _share(part: tf.Tensor, whole: tf.Tensor) -> tf.Tensor:

@@ -1,5 +1,6 @@
 """Test-time adaptation: fit the weights to one pair, predict, and put them back."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
@@ -81,6 +82,10 @@ class Adaptation:
         """Let the next pair that carries weights on start from those of the network."""
         self._carried.forget()
 
+    def carried_aside(self) -> contextlib.AbstractContextManager[None]:
+        """Put back what a pair carried on, whatever other pairs carry on inside."""
+        return self._carried.aside()
+
     def begin(self) -> None:
         """Prepare the weights for the next pair; here they are what they are."""
 
@@ -99,7 +104,7 @@ class Adaptation:
         constants = self.drawer.constants(task)
         final = self._final(task, constants)
 
-        def take(loss: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def take(loss: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
             return self._take_steps(task, constants, final, loss, plan)
 
         def refine(field: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -147,7 +152,7 @@ class Adaptation:
         finals = [self._final(task, self.drawer.constants(task)) for task in tasks]
         final = stack_batches(finals)
 
-        def take(loss: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def take(loss: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
             return self._take_common_steps(final, tasks[0].fixed_spacing, plan)
 
         found = self._fit(final, plan, take)
@@ -165,7 +170,7 @@ class Adaptation:
         self,
         final: Batch,
         plan: AdaptPlan,
-        take: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
+        take: Callable[[tf.Tensor | None], tuple[tf.Tensor, tf.Tensor]],
         refine: Callable[[tf.Tensor], tuple[tf.Tensor, ...]] | None = None,
     ) -> dict[str, tf.Tensor]:
         """
@@ -173,8 +178,9 @@ class Adaptation:
 
         :param final: what the predictions see.
         :param plan: how far.
-        :param take: takes the updates, from the loss of the first prediction; gives
-            their history, and the updates that led to the weights.
+        :param take: takes the updates, from the loss of what the weights predict by
+            then, None where it is not known; gives their history, and the updates that
+            led to the weights.
         :param refine: fits the field itself from what was predicted; gives it, the
             history and the updates that led to it. None leaves it.
         :return: fields of the batch, history, best step and losses.
@@ -185,15 +191,17 @@ class Adaptation:
         start = weights.snapshot(self.variables)
         unadapted, loss = self.look(final)
         adapted, step, losses = unadapted, tf.constant(0), [loss, loss]
+        known: tf.Tensor | None = loss  # of the weights that the updates start from
         if plan.carry:
             self._carried.resume(start)
+            known = None
         history = tf.zeros([0, len(self.history_names)])
         if not plan.is_none:
             # A limit of time counts from here. Not after the losses: where nothing
             # reads them, TensorFlow prunes their compiled function and then misses it.
             # The identity stays behind where the function that predicts is inlined.
             with tf.control_dependencies([tf.identity(unadapted)]):
-                history, step = take(loss)
+                history, step = take(known)
             adapted, losses[1] = self.look(final)
             if plan.keeps_best:
                 # what training mode found better may not be so in prediction
@@ -254,7 +262,7 @@ class Adaptation:
         task: Task,
         constants: Constants,
         final: Batch,
-        start_loss: tf.Tensor,
+        start_loss: tf.Tensor | None,
         plan: AdaptPlan,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """
@@ -263,7 +271,7 @@ class Adaptation:
         :param task: the pair.
         :param constants: of the pair.
         :param final: what the prediction sees.
-        :param start_loss: of the plain prediction.
+        :param start_loss: of what the weights predict now, where it is known.
         :param plan: how far.
         :return: the history, and how many updates led to the weights.
         """

@@ -1,6 +1,6 @@
 """Build what adapts scale by scale, networks and fields, from a configuration."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -118,7 +118,8 @@ def _loss_of_scale(
     """Merge the loss of a scale into that of the others; None where it has none."""
     if own is None:
         return None
-    return _merged_loss("adapt.scales", loss, own, labeled, common)
+    others = [name for name in common.names if name in (SIDES, KERNEL)]
+    return _merged_loss("adapt.scales", loss, own, labeled, common, others)
 
 
 def _field_loss(
@@ -147,17 +148,21 @@ def _merged_loss(
     own: Mapping[str, Any],
     labeled: bool,
     common: RegistrationLoss,
+    others: Sequence[str] = (),
 ) -> RegistrationLoss:
-    """Merge a loss into that of training; its histories have the same columns."""
+    """Merge a loss into that of training; `others` are parts of the network's own."""
     merged = {
         name: {**(loss.get(name) or {}), **(own.get(name) or {})}
         for name in {*loss, *own}
     }
-    found = RegistrationLoss(merged, labeled)
-    parts = [name for name in common.names if name not in (SIDES, KERNEL)]
-    if parts != found.names:
+    found = RegistrationLoss(merged, labeled, others)
+    parts, own_parts = (
+        [name for name in one.names if name not in (SIDES, KERNEL)]
+        for one in (common, found)
+    )
+    if parts != own_parts:
         raise ValueError(
             f"{key}: expected a loss with the parts of train.loss, "
-            f"{', '.join(parts)}, got {', '.join(found.names)}."
+            f"{', '.join(parts)}, got {', '.join(own_parts)}."
         )
     return found

@@ -1,5 +1,7 @@
 """Adapted weights that are carried from one pair to the next."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -37,6 +39,23 @@ class Carried:
         """Let the next pair start from the weights that the network has then."""
         if self._is_there is not None:
             self._is_there.assign(False)
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Put back what is kept now, whatever is kept inside."""
+        kept = None
+        if self._is_there is not None:
+            kept = [v.numpy() for v in (self._is_there, *self._values)]
+        try:
+            yield
+        finally:
+            if kept is not None:
+                for variable, value in zip(
+                    (self._is_there, *self._values), kept, strict=True
+                ):
+                    variable.assign(value)
+            else:
+                self.forget()
 
     def resume(self, start: list[tf.Tensor]) -> None:
         """Give the network the weights that were kept; `start` where none were."""

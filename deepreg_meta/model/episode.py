@@ -328,8 +328,9 @@ class BatchDrawer:
             moving_image=moving.image,
             moving_label=moving.label,
             # the whole label counts in meta-training, the image only where it is shown
-            loss_mask=ones if self.loss.uses_label else shown,
+            loss_mask=shown,
             label_target=target,
+            label_mask=None if self.options.frames is None else ones,
         )
 
     def adaptation(

@@ -77,8 +77,8 @@ class InnerLoop:
         self.part = part or select_part(network, ALL)
         optimizer.build(self.part.variables)
         self._new_state = [_compact(variable) for variable in optimizer.variables]
-        weights_of_sides = network.side_weights
-        self._side_loss = SideLoss(loss, weights_of_sides) if weights_of_sides else None
+        sides, size = network.side_weights, network.fixed_image_size
+        self._side_loss = SideLoss(loss, sides, size) if sides else None
         self._look = self._looking(None)
 
     def reset_optimizer(self) -> None:

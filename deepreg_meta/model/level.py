@@ -80,6 +80,11 @@ def level_batch(
         return batch._replace(label_target=target, image_target=image_target)
     field = tf.zeros([*moved.shape, 3]) if ddf is None else ddf
     moving, fixed = rescale(moved, size), rescale(final.fixed_input, size)
+    moving_image = moving
+    if ddf is None and final.moving_image.shape[1:4] != full:
+        # as the losses lay it on the grid; the network's input may be stretched there
+        laid = moved_volume(final.moving_image, final, field)
+        moving_image = rescale(laid, size)
     mask = rescale_mask(final.loss_mask, size)
     ratio = [n / s for n, s in zip(full, size, strict=True)]
     spacing = side.spacing * tf.constant(ratio, tf.float32)
@@ -101,7 +106,7 @@ def level_batch(
         fixed_input=fixed,
         matrix=tf.eye(3, batch_shape=[fixed.shape[0]]),
         offset=tf.zeros([fixed.shape[0], 3]),
-        moving_image=moving,
+        moving_image=moving_image,
         moving_label=moving_label,
         loss_mask=mask,
         label_target=target,

@@ -160,7 +160,7 @@ class MultiScaleAdaptation(Adaptation):
         task: Task,
         constants: Constants,
         final: Batch,
-        start_loss: tf.Tensor,
+        start_loss: tf.Tensor | None,
         plan: AdaptPlan,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Take the updates of all levels, as `Adaptation` does those of its network."""

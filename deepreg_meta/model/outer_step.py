@@ -14,6 +14,7 @@ def take_outer_step(
     step_size: tf.Tensor,
     optimizer: tf.keras.optimizers.Optimizer | None = None,
     learning_rate: float = 1.0,
+    is_gradient: bool = False,
 ) -> None:
     """
     Move the weights of a network from the meta-weights towards a goal.
@@ -28,11 +29,12 @@ def take_outer_step(
 
     :param network: takes the new weights.
     :param start: the meta-weights, in the order of the network's.
-    :param end: what the inner loops led to, or for first-order MAML the meta-weights
-        less the gradient.
+    :param end: what the inner loops led to.
     :param step_size: of this episode, scalar in [0, 1].
     :param optimizer: of the outer loop; None is Reptile's update.
     :param learning_rate: of the optimiser, before it is multiplied.
+    :param is_gradient: `end` has the gradients of the trained weights in their place,
+        as `with_gradients` puts them there; the optimiser is given them.
     """
     moved = weights.interpolate(start, end, step_size)
     if optimizer is None:
@@ -44,24 +46,21 @@ def take_outer_step(
         is_trained = variable.ref() in trained
         variable.assign(tf.cast(a if is_trained else other, variable.dtype))
         if is_trained:
-            gradients[variable.ref()] = a - b
+            gradients[variable.ref()] = b if is_gradient else a - b
     optimizer.learning_rate.assign(learning_rate * tf.cast(step_size, tf.float32))
     pairs = [(gradients[v.ref()], v) for v in network.trainable_variables]
     optimizer.apply_gradients(pairs)
 
 
-def minus_gradient(
-    network: tf.keras.layers.Layer,
-    start: Sequence[tf.Tensor],
-    gradients: Sequence[tf.Tensor],
+def with_gradients(
+    network: tf.keras.layers.Layer, gradients: Sequence[tf.Tensor]
 ) -> list[tf.Tensor]:
     """
-    Write a gradient as a goal: what `take_outer_step` makes a gradient of again.
+    Put gradients in the place of the weights that they are of.
 
     :param network: its weights that are not trained are where the inner loop left them.
-    :param start: the meta-weights.
     :param gradients: of the trained weights, in their order.
-    :return: the meta-weights less the gradient; the other weights as they are.
+    :return: one tensor for each weight of the network.
     """
     by_weight = {
         variable.ref(): gradient
@@ -69,9 +68,4 @@ def minus_gradient(
             network.trainable_variables, gradients, strict=True
         )
     }
-    return [
-        a - by_weight[variable.ref()]
-        if variable.ref() in by_weight
-        else tf.identity(variable)
-        for variable, a in zip(network.weights, start, strict=True)
-    ]
+    return [by_weight.get(v.ref(), tf.identity(v)) for v in network.weights]

@@ -46,6 +46,8 @@ class Batch(NamedTuple):
     # (batch, f_dim1, f_dim2, f_dim3, 3), the field that a residual one refines: volumes
     # are sampled once, under the two of them composed; None for a whole field
     base: tf.Tensor | None = None
+    # where the loss of labels looks, as loss_mask; None is there
+    label_mask: tf.Tensor | None = None
 
 
 def _fast_equal(name: str, options: dict) -> Any:
@@ -209,7 +211,8 @@ class RegistrationLoss:
             target = self.prepare_label(side.fixed_label, mask, side.spacing_mm)
         if isinstance(loss, MultiScaleDice):
             return tf.reduce_mean(loss.evaluate(target, warped_label))
-        return mean_loss(loss, target, warped_label * mask)
+        own = mask if batch.label_mask is None else batch.label_mask
+        return mean_loss(loss, target, warped_label * own)
 
     def _image_loss(
         self, batch: Batch, warped: tf.Tensor, mask: tf.Tensor
@@ -247,8 +250,8 @@ class RegistrationLoss:
 
         :param ddf: shape = (batch, f1, f2, f3, 3).
         :param batch: what the field was predicted from; no gradient flows to it.
-        :return: scalars by name, means over the batch, and `total`, infinite when no
-            voxel lies in the mask of the moving image any more.
+        :return: scalars by name, means over the batch, and `total`, infinite when of
+            some pair no voxel lies in the mask of the moving image any more.
         """
         batch = _constant(batch)
         values = {}
@@ -266,8 +269,8 @@ class RegistrationLoss:
         if batch.moving_mask is not None and (self.uses_label or self.uses_image):
             # a field that leaves the mask has nothing left to disagree with: it must
             # never be taken for the better one
-            is_empty = tf.reduce_max(mask) < 0.5
-            values["total"] += tf.where(is_empty, float("inf"), 0.0)
+            is_left = tf.reduce_max(mask, axis=[1, 2, 3]) >= 0.5
+            values["total"] += tf.where(tf.reduce_all(is_left), 0.0, float("inf"))
         return values
 
 

@@ -1,5 +1,6 @@
 """Reptile over registration tasks, as a Keras model."""
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -20,7 +21,7 @@ from deepreg_meta.model.field_stage import FieldStage
 from deepreg_meta.model.inner_loop import InnerLoop
 from deepreg_meta.model.multi_scale import Scales
 from deepreg_meta.model.open_adaptation import OpenAdaptation
-from deepreg_meta.model.outer_step import minus_gradient, take_outer_step
+from deepreg_meta.model.outer_step import take_outer_step, with_gradients
 from deepreg_meta.model.partial import Part
 from deepreg_meta.model.registration import RegistrationLoss
 from deepreg_meta.model.replicas import Replicas, check_no_scope
@@ -236,7 +237,13 @@ class ReptileModel(tf.keras.Model):
         step_size = self.meta_step_size()
         rate = self._outer_rate if self.outer_optimizer is not None else 1.0
         take_outer_step(
-            self.network, start.weights, end, step_size, self.outer_optimizer, rate
+            self.network,
+            start.weights,
+            end,
+            step_size,
+            self.outer_optimizer,
+            rate,
+            self.options.is_fomaml,
         )
         weights.restore(self._shared_state(), weights.mean(total.state, num_tasks))
         self.episode.assign_add(1)
@@ -275,7 +282,7 @@ class ReptileModel(tf.keras.Model):
                 loop.reset_optimizer()
             if start.state:
                 weights.restore(loop.optimizer.variables, start.state)
-            mean, history = self._run_task(loop, tasks[index], index, start.weights)
+            mean, history = self._run_task(loop, tasks[index], index)
             total = weights.accumulate(total, network.weights if mean is None else mean)
             if start.state:
                 state = weights.accumulate(state, loop.optimizer.variables)
@@ -283,7 +290,7 @@ class ReptileModel(tf.keras.Model):
         return Outcome(total, state, losses)
 
     def _run_task(
-        self, loop: InnerLoop, task: Task, index: int, start: list[tf.Tensor]
+        self, loop: InnerLoop, task: Task, index: int
     ) -> tuple[list[tf.Tensor] | None, tf.Tensor]:
         """Take the k inner steps of one task; what it leads to, if not its weights."""
         seed = tf.stack([self.options.seed, tf.cast(self.episode, tf.int32)])
@@ -296,7 +303,7 @@ class ReptileModel(tf.keras.Model):
         if self.options.is_fomaml:
             # on a draw that no inner step has seen
             gradients = loop.gradients(draw(tf.constant(self.options.inner_steps)))
-            mean = minus_gradient(loop.network, start, gradients)
+            mean = with_gradients(loop.network, gradients)
         return mean, history
 
     def predict_step(self, data: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -342,8 +349,8 @@ class ReptileModel(tf.keras.Model):
         ]
         try:
             self._plan_values.assign(plan.fewest())
-            run(given)
-            self.forget_pair()
+            with self.carried_aside():
+                run(given)
             self._plan_values.assign(plan)
             begin = time.perf_counter()
             found = {name: value.numpy() for name, value in run(given).items()}
@@ -370,7 +377,8 @@ class ReptileModel(tf.keras.Model):
     @adapt_drawer.setter
     def adapt_drawer(self, drawer: BatchDrawer) -> None:
         self._adapt_drawer = self._adaptation.drawer = drawer
-        self.predict_function = None  # it was traced for another one
+        # they were traced for another one
+        self.predict_function = self.test_function = None
 
     @property
     def adapt_plan(self) -> AdaptPlan:
@@ -381,6 +389,8 @@ class ReptileModel(tf.keras.Model):
     def adapt_plan(self, plan: AdaptPlan) -> None:
         if plan.kind != self._plan.kind:
             self.predict_function = None  # it was traced for another kind
+        if plan != self._plan:
+            self.test_function = None  # which has its numbers in the graph
         self._plan = plan
         self._plan_values.assign(plan)
         if hasattr(self, "_adaptation"):
@@ -389,6 +399,10 @@ class ReptileModel(tf.keras.Model):
     def forget_pair(self) -> None:
         """Let the next pair whose plan carries weights start from the meta-weights."""
         self._adaptation.forget()
+
+    def carried_aside(self) -> contextlib.AbstractContextManager[None]:
+        """Put back what a pair carried on, whatever other pairs carry on inside."""
+        return self._adaptation.carried_aside()
 
     @property
     def adapt_steps(self) -> int:
@@ -416,14 +430,16 @@ class ReptileModel(tf.keras.Model):
         Validate one pair, unadapted and adapted.
 
         :param data: the fields of `Task`, with a leading axis of one.
-        :return: total loss and Dice of the first label, before and after adaptation.
+        :return: total loss, that of the label which adapts, and Dice of the first
+            label, before and after adaptation.
         """
         task = first_task(data)
         outputs = self._adaptation.run(task, self.adapt_plan)
         constants = self.adapt_drawer.constants(task)
         frames = self.adapt_drawer.options.frames
+        label = self.adapt_drawer.options.adapt_labels[0]
         batch = self.adapt_drawer.adaptation(
-            task, constants, 0, None if frames is None else frames[1]
+            task, constants, label, None if frames is None else frames[1]
         )
         points = landmark_points(task)
         logs = {}

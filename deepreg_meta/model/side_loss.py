@@ -81,6 +81,10 @@ def coarse_batch(batch: Batch, factor: int) -> Batch:
         moving_mask = MovingMask(
             as_mask(moving_mask.mask), moving_mask.fixed_label, moving_mask.spacing_mm
         )
+    base = batch.base
+    if base is not None:  # its displacements, in voxels of the coarser grid
+        parts = [_average(part, factor) for part in tf.unstack(base, axis=-1)]
+        base = tf.stack(parts, axis=-1) / of_fixed
     return batch._replace(
         moving_input=fixed,  # what predicts has been called
         fixed_input=fixed,
@@ -91,18 +95,23 @@ def coarse_batch(batch: Batch, factor: int) -> Batch:
         shown=None if batch.shown is None else as_mask(batch.shown),
         moving_mask=moving_mask,
         image_target=None,
+        base=base,
     )
 
 
 class SideLoss:
     """The weighted losses of all coarser fields of a network."""
 
-    def __init__(self, loss: RegistrationLoss, weights: Sequence[float]) -> None:
+    def __init__(
+        self, loss: RegistrationLoss, weights: Sequence[float], size: Sequence[int]
+    ) -> None:
         """
         :param loss: of the finest field.
         :param weights: of the losses of the coarser fields, finest of them first; that
             of index i has voxels of 2^(i + 1).
-        :raises ValueError: without an image loss.
+        :param size: grid of the finest field, (f1, f2, f3).
+        :raises ValueError: without an image loss, or where a coarser field is too small
+            for the regularisation.
         """
         self._loss, self._weights = loss.without_label(), tuple(weights)
         if not self._loss.uses_image:
@@ -110,6 +119,21 @@ class SideLoss:
                 "train.loss.image: expected an image loss with a backbone whose "
                 "coarser fields are supervised by the images, got none."
             )
+        for power in range(1, len(self._weights) + 1):
+            self._check_grid(size, 2**power)
+
+    def _check_grid(self, size: Sequence[int], factor: int) -> None:
+        """Refuse a grid whose coarser ones the regularisation cannot take."""
+        factors = _factors(size, factor)
+        coarse = [-(-n // f) for n, f in zip(size, factors, strict=True)]
+        try:
+            self._loss.check_grid(coarse)
+        except ValueError as err:
+            raise ValueError(
+                "train.backbone: expected a larger grid than "
+                f"{' x '.join(map(str, size))} for its fields at several resolutions; "
+                f"at {' x '.join(map(str, coarse))}: {err}"
+            ) from err
 
     def __call__(self, fields: Sequence[tf.Tensor], batch: Batch) -> tf.Tensor:
         """

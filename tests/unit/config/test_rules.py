@@ -56,6 +56,14 @@ def test_without_labels_nothing_may_ask_for_them(write):
             load(write, key, value, base)
 
 
+def test_a_loss_of_labels_adapts_on_none_that_was_not_named(write):
+    with pytest.raises(ConfigError, match="adapt.labels .*where train.loss.label has"):
+        load(write, "adapt.labels", [])
+    base = with_key("train.loss.label.weight", 0)
+    base["train"]["loss"]["image"] = {"name": "ssd", "weight": 1.0}
+    assert load(write, "adapt.labels", [], base).adapt.labels == ()
+
+
 def test_a_channel_beyond_the_declared_labels_is_refused(write):
     base = with_key("dataset.labels", {"gland": 1, "zone": 2})
     assert load(write, "adapt.labels", [1], base).adapt.labels == (1,)

@@ -106,6 +106,36 @@ def test_what_lies_outside_the_mask_changes_neither_loss_nor_gradient(rng, mode,
     assert abs(float(function(inside, moving)) - float(found[0][0])) > 1e-4
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_every_pair_of_a_mini_batch_counts_by_its_own_mask(rng, mode, name):
+    """However large the masks of the others are; the gradients too."""
+    loss = build(name)
+    masks = np.concatenate([SMALL, np.ones_like(SMALL), a_mask((0, 2), (0, 3), (0, 6))])
+    fixed, moving = (tf.constant(image) for image in images(rng, 3))
+    fixed = fixed * masks
+    shown = np.ones_like(masks)
+
+    @mode
+    def together(x):
+        return masked_loss(loss, fixed, x, masks, shown)
+
+    with tf.GradientTape() as tape:
+        tape.watch(moving)
+        value = together(moving)
+    gradient = tape.gradient(value, moving)
+    alone, gradients = [], []
+    for i in range(3):
+        one, own = moving[i : i + 1], slice(i, i + 1)
+        with tf.GradientTape() as tape:
+            tape.watch(one)
+            found = masked_loss(loss, fixed[own], one, masks[own], shown[own])
+        alone.append(float(found))
+        gradients.append(tape.gradient(found, one)[0] / 3)
+    assert np.ptp(alone) > 1e-3
+    np.testing.assert_allclose(value, np.mean(alone), rtol=1e-4)
+    np.testing.assert_allclose(gradient, gradients, rtol=1e-3, atol=1e-6)
+
+
 def test_the_sum_of_squares_is_a_mean_over_the_mask(rng):
     """By NumPy, and 0.25 for images that differ by 0.5, whatever the mask."""
     loss, ones = build("ssd"), np.ones_like(SMALL)

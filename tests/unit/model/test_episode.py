@@ -9,7 +9,7 @@ from deepreg_meta.dataset import frame_mask
 from deepreg_meta.layer.warp import apply_affine, reference_grid, sample
 from deepreg_meta.model.alignment import MODES, soft_centroid
 from deepreg_meta.model.episode import BatchDrawer, DrawOptions, Task
-from deepreg_meta.model.registration import RegistrationLoss
+from deepreg_meta.model.registration import RegistrationLoss, locations
 from tests.helpers import draw_training as train
 from tests.helpers import eager
 
@@ -117,7 +117,32 @@ def test_training_masks_the_image_and_keeps_the_label_complete(rng):
         batch.label_target,
         drawer.loss.prepare_label(whole, None, task.fixed_spacing),
     )
-    np.testing.assert_array_equal(batch.loss_mask, np.ones((6, *FIXED)))
+    np.testing.assert_array_equal(batch.label_mask, np.ones((6, *FIXED)))
+
+
+@pytest.mark.parametrize(
+    "label", [dict(name="multi_scale_dice", sigmas_mm=[0]), dict(name="jaccard")]
+)
+def test_training_compares_images_where_they_are_shown_and_labels_everywhere(
+    rng, label
+):
+    """A field has the losses that it would have with each of them alone."""
+    task, drawer = make_task(rng), make_drawer(dict(SSD, label=label), batch_size=2)
+    batch = train(drawer, task)
+    ddf = tf.constant(rng.normal(size=(2, *FIXED, 3)), tf.float32)
+    parts = drawer.loss.compute(ddf, batch)
+    loc = locations(ddf, batch.matrix, batch.offset)
+    warped = sample(batch.moving_image, loc).numpy()
+    assert np.max(sample(batch.moving_label, loc)) > 0.5
+    shown = shown_slices(batch.fixed_input)[:, None, :, None]
+    assert 0 < shown.mean() < 0.6
+    expected = np.mean((batch.fixed_input - np.where(shown, warped, 0)) ** 2)
+    np.testing.assert_allclose(parts["image"], expected, rtol=1e-5)
+    alone = RegistrationLoss(dict(label=label), labeled=True)
+    whole = batch._replace(loss_mask=tf.ones([2, *FIXED]), label_mask=None)
+    np.testing.assert_allclose(
+        parts["label"], alone.compute(ddf, whole)["label"], rtol=1e-6
+    )
 
 
 def test_training_without_labels_masks_the_image_loss_too(rng):

@@ -1,5 +1,7 @@
 """Tests of deepreg_meta/model/multi_scale.py."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,11 +11,13 @@ from deepreg_meta.layer.rescale import rescale, rescale_field
 from deepreg_meta.layer.warp import compose, sample
 from deepreg_meta.model.adapt_plan import AdaptPlan
 from deepreg_meta.model.build import build_optimizer
+from deepreg_meta.model.episode import BatchDrawer
 from deepreg_meta.model.level import FixedSide
 from deepreg_meta.model.plateau import Plateau
 from deepreg_meta.model.registration import locations
 from tests.helpers import (
     FIXED_SHAPE,
+    MOVING_SHAPE,
     assert_same_bits,
     differ,
     make_model,
@@ -190,6 +194,61 @@ def test_a_scale_has_its_own_rate_and_loss(task):
     weights = [level.loop.loss.weights for level in model._adaptation.levels]
     assert [w["regularization"] for w in weights] == [7.0, 0.1]
     assert weights[0]["image"] == weights[1]["image"] == 1.0
+
+
+def test_a_scale_with_a_loss_of_its_own_has_the_parts_of_the_network_too(task):
+    """Otherwise its rows would be shorter than those of the others."""
+    rigid = dict(scale=SCALE, loss=dict(regularization=dict(weight=7.0)))
+    layer = dict(
+        name="meta_regularized",
+        parameterization="penalty",
+        kernel_size=3,
+        backbone=dict(name="unet", num_channel_initial=2, depth=1),
+    )
+    model = scaled_model(rigid, 1.0, backbone=layer)
+    found = model.adapt(task, 2)
+    assert found["history"].shape == (4, len(model.history_names))
+    kernel = found["history"][:, model.history_names.index("kernel")]
+    assert np.min(np.abs(kernel)) > 0
+    np.testing.assert_allclose(found["history"][:, -1], [SCALE] * 2 + [1] * 2)
+
+
+def test_what_lies_on_another_grid_is_laid_there_as_the_losses_do(task):
+    """The input of DeepReg's networks is stretched; its fields are not."""
+    model = scaled_model(SCALE, 1.0, align="corner")
+    adaptation = model._adaptation
+    options = replace(model.adapt_drawer.options, stretch=True)
+    drawer = BatchDrawer(options, model.loss_fn, MOVING_SHAPE, FIXED_SHAPE)
+    final = drawer.adaptation(task, drawer.constants(task), 0, None)
+    level = adaptation.levels[0]
+    batch = adaptation._level_batch(level, final, fixed_side(task), None)
+    zero = tf.zeros([1, *FIXED_SHAPE, 3])
+    laid = sample(final.moving_image, locations(zero, final.matrix, final.offset))
+    np.testing.assert_allclose(batch.moving_image, rescale(laid, COARSE), atol=1e-6)
+    stretched = rescale(final.moving_input, COARSE)
+    np.testing.assert_allclose(batch.moving_input, stretched, atol=1e-6)
+    assert np.abs(batch.moving_image - stretched).max() > 1e-2
+
+
+def test_the_best_of_what_carries_on_is_better_than_what_was_carried(task):
+    """Not merely than the unadapted weights: a harmful update is not kept."""
+    # two labels in turn: what an update sees is not what the prediction does
+    model = make_model(
+        image=IMAGE,
+        normalization="none",
+        adapt=dict(optimizer=dict(name="SGD", learning_rate=RATE), labels=[0, 1]),
+    )
+    adaptation = model._adaptation
+    plan = AdaptPlan(steps=6, carry=True, keep="best")
+    adaptation.prepare(plan)
+    first = adaptation.run(task, plan)
+    assert first["losses"][1] < first["losses"][0]
+    adaptation.loop.optimizer.learning_rate.assign(-0.1 * RATE)  # uphill
+    second = adaptation.run(task, plan)
+    worse = adaptation.run(task, plan._replace(keep="last"))
+    assert second["losses"][1] < worse["losses"][1] < worse["losses"][0]
+    np.testing.assert_allclose(second["losses"][1], first["losses"][1], rtol=1e-6)
+    assert second["best_step"] == 0
 
 
 def test_a_pair_that_carries_on_starts_where_the_last_one_ended(task):

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from deepreg_meta.model.build import build_optimizer
-from deepreg_meta.model.outer_step import minus_gradient, take_outer_step
+from deepreg_meta.model.outer_step import take_outer_step, with_gradients
 from tests.helpers import (
     assert_same_bits,
     differ,
@@ -68,12 +68,24 @@ def test_adam_follows_the_sign_and_what_is_not_trained_goes_part_of_the_way(laye
         np.testing.assert_allclose(by_name[name], expected, atol=1e-5)
 
 
-def test_a_gradient_comes_out_of_a_goal_as_it_went_in(layer):
-    gradients = [np.float32([0.5, -1.0]), np.float32([2.0, 0.25])]
+def test_gradients_reach_the_optimiser_to_the_bit(layer):
+    """Small ones too, which a difference of weights would round away."""
+    gradients = [np.float32([3e-9, -1e-8]), np.float32([2e-12, 0.25])]
     layer.weights[-1].assign([7.0, 7.0])  # not trained: stays where it is
-    goal = minus_gradient(layer, START, gradients)
-    np.testing.assert_array_equal(goal[-1], [7.0, 7.0])
-    take_outer_step(layer, START, goal, tf.constant(1.0), tf.keras.optimizers.SGD(1.0))
+    end = with_gradients(layer, gradients)
+    np.testing.assert_array_equal(end[-1], [7.0, 7.0])
+    seen = []
+
+    class Seeing(tf.keras.optimizers.SGD):
+        def apply_gradients(self, pairs):
+            pairs = list(pairs)
+            seen.extend(np.asarray(gradient) for gradient, _ in pairs)
+            return super().apply_gradients(pairs)
+
+    optimizer = Seeing(1.0)
+    take_outer_step(layer, START, end, tf.constant(1.0), optimizer, is_gradient=True)
+    for found, expected in zip(seen, gradients, strict=True):
+        np.testing.assert_array_equal(found, expected)
     expected = [a - g for a, g in zip(START, gradients, strict=False)]
     np.testing.assert_allclose(values(layer.trainable_variables), expected)
 

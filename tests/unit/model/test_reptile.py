@@ -377,6 +377,25 @@ def test_models_compiled_as_users_have_them_validate_and_predict_alike():
     np.testing.assert_allclose(found[0], found[1], rtol=1e-3)
 
 
+def test_validation_follows_its_plan_and_the_label_that_adapts():
+    """Although Keras keeps what it traced before."""
+    data = tf.data.Dataset.from_tensors(stack_tasks(make_task()))
+    model = make_model(optimizer=ADAM, align="corner", adapt=dict(labels=[1]))
+
+    def scores():
+        return model.evaluate(data, verbose=0, return_dict=True)
+
+    none = scores()
+    assert none["loss_adapted"] == none["loss_unadapted"]
+    model.adapt_steps = 3
+    some = scores()
+    history = model.adapt(make_task(), 4)["history"].numpy()
+    # the losses of the second label, which adapts, before the first and after 3 updates
+    for stage, row in (("unadapted", 0), ("adapted", 3)):
+        assert some[f"loss_{stage}"] == pytest.approx(history[row, 2], rel=1e-4)
+    assert abs(history[3, 2] - history[0, 2]) > 1e-4
+
+
 # ---- plans of adaptation ----
 
 

@@ -100,7 +100,7 @@ def test_the_coarser_fields_losses_are_weighted_and_added_up(rng):
         for field, factor in zip(fields, (2, 4), strict=True)
     ]
     assert min(parts) > 1e-3
-    total = SideLoss(loss, (0.6, 0.3))(fields, batch)
+    total = SideLoss(loss, (0.6, 0.3), FIXED)(fields, batch)
     np.testing.assert_allclose(total, 0.6 * parts[0] + 0.3 * parts[1], rtol=1e-6)
 
 
@@ -111,10 +111,34 @@ def test_labels_take_no_part(rng):
     batch = make_batch((FIXED, MOVING), np.eye(3), [0.0, 0.0, 0.0], rng)
     fields = [tf.constant(rng.normal(size=(1, 4, 6, 5, 3)), tf.float32)]
     plain = RegistrationLoss(LOSS, labeled=False)
-    found = [SideLoss(loss, (1.0,))(fields, batch) for loss in (both, plain)]
+    found = [SideLoss(loss, (1.0,), FIXED)(fields, batch) for loss in (both, plain)]
     assert found[0] == found[1]
     with pytest.raises(ValueError, match="train.loss.image: expected an image loss"):
-        SideLoss(RegistrationLoss(dict(label=label), labeled=True), (1.0,))
+        SideLoss(RegistrationLoss(dict(label=label), labeled=True), (1.0,), FIXED)
+
+
+def test_a_grid_too_small_for_a_coarser_field_is_told(rng):
+    """Bending energy needs five voxels; before any step."""
+    bending = dict(image=dict(name="ssd"), regularization=dict(name="bending"))
+    loss = RegistrationLoss(bending, labeled=False)
+    SideLoss(loss, (1.0,), (12, 12, 10))
+    with pytest.raises(ValueError, match="than 12 x 12 x 8 for .*; at 6 x 6 x 4: .*5"):
+        SideLoss(loss, (1.0,), (12, 12, 8))
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+def test_the_field_so_far_goes_down_with_the_images(factor):
+    """Linear images under a field so far and its inverse on top agree everywhere."""
+    size = (16, 20, 24)
+    batch = make_batch((size, size), np.eye(3), [0.0, 0.0, 0.0])
+    shift = tf.constant([2.0, -3.0, 1.0])
+    batch = batch._replace(base=tf.ones([1, *size, 3]) * shift)
+    coarse = coarse_batch(batch, factor)
+    np.testing.assert_allclose(coarse.base[0, 1, 2, 3], shift / factor)
+    loss = RegistrationLoss(dict(image=dict(name="ssd")), labeled=False)
+    back = -tf.ones_like(coarse.base) * shift / factor
+    assert float(loss.compute(back, coarse)["image"]) < 1e-8
+    assert float(loss.compute(tf.zeros_like(back), coarse)["image"]) > 1e-2
 
 
 @pytest.mark.parametrize("sizes", [((8, 12, 9), MOVING), PLANES])
