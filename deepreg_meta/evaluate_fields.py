@@ -145,6 +145,11 @@ def evaluate(
     folder = Path(output).expanduser()
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--output: expected a folder, got the file {folder}.")
+    if masked and protocol != "learn2reg":
+        raise ValueError(
+            "--masked: expected --protocol learn2reg, whose LogJacDetStd it restricts, "
+            f"got {protocol}."
+        )
     pairs = read_pairs(cases, fields, data, labels, split, masked)
     _check(chosen, pairs, labels)
     folder.mkdir(parents=True, exist_ok=True)

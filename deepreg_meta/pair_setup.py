@@ -19,7 +19,7 @@ from deepreg_meta.geometry.landmarks import Landmarks
 from deepreg_meta.geometry.overlap import check_overlap
 from deepreg_meta.geometry.transform import Affine, Transform
 from deepreg_meta.geometry.transform_file import load_transform
-from deepreg_meta.geometry.volume_file import read_volume
+from deepreg_meta.geometry.volume_file import read_volume, say_of_forms
 from deepreg_meta.results.case import CaseResult
 
 logger = logging.getLogger(__name__)
@@ -141,6 +141,8 @@ def warn_of_places(case: Case) -> None:
                 "transform may not fit this file in other programs.",
                 source.path,
             )
+        if source.forms_apart:
+            logger.warning("%s", say_of_forms(source.path, source.forms_apart))
     outside = 1 - case.fixed_source.grid.overlap(case.fixed_grid)
     if outside > 0.01:
         logger.warning(

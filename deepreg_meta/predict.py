@@ -168,8 +168,17 @@ def _predict_with_deepreg(
     import deepreg.predict
 
     from deepreg_meta.config import check_paths
+    from deepreg_meta.results.folder import MARK
 
     check_paths(config, mode)
+    folder = Path(kwargs["log_root"]).expanduser() / kwargs["log_dir"] / "test"
+    # DeepReg deletes the folder, whatever is in it, and uses it for every split
+    is_other = mode != "test" or (folder / MARK).is_file()
+    if is_other and folder.is_dir() and any(folder.iterdir()):
+        raise ValueError(
+            f"--log_dir: {folder} holds results, which DeepReg's prediction would "
+            "delete. Choose another name."
+        )
     with cli.deepreg_config_file(config) as path:
         deepreg.predict.predict(
             ckpt_path=checkpoint,
@@ -178,7 +187,7 @@ def _predict_with_deepreg(
             config_path=[path],
             **kwargs,
         )
-    return Path(kwargs["log_root"]).expanduser() / kwargs["log_dir"] / "test"
+    return folder
 
 
 def main(args: Sequence[str] | None = None) -> int:

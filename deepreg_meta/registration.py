@@ -242,7 +242,8 @@ class Registrar:
             side if isinstance(side, PairFiles) else PairFiles(str(side))
             for side in (fixed, moving)
         ]
-        config = pair_config(self.config, initial, bool(sides[0].labels))
+        labeled = any(side.labels for side in sides)
+        config = pair_config(self.config, initial, labeled)
         check_can_adapt(config, tuner)
         landmarks = [_landmarks(side) for side in sides]
         warn_of_landmarks(landmarks)

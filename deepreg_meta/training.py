@@ -13,7 +13,12 @@ from deepreg_meta.callback.checkpoint import SaveCheckpoint, restore_model, save
 from deepreg_meta.callback.kernel_picture import kernel_pictures
 from deepreg_meta.callback.progress import Progress
 from deepreg_meta.callback.stop_on_nan import StopOnNan
-from deepreg_meta.checkpoint_path import DATA_FILE, epoch_of, newest_checkpoint
+from deepreg_meta.checkpoint_path import (
+    DATA_FILE,
+    epoch_of,
+    newest_checkpoint,
+    run_of,
+)
 from deepreg_meta.command_line import new_run_folder
 from deepreg_meta.config import ConfigError, RunConfig
 from deepreg_meta.dataset.describe import describe_cases
@@ -143,7 +148,8 @@ def meta_train(
         raise ValueError(
             "--fine-tune: expected --ckpt_path, whose weights it starts from, got none."
         )
-    if is_new and list(folder.glob("save/*.index")):
+    is_other = is_new or folder.resolve() != run_of(checkpoint).resolve()
+    if is_other and list(folder.glob("save/*.index")):
         raise ValueError(
             f"--log_dir: {folder} holds a run already. Continue it with --ckpt_path "
             f"{folder}, or choose another name."
@@ -170,6 +176,8 @@ def meta_train(
                 f"--ckpt_path: {checkpoint} has had {first_epoch} epochs already, and "
                 f"train.epochs is {epochs}. Raise it, or use --max_epochs."
             )
+        # where an epoch has more or fewer episodes than before
+        model.episode.assign(first_epoch * per_epoch)
         logger.info(
             "Continuing from %s: episode %d of %d, meta step size %.3g.",
             checkpoint,

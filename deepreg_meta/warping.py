@@ -22,7 +22,12 @@ from deepreg_meta.geometry.resample import Interpolation, resample
 from deepreg_meta.geometry.soft_label import resample_soft
 from deepreg_meta.geometry.transform import Field, Transform
 from deepreg_meta.geometry.transform_file import save_transform
-from deepreg_meta.geometry.volume_file import VolumeFile, read_volume, save_volume
+from deepreg_meta.geometry.volume_file import (
+    VolumeFile,
+    read_volume,
+    save_volume,
+    say_of_forms,
+)
 from deepreg_meta.geometry.whole_file import suffix_of
 from deepreg_meta.warp_input import Side, Space, whole_transform
 
@@ -102,7 +107,8 @@ def warp(
             save_picture(out, warped, _picture_type(space.source), sides)
         else:
             is_planar = _is_planar(space) and target.is_planar
-            save_volume(out, warped, target.affine, is_planar)
+            step = space.source.time_step
+            save_volume(out, warped, target.affine, is_planar, step)
     return out
 
 
@@ -191,7 +197,7 @@ def _can_hold(dtype: np.dtype, value: float) -> bool:
     if dtype.kind == "f":
         return True
     limits = np.iinfo(dtype) if dtype.kind in "iu" else np.iinfo(np.uint8)
-    return value.is_integer() and limits.min <= value <= limits.max
+    return float(value).is_integer() and limits.min <= value <= limits.max
 
 
 def _unit(space: Space) -> str:
@@ -262,4 +268,9 @@ def _check_not_used(
 
 
 def _read(path: str | None) -> VolumeFile | None:
-    return read_volume(path) if path else None
+    if not path:
+        return None
+    volume = read_volume(path)
+    if volume.forms_apart:
+        logger.warning("%s", say_of_forms(volume.path, volume.forms_apart))
+    return volume

@@ -26,6 +26,7 @@ class Source:
     :param label_paths: of the labels; empty without labels.
     :param has_orientation: whether the file states where its axes point.
     :param layout: of the file: a volume, a plane of two axes, or a picture.
+    :param forms_apart: by how many mm sform and qform of its header differ.
     """
 
     path: str
@@ -34,6 +35,7 @@ class Source:
     label_paths: tuple[str, ...] = ()
     has_orientation: bool = True
     layout: Layout = "volume"
+    forms_apart: float = 0.0
 
     @property
     def display(self) -> str | None:

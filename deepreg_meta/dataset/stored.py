@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from deepreg_meta.geometry.affine import GeometryError
 from deepreg_meta.geometry.picture_file import Layout, is_picture, read_header
-from deepreg_meta.geometry.volume_file import check_unit
+from deepreg_meta.geometry.volume_file import check_unit, forms_apart
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +27,7 @@ class Place:
         rounding may set some tenths of a voxel apart. None where they are unset.
     :param problem: about the unit of length, for the user; empty where it is mm.
     :param layout: of the file: a volume, a plane of two axes, or a picture.
+    :param forms_apart: by how much the two forms differ, mm; 0 but for more than that.
     """
 
     affine: NDArray
@@ -34,6 +35,7 @@ class Place:
     forms: tuple[NDArray, ...]
     problem: str = ""
     layout: Layout = "volume"
+    forms_apart: float = 0.0
 
     @property
     def has_orientation(self) -> bool:
@@ -76,7 +78,8 @@ def place_of(image: Any, path: str) -> Place:
     except GeometryError as err:
         problem = str(err)
     affine = np.array(image.affine, float)
-    return Place(affine, True, tuple(forms), problem, layout_of(image.shape))
+    layout, apart = layout_of(image.shape), forms_apart(header)
+    return Place(affine, True, tuple(forms), problem, layout, apart)
 
 
 def layout_of(shape: tuple[int, ...]) -> Layout:

@@ -118,6 +118,7 @@ def prepare(
             label_paths=raw.label_paths,
             has_orientation=place.has_orientation,
             layout=place.layout,
+            forms_apart=place.forms_apart,
         ),
         intensity_range=(float(raw.image.min()), float(raw.image.max())),
     )

@@ -43,6 +43,11 @@ def is_short_pair(fixed_modality: str, moving_modality: str) -> bool:
     return same or (fixed_modality, moving_modality) == ("0000", "0001")
 
 
+def plain_name(stem: str) -> str:
+    """Return a name as fields are written under it: without blanks and the like."""
+    return re.sub(r"[^\w.-]", "_", stem)
+
+
 def field_stems(fixed: str, moving: str) -> tuple[str, ...]:
     """
     Name the field of a pair.
@@ -56,8 +61,9 @@ def field_stems(fixed: str, moving: str) -> tuple[str, ...]:
     """
     of_fixed, of_moving = image_numbers(fixed), image_numbers(moving)
     if of_fixed is None or of_moving is None:
-        stems = (Path(n).name.removesuffix(suffix_of(n)) for n in (fixed, moving))
-        return ("disp_" + "_".join(stems),)
+        stems = [Path(n).name.removesuffix(suffix_of(n)) for n in (fixed, moving)]
+        plain = [plain_name(stem) for stem in stems]
+        return tuple(dict.fromkeys("_".join(("disp", *n)) for n in (plain, stems)))
     full = "_".join(("disp", *of_fixed, *of_moving))
     if is_short_pair(of_fixed[1], of_moving[1]):
         return f"disp_{of_fixed[0]}_{of_moving[0]}", full

@@ -21,6 +21,8 @@ from deepreg_meta.geometry.whole_file import whole_file
 
 logger = logging.getLogger(__name__)
 
+_ROUNDING = 1e-2  # of a voxel
+
 
 @dataclass(frozen=True, eq=False)
 class VolumeFile:
@@ -32,12 +34,16 @@ class VolumeFile:
         and intercept; a 2-D image has a last side of 1.
     :param grid: of the first three axes.
     :param layout: of the file: a volume, a plane of two axes, or a picture.
+    :param forms_apart: as of the function of that name, mm.
+    :param time_step: of the fourth axis, with its unit as NIfTI names it; None without.
     """
 
     path: str
     voxels: NDArray
     grid: Grid
     layout: Layout = "volume"
+    forms_apart: float = 0.0
+    time_step: tuple[float, str] | None = None
 
 
 def check_unit(header: Any, path: str | Path) -> None:
@@ -110,11 +116,25 @@ def read_volume(path: str | Path) -> VolumeFile:
         grid = Grid((voxels.shape[0], voxels.shape[1], voxels.shape[2]), image.affine)
     except GeometryError as err:
         raise GeometryError(f"{path}: {err}") from err
-    return VolumeFile(path, voxels, grid, layout)
+    header = image.header
+    return VolumeFile(
+        path, voxels, grid, layout, forms_apart(header), _time_step(header, voxels)
+    )
+
+
+def _time_step(header: Any, voxels: NDArray) -> tuple[float, str] | None:
+    """Return the step of the fourth axis, and its unit."""
+    if voxels.ndim != 4 or not hasattr(header, "get_xyzt_units"):
+        return None
+    return float(header.get_zooms()[3]), str(header.get_xyzt_units()[1])
 
 
 def save_volume(
-    path: str | Path, volume: NDArray, affine: NDArray, is_planar: bool = False
+    path: str | Path,
+    volume: NDArray,
+    affine: NDArray,
+    is_planar: bool = False,
+    time_step: tuple[float, str] | None = None,
 ) -> None:
     """
     Write an image or a label with its place in space.
@@ -124,6 +144,7 @@ def save_volume(
         labels, whole numbers of 64 bits as 32 bits, which every reader knows.
     :param affine: (4, 4), voxel to world (RAS, mm).
     :param is_planar: write a single slice as an image of two axes.
+    :param time_step: of the fourth axis, with its unit; None where that is no time.
     """
     if is_planar:
         volume = volume[:, :, 0]
@@ -133,8 +154,44 @@ def save_volume(
         volume = volume.astype(np.int32)
     image = nib.Nifti1Image(volume, affine)
     set_forms(image, affine)
+    if time_step is not None and image.ndim == 4:
+        step, unit = time_step
+        image.header.set_zooms((*image.header.get_zooms()[:3], step))
+        image.header.set_xyzt_units("mm", None if unit == "unknown" else unit)
     with whole_file(path) as part:
         nib.save(image, part)
+
+
+def forms_apart(header: Any) -> float:
+    """
+    Return by how much sform and qform of a header differ, in mm.
+
+    :param header: nibabel's.
+    :return: the largest difference of their entries; 0 where at most one of them is
+        coded, and where rounding explains it.
+    """
+    if not hasattr(header, "get_sform"):
+        return 0.0
+    if 0 in (int(header["sform_code"]), int(header["qform_code"])):
+        return 0.0
+    try:
+        apart = float(np.abs(header.get_sform() - header.get_qform()).max())
+    except (ValueError, nib.spatialimages.HeaderDataError):
+        return 0.0
+    return apart if apart > _ROUNDING * max(header.get_zooms()[:3]) else 0.0
+
+
+def say_of_forms(path: str, apart: float) -> str:
+    """
+    Say what follows where the forms of a file differ.
+
+    :param path: of the file.
+    :param apart: from `forms_apart`, > 0.
+    """
+    return (
+        f"{path}: sform and qform name different places (by up to {apart:.3g} mm), and "
+        "programs differ in which of them they trust. Make them alike."
+    )
 
 
 def set_forms(image: nib.Nifti1Image, affine: NDArray) -> None:

@@ -6,13 +6,13 @@ from typing import Any
 
 import h5py
 import nibabel as nib
-import numpy as np
 
 from deepreg_meta.dataset.place_check import check_place
 from deepreg_meta.dataset.stored import Place, h5_place, place_of, read_place
 from deepreg_meta.geometry.grid import Grid
 from deepreg_meta.geometry.picture_file import is_picture
 from deepreg_meta.geometry.picture_file import read_header as read_picture_header
+from deepreg_meta.geometry.volume_file import forms_apart, say_of_forms
 from deepreg_meta.inspection.entries import Entry
 from deepreg_meta.inspection.finding import Finding, problems, warnings
 
@@ -103,18 +103,10 @@ def _check_forms(entry: Entry, header: Any) -> list[Finding]:
             "makes up a place of its own. Set one of them."
         )
         return warnings("headers that readers differ on", [text])
-    if 0 in codes:
+    apart = forms_apart(header)
+    if not apart:
         return []
-    try:
-        apart = np.abs(header.get_sform() - header.get_qform()).max()
-    except (ValueError, nib.spatialimages.HeaderDataError):
-        return []
-    if not apart > 1e-2 * max(header.get_zooms()[:3]):
-        return []
-    text = (
-        f"{entry.place}: sform and qform name different places (by up to {apart:.3g} "
-        "mm), and programs differ in which of them they trust. Make them alike."
-    )
+    text = say_of_forms(entry.place, apart)
     return warnings("headers that readers differ on", [text])
 
 

@@ -1,7 +1,6 @@
 """The files of one registered pair, in the fixed image's space."""
 
 import logging
-import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from deepreg_meta.evaluate.learn2reg import (
     export_learn2reg,
     image_numbers,
     is_short_pair,
+    plain_name,
 )
 from deepreg_meta.geometry.affine import GeometryError
 from deepreg_meta.geometry.inverse import Residual, invert
@@ -115,6 +115,14 @@ def _export_learn2reg(folder: Path, scene: Scene) -> None:
         return
     case = scene.result.case
     ids = learn2reg_ids(case.fixed_source.path, case.moving_source.path)
+    if (folder / f"disp_{'_'.join(ids)}.nii.gz").exists():  # of files of equal names
+        ids = plain_name(case.name), "_".join(ids)
+        logger.warning(
+            "%s: the images of another pair have the same names; the field for "
+            "Learn2Reg is disp_%s.nii.gz.",
+            case.name,
+            "_".join(ids),
+        )
     export_learn2reg(folder, *ids, transform, fixed, moving)
 
 
@@ -132,7 +140,7 @@ def learn2reg_ids(fixed: str, moving: str) -> tuple[str, str]:
         # of HDF5 the key counts
         names = (Path(path.split(", key ")[-1]).name for path in (fixed, moving))
         stems = [name.removesuffix(suffix_of(name)) for name in names]
-        return re.sub(r"[^\w.-]", "_", stems[0]), re.sub(r"[^\w.-]", "_", stems[1])
+        return plain_name(stems[0]), plain_name(stems[1])
     if is_short_pair(of_fixed[1], of_moving[1]):
         return of_fixed[0], of_moving[0]
     return "_".join(of_fixed), "_".join(of_moving)

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -82,20 +83,68 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     """
     Gather results beside a folder and move them there when all are complete.
 
-    :param folder: of the results; replaced if it exists.
-    :return: the folder to write to; deleted when something goes wrong.
+    Where the folder itself cannot be replaced, because it is the one that the command
+    runs in, a mounted one, or one in a folder that nobody may write to, they are
+    gathered in it, and what it held is replaced.
+
+    :param folder: of the results; replaced if it exists. Of a link, what it leads to.
+    :return: the folder to write to; deleted when something goes wrong, and what was
+        there before is there again.
     """
+    folder = folder.resolve()
     missing = [path for path in folder.parents if not path.exists()]
     folder.parent.mkdir(parents=True, exist_ok=True)
-    working = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    is_fixed = _is_fixed(folder)
+    place = folder if is_fixed else folder.parent
+    working = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=place))
     try:
         yield working
-        shutil.rmtree(folder, ignore_errors=True)
         working.chmod(0o755)  # mkdtemp's 0700 would hide it from colleagues
-        working.rename(folder)
+        _replace_content(folder, working) if is_fixed else _replace(folder, working)
     except BaseException:
         shutil.rmtree(working, ignore_errors=True)
         for path in missing:  # the innermost first; one that others use is not empty
             with contextlib.suppress(OSError):
                 path.rmdir()
         raise
+
+
+def _is_fixed(folder: Path) -> bool:
+    """Say whether a folder is there that cannot be replaced by another one."""
+    if not folder.is_dir():
+        return False
+    is_here = folder == Path.cwd()
+    return is_here or os.path.ismount(folder) or not os.access(folder.parent, os.W_OK)
+
+
+def _replace(folder: Path, working: Path) -> None:
+    """Put a folder in the place of another one, which stays until then."""
+    old = working.with_name(f"{working.name}.old")
+    if folder.exists():
+        folder.rename(old)
+    try:
+        working.rename(folder)
+    except BaseException:
+        if old.exists():
+            old.rename(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _replace_content(folder: Path, working: Path) -> None:
+    """Put what is in a folder within another one in the place of all else there."""
+    old = Path(tempfile.mkdtemp(prefix=f"{working.name}.old", dir=folder))
+    moved: list[tuple[Path, Path]] = []
+    try:
+        for path in [*folder.iterdir()]:
+            if path not in (working, old):
+                moved.append((path, path.rename(old / path.name)))
+        for path in [*working.iterdir()]:
+            moved.append((path, path.rename(folder / path.name)))
+    except BaseException:
+        for source, target in reversed(moved):
+            target.rename(source)
+        old.rmdir()
+        raise
+    working.rmdir()
+    shutil.rmtree(old, ignore_errors=True)

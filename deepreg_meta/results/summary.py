@@ -60,7 +60,8 @@ def write_summary(
         _draw_histories(folder / "adaptation.png", results, history_names, dice)
     names = {name for row in [*rows, *labels, *landmarks, *steps] for name in row}
     write_columns(folder / "columns.md", sorted(names))
-    numbers = [name for name in rows[0] if name not in ("case", "warning")]
+    columns = dict.fromkeys(name for row in rows for name in row)
+    numbers = [name for name in columns if name not in ("case", "warning")]
     write_table(folder / "summary.csv", summary_table(rows, numbers, unit=unit))
     shown = first if len(set(named)) > 1 else ""
     return format_terminal(rows, landmarks, unit=unit, title=title, first_label=shown)

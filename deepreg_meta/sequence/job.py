@@ -121,7 +121,7 @@ class Job:
             "direction": own.direction,
             "intensity_range": list(sequence.intensity_range),
             "region": {
-                "mask": list(own.mask),
+                "mask": [str(path) for path in own.mask],
                 "intensities": None
                 if own.intensity_range is None
                 else list(own.intensity_range),
@@ -129,10 +129,14 @@ class Job:
                 "mean_share": 1.0 if region is None else round(float(region.mean()), 6),
             },
             "nlcc_window_radius": own.window_radius,
-            "label": own.label,
-            "points": own.points,
-            "truth": own.truth,
+            "label": _as_text(own.label),
+            "points": _as_text(own.points),
+            "truth": _as_text(own.truth),
         }
+
+
+def _as_text(path: str | Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 def prepare(options: TrackOptions) -> Job:

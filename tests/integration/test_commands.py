@@ -176,6 +176,37 @@ def test_a_run_goes_on_from_its_folder_as_if_it_had_never_stopped(trained, logs)
     assert head[1] == f"# continued from {checkpoint}"
 
 
+def test_a_run_is_not_continued_into_the_folder_of_another(trained, logs, caplog):
+    """Their checkpoints and logs would be mixed."""
+    (logs / "taken" / "save").mkdir(parents=True)
+    (logs / "taken" / "save" / "ckpt-100.index").touch()
+    checkpoint = trained / "save" / "ckpt-1"
+    words = ["-c", str(trained / "config.yaml"), "-k", str(checkpoint)]
+    assert train.main([*words, "--log_root", str(logs), "-l", "taken"]) == 2
+    assert "taken holds a run already" in caplog.text
+    assert [path.name for path in (logs / "taken").iterdir()] == ["save"]
+
+
+def test_a_run_that_goes_on_with_fewer_episodes_keeps_its_schedule(trained, logs):
+    """The outer step falls from where the epoch is, not from the episodes it had."""
+    few = dict(train=dict(meta=dict(episodes_per_epoch=1), epochs=4))
+    words = [
+        "-c",
+        str(trained / "config.yaml"),
+        str(write_yaml(logs / "few.yaml", few)),
+    ]
+    words += ["-k", str(trained / "save" / "ckpt-1"), "--log_root", str(logs)]
+    with without_xla():
+        assert train.main([*words, "-l", "fewer"]) == 0
+    log = pd.read_csv(logs / "fewer" / "log.csv")
+    assert list(log["epoch"]) == [1, 2, 3]
+    # episodes 1 to 3 of 4, where two had been taken
+    sizes = log["meta_step_size"]
+    np.testing.assert_allclose(sizes, [0.333337, 0.166673, 1e-5], rtol=1e-4)
+    names = sorted(p.name for p in (logs / "fewer" / "save").glob("*.index"))
+    assert names[-1] == "ckpt-4.index"
+
+
 def test_a_finished_run_cannot_be_continued(trained, logs, caplog):
     """The folder of the run stands for its newest checkpoint; nothing is written."""
     arguments = ["-c", str(trained / "config.yaml"), "-k", str(trained)]

@@ -142,6 +142,7 @@ def test_fields_of_another_shape_are_refused_by_both_protocols(data, caplog):
     [
         (["--data", "absent"], "--data: expected a folder, found no absent"),
         (["--cases", "absent.csv"], "--cases: expected a table, found no file"),
+        (["--masked", "--protocol", "physical"], "--masked: expected --protocol lear"),
         (["--split", "val"], "are for the challenge's JSON files, got the table"),
         (["--output", "pairs.csv"], "--output: expected a folder, got the file"),
     ],

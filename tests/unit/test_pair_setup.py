@@ -1,5 +1,7 @@
 """Tests of deepreg_meta/pair_setup.py: the configuration of a single pair."""
 
+from dataclasses import replace
+
 import pytest
 
 from deepreg_meta.callback.fine_tune import FineTune
@@ -61,6 +63,15 @@ def test_a_pair_without_labels_loses_their_loss_and_cannot_adapt_by_them(config)
 def test_alignment_by_labels_without_labels_is_refused(config):
     with pytest.raises(ValueError, match="aligns by 'centroid', which needs labels"):
         pair_config(config, "config", labeled=False)
+
+
+def test_headers_that_name_two_places_are_told(caplog):
+    case = flat_case("volume")
+    apart = replace(case.moving_source, forms_apart=6.0, path="scan.nii.gz")
+    warn_of_places(replace(case, moving_source=apart))
+    assert "scan.nii.gz: sform and qform name different places (by up to 6 mm)" in (
+        caplog.text
+    )
 
 
 @pytest.mark.parametrize("layout", ["volume", "plane", "picture"])

@@ -236,6 +236,24 @@ def test_deepregs_own_prediction_is_asked_with_its_meaning_of_growth(
     assert folder == Path("r/d/test")
 
 
+def test_deepregs_own_prediction_deletes_no_results_of_others(run, calls, tmp_path):
+    """It empties `test` of its folder, whatever split it predicts."""
+    to_deepreg(run)
+    root = dict(log_root=str(tmp_path), log_dir="d")
+    folder = tmp_path / "d" / "test"
+    folder.mkdir(parents=True)
+    predict.predict(str(run), "valid", **root)  # nothing there
+    (folder / "pair_1").mkdir()
+    predict.predict(str(run), "test", **root)  # its own results of before
+    calls.clear()
+    with pytest.raises(ValueError, match="--log_dir: .*d/test holds results"):
+        predict.predict(str(run), "valid", **root)
+    (folder / "metrics.csv").touch()
+    with pytest.raises(ValueError, match="--log_dir: .*d/test holds results"):
+        predict.predict(str(run), "test", **root)
+    assert not calls and (folder / "pair_1").is_dir()
+
+
 def test_a_model_of_deepreg_is_adapted_by_us(run, calls):
     """As soon as there is a step to take, or time for one."""
     to_deepreg(run)

@@ -302,6 +302,8 @@ def test_without_labels_the_images_adapt(registrar, pair, sides):
 def test_labels_of_one_image_alone_are_refused(registrar, sides):
     with pytest.raises(ValueError, match="labels of both images or of neither"):
         registrar.register(sides[0], bare(sides)[1], adapt_steps=2)
+    with pytest.raises(ValueError, match="labels of both images or of neither"):
+        registrar.register(bare(sides)[0], sides[1], adapt_steps=2)
 
 
 # ---- masks ----

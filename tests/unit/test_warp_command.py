@@ -365,6 +365,27 @@ def test_results_are_named_as_in_deepreg(files, caplog):
     assert (files / "warped.mrk.json").is_file()
 
 
+def test_frames_keep_their_time_step(files, rng):
+    image = nib.Nifti1Image(rng.random((*MOVING, 2)), MOVING_GRID.affine)
+    image.header.set_zooms((*image.header.get_zooms()[:3], 0.5))
+    image.header.set_xyzt_units("mm", "sec")
+    nib.save(image, files / "frames.nii.gz")
+    assert files.run("-i frames.nii.gz -t t.h5 -o w.nii.gz") == 0
+    header = nib.load(files / "w.nii.gz").header
+    assert header.get_zooms()[3] == 0.5 and header.get_xyzt_units() == ("mm", "sec")
+
+
+def test_an_image_that_names_two_places_is_told(files, caplog):
+    image = nib.load(files / "moving.nii.gz")
+    moved = MOVING_GRID.affine.copy()
+    moved[:3, 3] += 6
+    image.set_sform(MOVING_GRID.affine, 2)
+    image.set_qform(moved, 1)
+    nib.save(image, files / "two.nii.gz")
+    assert files.run("-i two.nii.gz -t t.h5 -o w.nii.gz") == 0
+    assert "two.nii.gz: sform and qform name different places" in caplog.text
+
+
 def test_a_16_bit_image_of_the_other_byte_order_is_read(files):
     swapped = files.label.astype(">i2")
     header = nib.Nifti1Header(endianness=">")

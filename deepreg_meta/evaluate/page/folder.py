@@ -3,7 +3,6 @@
 import logging
 import os
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from deepreg_meta.evaluate.page.overview import glance, introduction
 from deepreg_meta.evaluate.page.run_results import SPLITS
 from deepreg_meta.evaluate.page.setting_part import describe_runs
 from deepreg_meta.evaluate.page.study import Study
+from deepreg_meta.results.folder import whole_folder
 
 logger = logging.getLogger(__name__)
 
@@ -48,15 +48,10 @@ def write_report(studies: Sequence[Study], output: Path) -> Path:
         cannot be used.
     """
     check_output(output)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    working = output.with_name(f".{output.name}.{os.getpid()}.tmp")
-    try:
-        working.mkdir()
+    with whole_folder(output) as working:
         _fill(studies, working)
-        check_output(output)  # making a report takes its time
-        _replace(working, output)
-    finally:
-        shutil.rmtree(working, ignore_errors=True)
+        if not working.is_relative_to(output.resolve()):
+            check_output(output)  # making a report takes its time
     return output / PAGE
 
 
@@ -172,17 +167,3 @@ def _page(blocks: Sequence[Block]) -> str:
 def size_of(num_bytes: int) -> str:
     """Write a size in MB of a million bytes."""
     return f"{num_bytes / 1e6:.1f} MB"
-
-
-def _replace(working: Path, output: Path) -> None:
-    """Put the new folder in the place of the old one, which stays until then."""
-    old = output.with_name(f".{output.name}.{os.getpid()}.old")
-    if output.exists():
-        output.rename(old)
-    try:
-        working.rename(output)
-    except OSError:
-        if old.exists():
-            old.rename(output)
-        raise
-    shutil.rmtree(old, ignore_errors=True)

@@ -9,6 +9,7 @@ import SimpleITK as sitk
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
+from deepreg_meta.dataset.stored import read_place
 from deepreg_meta.geometry.affine import GeometryError, from_parts
 from deepreg_meta.geometry.volume_file import check_unit, read_volume, save_volume
 from tests.unit.geometry.places import PLANES
@@ -236,3 +237,37 @@ def test_an_image_of_two_axes_that_itk_wrote_lies_where_it_was(tmp_path, rng):
     assert found.layout == "plane" and found.grid.is_planar
     np.testing.assert_allclose(found.grid.to_world((0, 0, 0)), [-3, 7, 0])
     np.testing.assert_allclose(found.grid.to_world((2, 3, 0)), [-4, 1, 0])
+
+
+@pytest.mark.parametrize(
+    ("codes", "shift", "expected"),
+    [((2, 1), 6.0, 6.0), ((1, 1), 6.0, 6.0), ((2, 0), 6.0, 0), ((0, 1), 6.0, 0),
+     ((2, 1), 1e-3, 0)],
+)  # fmt: skip
+def test_forms_that_differ_are_seen_where_both_are_coded(
+    tmp_path, codes, shift, expected
+):
+    """ITK takes another one than nibabel; rounding sets them apart a little."""
+    image = nib.Nifti1Image(np.zeros((3, 4, 5), np.uint8), None)
+    moved = np.diag([2.0, 2.0, 2.0, 1.0])
+    image.set_sform(moved, codes[0])
+    moved[0, 3] = shift
+    image.set_qform(moved, codes[1])
+    nib.save(image, tmp_path / "a.nii")
+    assert read_volume(tmp_path / "a.nii").forms_apart == pytest.approx(expected)
+    assert read_place(str(tmp_path / "a.nii")).forms_apart == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("unit", ["sec", "msec", "unknown"])
+def test_a_time_step_is_kept(tmp_path, unit):
+    image = nib.Nifti1Image(np.zeros((3, 4, 5, 6), np.uint8), np.eye(4))
+    image.header.set_zooms((1, 1, 1, 0.8))
+    image.header.set_xyzt_units("mm", unit)
+    nib.save(image, tmp_path / "a.nii")
+    found = read_volume(tmp_path / "a.nii")
+    step = found.time_step
+    save_volume(tmp_path / "b.nii", found.voxels, np.eye(4), time_step=step)
+    header = nib.load(tmp_path / "b.nii").header
+    assert header.get_zooms()[3] == np.float32(0.8)
+    assert header.get_xyzt_units() == ("mm", unit)
+    assert read_volume(tmp_path / "b.nii").time_step == step

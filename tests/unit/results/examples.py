@@ -201,6 +201,17 @@ def without_labels(case):
     )
 
 
+def without_landmarks(case):
+    """:return: the pair, its files with the first label alone."""
+    changes = {}
+    for kind in ("moving", "fixed"):
+        own = getattr(case, f"{kind}_source")
+        image, labels = own.read()
+        changes[f"{kind}_source"] = source(own.grid, image, labels[:1], own.path)
+        changes[f"{kind}_labels"] = getattr(case, f"{kind}_labels")[:1]
+    return replace(case, label_names=case.label_names[:1], **changes)
+
+
 def make_result(case, turn=None, **options):
     """
     :param case: of `make_case`.

@@ -143,6 +143,24 @@ def test_fields_for_learn2reg_have_the_names_they_are_looked_for_by(fixed, movin
     assert "disp_" + "_".join(ids) == field_stems(fixed, moving)[0]
 
 
+def test_fields_of_changed_names_are_found_and_no_field_replaces_another(
+    tmp_path, caplog
+):
+    case = make_case("oblique")
+    own = replace(case.fixed_source, path="site a/my scan.nii.gz")
+    outputs = Outputs(False, ("learn2reg",), figure=False)
+    for name in ("a_case 1", "b_case 1"):
+        pair = replace(case, name=name, fixed_source=own, moving_source=own)
+        write_case(tmp_path, make_result(pair), outputs)
+    found = names(tmp_path / "learn2reg")
+    assert found == {
+        "disp_my_scan_my_scan.nii.gz", "disp_b_case_1_my_scan_my_scan.nii.gz"
+    }  # fmt: skip
+    assert "b_case 1: the images of another pair have the same names" in caplog.text
+    stems = field_stems(own.path, own.path)
+    assert stems == ("disp_my_scan_my_scan", "disp_my scan_my scan")
+
+
 def test_names_that_no_field_for_learn2reg_can_have_are_changed():
     """The key of HDF5; a blank."""
     ids = learn2reg_ids("fixed_images.h5, key case 1", "images/my (last) scan.nii")

@@ -1,6 +1,8 @@
 """Tests of deepreg_meta/results/folder.py."""
 
+import os
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +52,68 @@ def test_nothing_half_written_is_left(tmp_path, error):
     with pytest.raises(error), whole_folder(tmp_path / "other"):
         raise error
     assert names(tmp_path) == ["run"]
+
+
+@pytest.fixture(params=["here", "link", "mount", "locked"])
+def fixed(request, tmp_path, monkeypatch):
+    """:return: a folder with results that cannot be moved, and the name it goes by."""
+    folder = tmp_path / "up" / "run"
+    (folder / "case").mkdir(parents=True)
+    (folder / "metrics.csv").write_text("old")
+    (folder / "case" / "old.txt").write_text("old")
+    if request.param == "here":
+        monkeypatch.chdir(folder)
+        return folder, Path(".")
+    if request.param == "link":
+        (tmp_path / "link").symlink_to(folder)
+        return folder, tmp_path / "link"
+    if request.param == "mount":
+        monkeypatch.setattr(os.path, "ismount", lambda path: Path(path) == folder)
+    else:  # for users who are not root
+        monkeypatch.setattr(
+            os, "access", lambda path, mode: Path(path) != folder.parent
+        )
+    return folder, folder
+
+
+def test_a_folder_that_cannot_be_moved_is_filled_where_it_is(fixed, tmp_path):
+    folder, name = fixed
+    inode = folder.stat().st_ino
+    with whole_folder(name) as working:
+        (working / "case").mkdir()
+        (working / "case" / "new.txt").write_text("new")
+        (working / "metrics.csv").write_text("new")
+        assert (folder / "case" / "old.txt").is_file()
+    assert names(folder) == ["case", "metrics.csv"]
+    assert names(folder / "case") == ["new.txt"]
+    assert (folder / "metrics.csv").read_text() == "new"
+    assert names(folder.parent) == ["run"]
+    assert (folder.stat().st_ino == inode) is (name != tmp_path / "link")
+    assert (tmp_path / "link").is_symlink() is (name == tmp_path / "link")
+
+
+@pytest.mark.parametrize("when", ["working", "replacing"])
+def test_a_folder_that_cannot_be_moved_keeps_what_it_has(fixed, when, monkeypatch):
+    folder, name = fixed
+    rename = Path.rename
+
+    def fail(path, target):
+        is_new = {n.startswith(".run-") and ".old" not in n for n in path.parts[-2:]}
+        if any(is_new):
+            raise OSError("the disk is full")
+        return rename(path, target)
+
+    with (
+        pytest.raises(OSError, match="the disk is full"),
+        whole_folder(name) as working,
+    ):
+        (working / "metrics.csv").write_text("new")
+        if when == "working":
+            raise OSError("the disk is full")
+        monkeypatch.setattr(Path, "rename", fail)
+    assert names(folder) == ["case", "metrics.csv"]
+    assert (folder / "metrics.csv").read_text() == "old"
+    assert names(folder.parent) == ["run"]
 
 
 def test_a_folder_of_results_may_be_replaced_and_one_that_is_not_there_made(tmp_path):

@@ -7,7 +7,13 @@ import pytest
 from deepreg_meta.results.scene import Scene
 from deepreg_meta.results.score import score
 from deepreg_meta.results.summary import write_summary
-from tests.unit.results.examples import HISTORY, make_case, make_result, without_labels
+from tests.unit.results.examples import (
+    HISTORY,
+    make_case,
+    make_result,
+    without_labels,
+    without_landmarks,
+)
 
 
 def summarise(folder, *results, **options):
@@ -86,3 +92,14 @@ def test_a_warning_is_a_column_that_is_not_averaged(tmp_path):
     assert read(tmp_path / "metrics.csv")["warning"][0].endswith("0 %; it moves")
     assert "warning" not in set(read(tmp_path / "summary.csv")["metric"])
     assert "`warning`" in (tmp_path / "columns.md").read_text()
+
+
+def test_what_the_first_case_lacks_is_summarised_too(tmp_path):
+    """Landmarks that some cases alone have, in either order."""
+    bare = make_result(without_landmarks(make_case("upright")))
+    full = make_result(make_case("upright"))
+    for order in ((bare, full), (full, bare)):
+        summarise(tmp_path, *order)
+        table = read(tmp_path / "summary.csv").set_index("metric")
+        assert table.loc["tre_adapted_mm", "n"] == 1
+        assert table.loc["dsc_adapted", "n"] == 2

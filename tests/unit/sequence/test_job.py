@@ -27,11 +27,11 @@ def test_everything_is_read(folder):
     job = prepare(
         options(
             folder,
-            mask=[str(folder / "myocardium.nii.gz")],
+            mask=[folder / "myocardium.nii.gz"],  # paths will do as well
             intensity_range=(0.1, 1.0),
             dilate="1.4mm",
-            label=str(folder / "labels" / "label_000.nii.gz"),
-            points=str(folder / "points" / "points_000.csv"),
+            label=folder / "labels" / "label_000.nii.gz",
+            points=folder / "points" / "points_000.csv",
             label_at=[(2, str(folder / "labels" / "label_002.nii.gz"))],
             points_at=[(1, str(folder / "points" / "points_001.csv"))],
             truth=str(folder / "truth"),
