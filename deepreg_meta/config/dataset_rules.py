@@ -35,11 +35,12 @@ def check_dataset(dataset: DatasetConfig, is_reptile: bool, findings: Findings) 
             "expected a folder for train, valid or test, got none. "
             "`dataset.phantom: {}` generates cases instead.",
         )
-    elif not any(folders.values()) and dataset.format == "png" and not dataset.domains:
+    elif not (any(folders.values()) or dataset.domains or dataset.format == "nifti"):
         findings.error(
             ("dataset", "dir"),
-            "expected a folder for train, valid or test with dataset.format png, got "
-            "none. The generated phantom is three-dimensional, in NIfTI.",
+            "expected a folder for train, valid or test with dataset.format "
+            f"{dataset.format}, got none. The generated phantom is three-dimensional, "
+            "in NIfTI.",
         )
     _check_sides(dataset, findings)
     if dataset.format == "png":

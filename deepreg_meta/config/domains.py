@@ -57,7 +57,11 @@ def parse_domains(
             if key not in known:
                 findings.unknown((*KEY, name, str(key)), known, fatal=True)
         given = {k: v for k, v in entry.items() if v is not None or k not in _OPTIONAL}
-        inherited = {k: v for k, v in raw.items() if k not in _NOT_INHERITED}
+        inherited = {
+            k: v
+            for k, v in raw.items()
+            if k not in _NOT_INHERITED and (v is not None or k not in _OPTIONAL)
+        }
         if entry.get("labeled") is False:
             inherited.pop("labels", None)
         merged = {**_shapes(given, dataset), **inherited, **given}

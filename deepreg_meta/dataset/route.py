@@ -107,7 +107,8 @@ def check_route(
             f"{target.orientation}, got a file that states none. Set it, or use "
             "`dataset.grid.orientation: null`."
         ]
-    if target.orientation is None and target.fit == "resize":
+    is_flat = 1 in target.shape
+    if target.orientation is None and target.fit == "resize" and not is_flat:
         return []  # a single slice is stretched, as DeepReg does
     shape = shape if turns is None else _turned(shape, turns)
     thin = [i for i in range(3) if shape[i] == 1 and target.shape[i] > 1]

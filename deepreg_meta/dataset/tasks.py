@@ -14,6 +14,7 @@ import numpy as np
 from deepreg_meta.config import RunConfig, check_paths
 from deepreg_meta.dataset.cache import Key, VolumeCache
 from deepreg_meta.dataset.case import Case, check_pair, make_case
+from deepreg_meta.dataset.case_names import unique_names
 from deepreg_meta.dataset.partner import check_partners
 from deepreg_meta.dataset.place_check import check_overlap
 from deepreg_meta.dataset.reader import VolumeReader
@@ -63,7 +64,7 @@ class CaseSet:
         self._facts: dict[Key, Facts] = {}
         self._selected: Sequence[int] = range(self.num_images)
         self._pairs = self.pairs()
-        self.image_names = _unique_names(loader.loader_moving_image.get_data_ids())
+        self.image_names = unique_names(loader.loader_moving_image.get_data_ids())
         self.names = tuple(self._name(i, j) for i, j in self._pairs)
 
     @property
@@ -227,17 +228,6 @@ class CaseSet:
     def _name(self, moving: int, fixed: int) -> str:
         name = self.image_names[moving]
         return name if self.is_paired else f"{name}_to_{self.image_names[fixed]}"
-
-
-def _unique_names(ids: Sequence[tuple[str, str]]) -> tuple[str, ...]:
-    """Name images by file stem, with the folder where two folders share a stem."""
-    stems = [stem.replace(ospath.sep, "_") for _, stem in ids]
-    return tuple(
-        stem
-        if stems.count(stem) == 1
-        else f"{ospath.basename(ospath.normpath(folder))}_{stem}"
-        for (folder, _), stem in zip(ids, stems, strict=True)
-    )
 
 
 def load_case_set(

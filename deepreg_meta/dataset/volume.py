@@ -145,7 +145,8 @@ def _check_raw(raw: RawVolume, target: Target) -> list[str]:
     for label in raw.labels:
         indices = target.label_indices if label.name is None else None
         values = label.values(target.label_indices)
-        wrong = check_label(values, shape, indices, label.path)
+        is_structure = label.name is not None
+        wrong = check_label(values, shape, indices, label.path, is_structure)
         if label.name is not None and label.voxels.ndim != 3:
             wrong = [
                 f"{label.path}: expected a 3-D label where several files are given, "

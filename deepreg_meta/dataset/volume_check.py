@@ -98,6 +98,7 @@ def check_label(
     image_shape: tuple[int, ...],
     indices: Mapping[str, int] | None,
     path: str,
+    is_structure: bool = False,
 ) -> list[str]:
     """
     Check the voxels of a label.
@@ -107,6 +108,7 @@ def check_label(
     :param indices: name and integer of each label where the file is an index map; None
         where it holds channels in [0, 1].
     :param path: name of the file, for the messages.
+    :param is_structure: whether the file is one of several, each of one structure.
     :return: one line per problem.
     """
     if label.ndim != 3 and (label.ndim != 4 or indices is not None):
@@ -120,7 +122,8 @@ def check_label(
             f"{path}: expected the grid of its image, {image_shape}, got "
             f"{label.shape[:3]}."
         )
-    return problems + [f"{path}: {text}" for text in _check_values(label, indices)]
+    wrong = _check_values(label, indices, is_structure)
+    return problems + [f"{path}: {text}" for text in wrong]
 
 
 def check_channels(labels: np.ndarray, names: Sequence[str], path: str) -> list[str]:
@@ -141,7 +144,9 @@ def check_channels(labels: np.ndarray, names: Sequence[str], path: str) -> list[
     ]
 
 
-def _check_values(label: np.ndarray, indices: Mapping[str, int] | None) -> list[str]:
+def _check_values(
+    label: np.ndarray, indices: Mapping[str, int] | None, is_structure: bool
+) -> list[str]:
     """Return what is wrong with the values of a label."""
     if not np.isfinite(label).all():
         return ["expected finite label values, got NaN or infinite ones."]
@@ -152,6 +157,8 @@ def _check_values(label: np.ndarray, indices: Mapping[str, int] | None) -> list[
         wrong = np.unique(label)
         example = f"dataset.labels: {{gland: {np.abs(wrong).max():g}}}"
         fix = f"Declare the integers of an index map, as in `{example}`."
+        if is_structure:
+            fix = f"Of several files each is one structure: divide by {wrong.max():g}."
     else:
         wrong = np.setdiff1d(label, [0, *indices.values()])
         if not wrong.size:

@@ -145,7 +145,8 @@ def find_duplicates(records: Iterable[FileRecord]) -> list[Finding]:
 def _judge_equals(group: Sequence[FileRecord], numbers: Counter[str]) -> Finding:
     """Say what it means that these images have the same voxels."""
     kinds = Counter(record.entry.kind for record in group)
-    splits = {record.split: record for record in reversed(group)}  # the first of each
+    # the first of each: train, valid or test, of whatever domain
+    splits = {record.split.split(" ")[-1]: record for record in reversed(group)}
     shown = list(splits.values())[::-1] if len(splits) > 1 else list(group[:2])
     more = f" and {len(group) - len(shown)} more" if len(group) > len(shown) else ""
     places = " and ".join(record.entry.place for record in shown) + more

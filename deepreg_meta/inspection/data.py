@@ -7,6 +7,7 @@ from typing import Any
 from tqdm import tqdm
 
 from deepreg_meta.config import ConfigError, RunConfig, check_paths
+from deepreg_meta.dataset.case_names import CaseId, unique_names
 from deepreg_meta.inspection.across import (
     check_pair,
     find_duplicates,
@@ -14,7 +15,7 @@ from deepreg_meta.inspection.across import (
     find_unstated,
 )
 from deepreg_meta.inspection.cases import num_problems
-from deepreg_meta.inspection.entries import CaseId, Cases, case_names, list_cases
+from deepreg_meta.inspection.entries import Cases, list_cases
 from deepreg_meta.inspection.files import FileRecord, check_case
 from deepreg_meta.inspection.finding import Finding, problems
 from deepreg_meta.inspection.overview import Tile
@@ -121,8 +122,9 @@ def check_data(config: RunConfig, modes: Sequence[str], fast: bool) -> DataRepor
     for domain in parts:
         own = [split for split in report.splits if split.domain == domain]
         files = [record for split in own for record in split.files]
-        for find in (find_outliers, find_unstated, find_duplicates):
+        for find in (find_outliers, find_unstated):
             report.findings += find(files)
+    report.findings += find_duplicates(report.files)  # of all domains
     for split in report.splits:
         report.findings += _relate(split, parts[split.domain])
     return report
@@ -161,8 +163,14 @@ def _open(
     report.splits.append(Split(mode, folders, cases, not found, domain=domain))
 
 
+def _names(split: Split) -> dict[CaseId, str]:
+    """Name the cases of a split as results do."""
+    cases = list(split.cases)
+    return dict(zip(cases, unique_names(cases), strict=True))
+
+
 def _read(split: Split, config: RunConfig, fast: bool) -> Iterator[FileRecord]:
-    names, dataset = case_names(split.cases), config.dataset
+    names, dataset = _names(split), config.dataset
     shapes = {"moving_images": dataset.moving_shape}
     shapes |= dict.fromkeys(("fixed_images", "images"), dataset.fixed_shape)
     for case, entries in split.cases.items():
@@ -180,7 +188,7 @@ def _relate(split: Split, config: RunConfig) -> list[Finding]:
     if config.dataset.type != "paired":
         return []
     found: list[Finding] = []
-    names = case_names(split.cases)
+    names = _names(split)
     for case, records in split.records.items():
         row: dict[str, Any] = {"split": split.name, "case": names[case]}
         row["num_problems"] = num_problems(records)

@@ -10,10 +10,10 @@ from pathlib import Path
 import h5py
 
 from deepreg_meta.config.schema import DatasetConfig
+from deepreg_meta.dataset.case_names import CaseId
 from deepreg_meta.inspection.finding import Finding, problems
 
 _SUFFIXES = {"nifti": (".nii.gz", ".nii"), "png": (".png", ".PNG")}
-CaseId = tuple[str, str]  # folder of the split, name of the case within it
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,13 @@ def list_cases(
                     f"{other.place} and {entry.place}."
                 )
                 found += problems("cases with two files", [text])
-    cases = {case: cases[case] for case in sorted(cases)}
+    # in the order of the loaders: HDF5 files in that of the folders
+    order = {folder: n if dataset.format == "h5" else 0 for n, folder in
+             enumerate(folders)}  # fmt: skip
+    cases = {
+        case: cases[case]
+        for case in sorted(cases, key=lambda case: (order[case[0]], case))
+    }
     found += _find_gaps(cases, split, dataset.volume_kinds)
     if dataset.type == "unpaired" and len(cases) == 1:
         text = f"{split}: expected 2 images or more to make pairs of, got 1."
@@ -112,18 +118,3 @@ def _list_entries(
             case = (folder, name.removesuffix(suffix))
             found.append((case, Entry(kind, str(path))))
     return found
-
-
-def case_names(cases: Iterable[CaseId]) -> dict[CaseId, str]:
-    """
-    Name cases by file stem, with the folder where two folders share a stem.
-
-    :param cases: of one split.
-    :return: a name for each.
-    """
-    cases = list(cases)
-    stems = [stem.replace("/", "_") for _, stem in cases]
-    return {
-        case: stem if stems.count(stem) == 1 else f"{Path(case[0]).name}_{stem}"
-        for case, stem in zip(cases, stems, strict=True)
-    }

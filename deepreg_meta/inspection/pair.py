@@ -155,6 +155,9 @@ def _compare(report: PairReport, fixed_grid: Grid, moving_grid: Grid) -> None:
             f"fixed and {numbers[1]} of the moving one."
         )
         report.findings += problems("labels that do not correspond", [text])
+    elif differing := _differing_integers(labels):
+        text = f"expected the same integers in both label maps, got {differing}."
+        report.findings += problems("labels that do not correspond", [text])
     elif numbers[0]:
         moved = np.stack(list(labels["moving"].values())).astype(np.float32)
         warped = resample(moved, moving_grid, fixed_grid)
@@ -195,6 +198,16 @@ def _structures(
             }
         found |= structures
     return found
+
+
+def _differing_integers(labels: dict[str, dict[str, NDArray[np.bool_]]]) -> str:
+    """Say which integers two maps of several structures have; "" for the same ones."""
+    names = [list(labels[side]) for side in _SIDES]
+    is_map = all(name.isdecimal() for own in names for name in own)
+    if not is_map or len(names[0]) < 2 or names[0] == names[1]:
+        return ""
+    fixed, moving = (", ".join(own) for own in names)
+    return f"{fixed} in the fixed and {moving} in the moving one"
 
 
 def _compare_labels(

@@ -48,6 +48,8 @@ def config_section(config: RunConfig) -> Section:
         what, unit = "spacing, overridden", "voxels"
         if dataset.format == "png":
             what, unit = "spacing", "mm"
+        elif dataset.format == "h5":
+            what, unit = "spacing", "mm, voxels where a file has an affine"
         rows.append((what, f"{', '.join(sides)}: lengths are {unit}"))
     return Section("Configuration", ("key", "value"), rows)
 

@@ -76,6 +76,13 @@ def test_two_voxel_sides_are_for_2d_images(write, flat, key):
         load(write, key, {"moving": [1, 2]}, flat)
 
 
+def test_hdf5_files_are_not_generated(write):
+    base = with_key("dataset.format", "h5")
+    load(write, "dataset.dir", {"train": "data"}, base)
+    with pytest.raises(ConfigError, match="dataset.format h5, got none. The generated"):
+        load(write, "dataset.dir", None, base)
+
+
 def test_png_files_are_2d_state_no_orientation_and_are_not_generated(write, flat):
     flat["dataset"] |= {"format": "png", "dir": {"train": "data"}}
     assert load(write, base=flat).dataset.moving_shape == (8, 9, 1)

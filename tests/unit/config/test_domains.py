@@ -49,6 +49,12 @@ def test_a_domain_has_the_keys_of_dataset_and_its_own_in_their_place(write):
     assert brain.data_key("dir.train").startswith("dataset.domains.brain.dir.train in ")
 
 
+def test_what_is_null_in_dataset_is_its_default_in_a_domain(write):
+    config = base(brain=BRAIN)
+    config["dataset"]["grid"] = None
+    assert load_config(write(meta=config)).domain("brain").dataset.grid.fit == "resize"
+
+
 def test_a_paired_domain_takes_the_sides_of_unpaired_images(write):
     one = domain(write, type="paired", format="png").dataset
     assert (one.moving_shape, one.fixed_shape) == ((16, 16, 1),) * 2

@@ -161,3 +161,14 @@ def test_axes_cannot_be_turned_without_an_affine():
         "a.nii: expected an affine, by which the axes can be turned to LPS" in problem
     )
     assert check_route("a.nii", grid, True, target) == []
+
+
+@pytest.mark.parametrize("shape", [(1, 9, 9), (9, 1, 9)])
+def test_a_slice_along_another_axis_is_no_image_for_a_2d_network(shape):
+    """Resized, it would be constant along one axis and squeezed along another."""
+    grid = Grid(shape, np.eye(4))
+    [problem] = check_route("a.nii", grid, True, Target((9, 9, 1)))
+    assert "expected more than one voxel along axis" in problem
+    assert (
+        check_route("a.nii", Grid((9, 9, 1), np.eye(4)), True, Target((9, 9, 1))) == []
+    )

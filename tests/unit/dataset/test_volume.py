@@ -139,6 +139,15 @@ def test_problems_of_image_place_and_labels_are_told_together():
     assert "image.nii: expected voxel sides > 0" in found[3]
 
 
+def test_what_is_wrong_with_values_says_what_helps():
+    """Integers are declared of one map; of several files each is one structure."""
+    masks = [RawLabel(f"{n}.nii", 255 * label(SHAPE), place(), n) for n in ("a", "b")]
+    found = problems_of(raw_volume(image(SHAPE), labels=masks))
+    assert len(found) == 2 and "each is one structure: divide by 255." in found[0]
+    (problem,) = problems_of(raw_volume(image(SHAPE), labels=[255 * label(SHAPE)]))
+    assert "Declare the integers" in problem
+
+
 def test_a_volume_that_the_keys_cannot_be_used_on_is_named():
     raw = raw_volume(image(SHAPE), place=place(AFFINE, forms=()))
     (problem,) = problems_of(raw, Target(SHAPE, orientation="RAS"))

@@ -65,6 +65,23 @@ def test_training_data_in_the_test_set_is_a_problem(data, configure):
     assert str(image) in line
 
 
+def test_training_data_of_a_domain_in_the_test_set_is_a_problem(data, configure):
+    """An image that two domains train on is not: they may share it."""
+    folder = {"dir": {"train": str(data / "train")}}
+    config = configure(
+        data,
+        dir={"train": None, "valid": None, "test": str(data / "test")},
+        domains={"brain": folder, "chest": folder},
+    )
+    report = check_data(config, MODES, fast=False)
+    assert titles(report.findings, "problem") == set()
+    image = data / "test" / "fixed_images" / "case0.nii.gz"
+    shutil.copy(data / "train" / "fixed_images" / "case2.nii.gz", image)
+    found = check_data(config, MODES, fast=False).findings
+    [line] = texts(found, "images that two splits share")
+    assert str(image) in line and "case2.nii.gz" in line
+
+
 def move_apart(folder):
     far = affine(MOVING, centre=(10, -20, 500))
     for kind in ("moving_images", "moving_labels"):

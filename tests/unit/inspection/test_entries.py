@@ -5,9 +5,10 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-import pytest
 
-from deepreg_meta.inspection.entries import case_names, list_cases
+from deepreg_meta.dataset.case_names import unique_names
+from deepreg_meta.dataset.tasks import load_case_set
+from deepreg_meta.inspection.entries import list_cases
 from tests.unit.dataset.pictures import write_pictures
 from tests.unit.inspection.examples import texts, titles
 
@@ -107,6 +108,22 @@ def test_hdf5_cases_are_the_keys_of_its_files(tmp_path, configure):
     assert entry.place == f"{tmp_path}/train/moving_images.h5, key case1"
 
 
+def test_hdf5_cases_of_several_folders_are_in_the_order_of_the_loader(
+    tmp_path, configure
+):
+    """That of the folders as they were given."""
+    folders = [str(tmp_path / name) for name in ("b", "a")]
+    config = configure(tmp_path, format="h5", dir={"train": folders})
+    for folder in folders:
+        write_h5(Path(folder), config.dataset.volume_kinds)
+    cases, found = list_cases(config.dataset, "train", folders)
+    loader = load_case_set(config, "train")
+    assert found == []
+    assert [Path(folder).name for folder, _ in cases] == ["b", "b", "a", "a"]
+    assert tuple(unique_names(list(cases))) == loader.names
+    assert loader.names == ("b_case0", "b_case1", "a_case0", "a_case1")
+
+
 def test_an_hdf5_file_that_cannot_be_read_is_named(tmp_path, configure):
     config = configure(tmp_path, format="h5")
     write_h5(tmp_path / "train", config.dataset.volume_kinds)
@@ -122,14 +139,3 @@ def test_one_unpaired_image_makes_no_pair(tmp_path, configure):
     _, found = cases_of(config, tmp_path)
     [line] = texts(found, "files that are missing")
     assert "2 images or more" in line and "got 1" in line
-
-
-@pytest.mark.parametrize(
-    ("cases", "names"),
-    [
-        ([("a/x", "c1"), ("a/x", "s/c2")], ["c1", "s_c2"]),
-        ([("a/x", "c1"), ("a/y", "c1"), ("a/y", "c2")], ["x_c1", "y_c1", "c2"]),
-    ],
-)
-def test_cases_of_one_name_get_that_of_their_folder_too(cases, names):
-    assert list(case_names(cases).values()) == names

@@ -106,6 +106,21 @@ def test_structures_that_do_not_correspond_are_a_problem(files):
     assert "got 2 of the fixed and 1 of the moving one" in line
 
 
+def test_maps_of_different_integers_do_not_correspond(files):
+    """Their structures would be compared in the order of their numbers."""
+    for path, other in zip(files[2:], (2, 3), strict=True):
+
+        def to_map(label, other=other):
+            found = np.zeros(label.shape[:3], np.uint8)
+            found[2:5, 2:5, 2:4] = 1
+            found[6:8, 6:8, 4:6] = other
+            return found
+
+        change(path, to_map)
+    [line] = texts(check(files).findings, "labels that do not correspond")
+    assert "got 1, 2 in the fixed and 1, 3 in the moving one" in line
+
+
 def test_problems_of_a_file_leave_out_what_cannot_be_said(files):
     change(files[1], lambda image: image * np.nan)
     report = check(files)
