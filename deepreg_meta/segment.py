@@ -134,7 +134,7 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         "--num-atlases",
         type=int,
         metavar="N",
-        help="The N most similar atlases. Default: 5, or all of --pairs.",
+        help="The N most similar atlases. Default: 5 at most, or all of --pairs.",
     )
     parser.add_argument(
         "--num-templates",

@@ -12,7 +12,8 @@ class Options:
     """
     How images are segmented.
 
-    :param num_atlases: how many of them; None is 5, or all that are named for a target.
+    :param num_atlases: how many of them; None is 5 at most, or all that are named for a
+        target.
     :param select: what they are chosen by, see `similarity`.
     :param fusion: how their labels are fused.
     :param interpolation: of labels: linear, each structure by itself, the largest share

@@ -134,11 +134,10 @@ class Segmenter:
         :param named: atlases that are meant for it; None for all.
         :raises ValueError: when there are too few.
         """
-        wanted = self.options.num_atlases
-        if named is None:
-            wanted = DEFAULT_NUMBER if wanted is None else wanted
-        atlases = self._atlases if named is None else named
-        return candidates(target, atlases, wanted, self.options.allow_self)
+        wanted, allow_self = self.options.num_atlases, self.options.allow_self
+        if named is not None:
+            return candidates(target, named, wanted, allow_self)
+        return candidates(target, self._atlases, wanted, allow_self, DEFAULT_NUMBER)
 
     def numbers(
         self, target: ImageFiles, named: Sequence[ImageFiles] | None = None

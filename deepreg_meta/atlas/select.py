@@ -33,6 +33,7 @@ def candidates(
     atlases: Sequence[ImageFiles],
     num_atlases: int | None = None,
     allow_self: bool = False,
+    default: int | None = None,
 ) -> tuple[list[ImageFiles], int]:
     """
     Say which atlases a target may have, and how many of them it gets.
@@ -42,12 +43,15 @@ def candidates(
     :param num_atlases: how many are wanted; None for all.
     :param allow_self: let an atlas whose image is the very file of the target take
         part.
+    :param default: how many at most without `num_atlases`; None for all.
     :return: the atlases, and the number wanted.
     :raises ValueError: when there are too few.
     """
     own = target.image.resolve()
     others = [a for a in atlases if allow_self or a.image.resolve() != own]
     wanted = len(atlases) if num_atlases is None else num_atlases
+    if num_atlases is None and default is not None:
+        wanted = max(1, min(default, len(others)))
     if wanted < 1:
         raise ValueError(f"--num-atlases: expected an integer >= 1, got {wanted}.")
     if len(others) < wanted:

@@ -120,7 +120,7 @@ class MetaConfig(Section):
         "reset or carry", default="reset"
     )
     episodes_per_epoch: int | None = _rule(
-        "null (one episode per training case) or an integer >= 1", default=None, ge=1
+        "null (every training case once) or an integer >= 1", default=None, ge=1
     )
     update: Literal["reptile", "fomaml"] = _rule("reptile or fomaml", default="reptile")
     outer_optimizer: OptimizerConfig | None = _rule(

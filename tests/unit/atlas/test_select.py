@@ -42,6 +42,14 @@ def test_the_file_tells_not_its_name(tmp_path):
     assert candidates(target, [same, other], 1)[0] == [other]
 
 
+def test_without_a_number_there_are_as_many_as_the_default_or_fewer():
+    assert candidates(files("t"), ATLASES, default=5) == (ATLASES, 4)
+    assert candidates(ATLASES[1], ATLASES, default=5)[1] == 3
+    assert candidates(files("t"), ATLASES, default=2)[1] == 2
+    with pytest.raises(ValueError, match="at most 0, .*other than the target itself"):
+        candidates(ATLASES[1], ATLASES[1:2], default=5)
+
+
 def test_too_few_atlases_are_told():
     target = files("t")
     with pytest.raises(ValueError, match=r"at most 4, .*t\.nii\.gz, got 5"):
