@@ -37,6 +37,12 @@ def check_train(train: TrainConfig, labeled: bool, findings: Findings) -> None:
             f"expected a number in [0, meta_step_size = {meta.meta_step_size}], "
             f"got {meta.meta_step_size_end}.",
         )
+    if train.preprocess.shuffle_buffer_num_batch > 1:
+        findings.warn(
+            ("train", "preprocess", "shuffle_buffer_num_batch"),
+            "has no effect with train.method reptile, which draws all pairs in a "
+            "random order.",
+        )
     image_weight = loss.image.weight if loss.image else 0
     label_weight = loss.label.weight if loss.label else 0
     if label_weight > 0 and not labeled:

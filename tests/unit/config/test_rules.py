@@ -41,6 +41,13 @@ def test_losses_must_have_something_to_register(write):
     load(write, "train.loss.label.weight", 0.1, base)
 
 
+def test_what_reptile_does_not_use_is_told(write, caplog):
+    load(write, "train.preprocess.shuffle_buffer_num_batch", 1)
+    assert "shuffle_buffer" not in caplog.text
+    load(write, "train.preprocess.shuffle_buffer_num_batch", 4)
+    assert "shuffle_buffer_num_batch in meta.yaml: has no effect" in caplog.text
+
+
 def test_without_labels_nothing_may_ask_for_them(write):
     base = with_key("dataset.labeled", False)
     with pytest.raises(ConfigError, match="weight 0 with dataset.labeled false"):
