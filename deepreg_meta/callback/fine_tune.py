@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from deepreg_meta import weights
-from deepreg_meta.config.schema import AdaptConfig
+from deepreg_meta.config.adapt_schema import AdaptConfig
 from deepreg_meta.model.adapt_plan import AdaptPlan
 from deepreg_meta.model.plateau import Plateau
 from deepreg_meta.model.reptile import ReptileModel

@@ -1,4 +1,4 @@
-"""The augmentation `gaussian_field` as a frozen model, beside those of `schema.py`."""
+"""The augmentation `gaussian_field` as a frozen model, as those of `*_schema.py`."""
 
 from typing import Annotated, Any, Literal
 

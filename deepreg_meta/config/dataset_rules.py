@@ -1,8 +1,8 @@
 """What the keys of `dataset` ask of each other."""
 
+from deepreg_meta.config.dataset_schema import SHAPE_KEYS, DatasetConfig
 from deepreg_meta.config.findings import Findings, Key, show
 from deepreg_meta.config.preprocessing import GridConfig, SpacingConfig
-from deepreg_meta.config.schema import SHAPE_KEYS, DatasetConfig
 
 
 def check_dataset(dataset: DatasetConfig, is_reptile: bool, findings: Findings) -> None:

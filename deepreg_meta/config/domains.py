@@ -13,14 +13,10 @@ Domains: several sets of data to train on, each with `dataset` keys of its own.
 from collections.abc import Mapping
 from typing import Any
 
+from deepreg_meta.config.adapt_schema import AlignConfig
 from deepreg_meta.config.dataset_rules import check_dataset
+from deepreg_meta.config.dataset_schema import SHAPE_KEYS, DatasetConfig, DomainConfig
 from deepreg_meta.config.findings import Findings, Key, parse_section, show
-from deepreg_meta.config.schema import (
-    SHAPE_KEYS,
-    AlignConfig,
-    DatasetConfig,
-    DomainConfig,
-)
 
 KEY: Key = ("dataset", "domains")
 _NOT_INHERITED = ("domains", "dir", "phantom")

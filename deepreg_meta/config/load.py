@@ -5,7 +5,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deepreg_meta.config import dataset_rules, rules
+from deepreg_meta.config.adapt_schema import (
+    AdaptConfig,
+    AlignConfig,
+    SparseFramesConfig,
+)
 from deepreg_meta.config.augmentation import GaussianFieldConfig
+from deepreg_meta.config.dataset_schema import MODES, DatasetConfig, PhantomConfig
 from deepreg_meta.config.domains import check_domains, parse_domains
 from deepreg_meta.config.files import Merged, PathLike, read_files
 from deepreg_meta.config.findings import (
@@ -19,16 +25,8 @@ from deepreg_meta.config.findings import (
 )
 from deepreg_meta.config.run import METHOD, OUR_DATASET_KEYS, ConfigError, RunConfig
 from deepreg_meta.config.scale_rules import check_scales
-from deepreg_meta.config.schema import (
-    MODES,
-    AdaptConfig,
-    AlignConfig,
-    DatasetConfig,
-    PhantomConfig,
-    SparseFramesConfig,
-    TrainConfig,
-)
 from deepreg_meta.config.section import Section
+from deepreg_meta.config.train_schema import TrainConfig
 
 logger = logging.getLogger(__name__)
 

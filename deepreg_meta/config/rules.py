@@ -6,15 +6,14 @@ that the image has, losses that the method can use.
 from collections.abc import Mapping
 from typing import Any
 
-from deepreg_meta.config.findings import Findings, Key, show
-from deepreg_meta.config.schema import (
-    SHAPE_KEYS,
+from deepreg_meta.config.adapt_schema import (
     AdaptConfig,
     AlignConfig,
-    DatasetConfig,
     SparseFramesConfig,
-    TrainConfig,
 )
+from deepreg_meta.config.dataset_schema import SHAPE_KEYS, DatasetConfig
+from deepreg_meta.config.findings import Findings, Key, show
+from deepreg_meta.config.train_schema import TrainConfig
 
 
 def check_train(train: TrainConfig, labeled: bool, findings: Findings) -> None:

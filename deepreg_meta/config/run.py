@@ -13,20 +13,21 @@ from typing import Any
 
 import yaml
 
-from deepreg_meta.config.files import PathLike
-from deepreg_meta.config.findings import Findings, Key
-from deepreg_meta.config.schema import (
-    MODES,
-    SHAPE_KEYS,
+from deepreg_meta.config.adapt_schema import (
     AdaptConfig,
     AlignConfig,
+    SparseFramesConfig,
+)
+from deepreg_meta.config.dataset_schema import (
+    MODES,
+    SHAPE_KEYS,
     DatasetConfig,
     DomainConfig,
-    MetaConfig,
     PhantomConfig,
-    SparseFramesConfig,
-    TrainConfig,
 )
+from deepreg_meta.config.files import PathLike
+from deepreg_meta.config.findings import Findings, Key
+from deepreg_meta.config.train_schema import MetaConfig, TrainConfig
 
 METHOD = "reptile"
 # Keys of ours within DeepReg's sections, which DeepReg's own code must not see.

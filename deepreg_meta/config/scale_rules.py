@@ -3,13 +3,10 @@
 import itertools
 from collections.abc import Sequence
 
+from deepreg_meta.config.adapt_schema import AdaptConfig
+from deepreg_meta.config.dataset_schema import SHAPE_KEYS, DatasetConfig
 from deepreg_meta.config.findings import Findings, Key, show
-from deepreg_meta.config.schema import (
-    SHAPE_KEYS,
-    AdaptConfig,
-    DatasetConfig,
-    TrainConfig,
-)
+from deepreg_meta.config.train_schema import TrainConfig
 from deepreg_meta.geometry.scale import scaled_size
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deepreg_meta.config.schema import DatasetConfig
+from deepreg_meta.config.dataset_schema import DatasetConfig
 from deepreg_meta.dataset.stored import file_path
 from deepreg_meta.dataset.volume_check import DataError
 from deepreg_meta.stack import require_stack

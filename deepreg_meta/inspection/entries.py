@@ -9,7 +9,7 @@ from pathlib import Path
 
 import h5py
 
-from deepreg_meta.config.schema import DatasetConfig
+from deepreg_meta.config.dataset_schema import DatasetConfig
 from deepreg_meta.dataset.case_names import CaseId
 from deepreg_meta.inspection.finding import Finding, problems
 

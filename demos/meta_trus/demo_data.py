@@ -22,7 +22,7 @@ from public_pairs import count_pairs, fetch_public_pairs
 
 from deepreg_meta import command_line as cli
 from deepreg_meta.config import check_paths, load_config
-from deepreg_meta.config.schema import MODES
+from deepreg_meta.config.dataset_schema import MODES
 from deepreg_meta.dataset import phantom
 
 logger = logging.getLogger(__name__)

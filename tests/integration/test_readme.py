@@ -20,8 +20,10 @@ from deepreg_meta import (
     train,
     warp,
 )
+from deepreg_meta.config.adapt_schema import AdaptConfig
+from deepreg_meta.config.dataset_schema import PhantomConfig
 from deepreg_meta.config.preprocessing import GridConfig
-from deepreg_meta.config.schema import AdaptConfig, MetaConfig, PhantomConfig
+from deepreg_meta.config.train_schema import MetaConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 READMES = [

@@ -3,7 +3,7 @@
 import pytest
 
 from deepreg_meta.config import ConfigError
-from deepreg_meta.config.schema import DatasetConfig
+from deepreg_meta.config.dataset_schema import DatasetConfig
 from tests.unit.config.examples import load
 
 

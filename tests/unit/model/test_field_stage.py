@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from deepreg_meta.callback.fine_tune import FineTune
-from deepreg_meta.config.schema import AdaptConfig
+from deepreg_meta.config.adapt_schema import AdaptConfig
 from deepreg_meta.layer.rescale import rescale_field
 from deepreg_meta.model.adapt_plan import AdaptPlan
 from tests.helpers import (
