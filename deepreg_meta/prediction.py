@@ -15,8 +15,8 @@ from deepreg_meta.config import RunConfig
 from deepreg_meta.dataset.case import Case
 from deepreg_meta.dataset.pipeline import single_dataset, task_arrays
 from deepreg_meta.dataset.tasks import CaseSet
-from deepreg_meta.model.episode import Task
 from deepreg_meta.model.reptile import ReptileModel
+from deepreg_meta.model.task import Task
 from deepreg_meta.model_file import load_model
 from deepreg_meta.results.case import CaseResult
 from deepreg_meta.results.files import Outputs, write_case

@@ -37,9 +37,9 @@ from deepreg_meta.geometry.grid import Grid
 from deepreg_meta.geometry.transform import Transform
 from deepreg_meta.geometry.volume_file import read_volume
 from deepreg_meta.model.adapt_plan import AdaptPlan
-from deepreg_meta.model.episode import Task
 from deepreg_meta.model.open_adaptation import OpenAdaptation
 from deepreg_meta.model.reptile import ReptileModel
+from deepreg_meta.model.task import Task
 from deepreg_meta.pair_setup import shown_case, warn_of_places
 from deepreg_meta.results.case import CaseResult
 from deepreg_meta.results.files import Outputs, write_files

@@ -20,8 +20,9 @@ from deepreg_meta.evaluate.columns import BASELINE
 from deepreg_meta.geometry.grid import Grid
 from deepreg_meta.geometry.resample import resample
 from deepreg_meta.model.build import draw_options
-from deepreg_meta.model.episode import BatchDrawer, Task
+from deepreg_meta.model.episode import BatchDrawer
 from deepreg_meta.model.registration import RegistrationLoss
+from deepreg_meta.model.task import Task
 from deepreg_meta.results.case import CaseResult
 from deepreg_meta.results.scene import Scene
 

@@ -8,12 +8,13 @@ import tensorflow as tf
 from deepreg_meta import weights
 from deepreg_meta.model.adapt_plan import AdaptPlan
 from deepreg_meta.model.carried import Carried
-from deepreg_meta.model.episode import BatchDrawer, Constants, Task
+from deepreg_meta.model.episode import BatchDrawer
 from deepreg_meta.model.field_stage import FieldStage
 from deepreg_meta.model.inner_loop import MAX_STEPS, InnerLoop, Record
 from deepreg_meta.model.level import FixedSide
 from deepreg_meta.model.registration import Batch, RegistrationLoss
 from deepreg_meta.model.score import landmark_points, score_field
+from deepreg_meta.model.task import Constants, Task
 
 SCALE = "scale"  # a column of histories
 

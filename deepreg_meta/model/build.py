@@ -12,7 +12,7 @@ from deepreg_meta.dataset.random_field import read_options
 from deepreg_meta.geometry.scale import Size, scaled_size
 from deepreg_meta.model.adapt_plan import AdaptPlan
 from deepreg_meta.model.build_scales import build_field_stage, build_scales
-from deepreg_meta.model.episode import BatchDrawer, DrawOptions
+from deepreg_meta.model.episode import BatchDrawer
 from deepreg_meta.model.field_network import FieldNetwork
 from deepreg_meta.model.inner_loop import KERNEL, SIDES
 from deepreg_meta.model.partial import ALL, select_part
@@ -21,6 +21,7 @@ from deepreg_meta.model.precision import advise
 from deepreg_meta.model.pyramid import PyramidNetwork
 from deepreg_meta.model.registration import RegistrationLoss
 from deepreg_meta.model.reptile import ReptileModel, ReptileOptions
+from deepreg_meta.model.task import DrawOptions
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from deepreg_meta.model.adaptation import (
     history_names,
     take_updates,
 )
-from deepreg_meta.model.episode import BatchDrawer, Constants, Task
+from deepreg_meta.model.episode import BatchDrawer
 from deepreg_meta.model.field_network import FieldNetwork
 from deepreg_meta.model.field_stage import FieldStage
 from deepreg_meta.model.inner_loop import InnerLoop
@@ -26,6 +26,7 @@ from deepreg_meta.model.level import FixedSide, Level, level_batch, moved_volume
 from deepreg_meta.model.pyramid import refine
 from deepreg_meta.model.registration import Batch, RegistrationLoss
 from deepreg_meta.model.score import landmark_points, score_field
+from deepreg_meta.model.task import Constants, Task
 
 # Gives Dice and landmark error, shape = (2,), of a field of the full grid.
 Scores = Callable[[Batch, tf.Tensor], tf.Tensor]

@@ -5,8 +5,8 @@ import tensorflow as tf
 from deepreg_meta import weights
 from deepreg_meta.model.adapt_plan import AdaptPlan
 from deepreg_meta.model.adaptation import Adaptation, take_updates
-from deepreg_meta.model.episode import Constants, Task
 from deepreg_meta.model.registration import Batch
+from deepreg_meta.model.task import Constants, Task
 
 # Weights of the network, then the optimiser's state, between two calls.
 State = list[tf.Tensor]

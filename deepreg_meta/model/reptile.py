@@ -15,7 +15,7 @@ from deepreg_meta.model.adaptation import (
     first_task,
     history_names,
 )
-from deepreg_meta.model.episode import BatchDrawer, Task
+from deepreg_meta.model.episode import BatchDrawer
 from deepreg_meta.model.field_network import FieldNetwork
 from deepreg_meta.model.field_stage import FieldStage
 from deepreg_meta.model.inner_loop import InnerLoop
@@ -26,6 +26,7 @@ from deepreg_meta.model.partial import Part
 from deepreg_meta.model.registration import RegistrationLoss
 from deepreg_meta.model.replicas import Replicas, check_no_scope
 from deepreg_meta.model.score import MeanOfKnown, landmark_points, score_field
+from deepreg_meta.model.task import Task
 from deepreg_meta.model.task_draw import domain_draws, pair_draws
 
 STAGES = ("unadapted", "adapted")

@@ -4,8 +4,8 @@ import tensorflow as tf
 
 from deepreg_meta.layer.warp import sample
 from deepreg_meta.model.alignment import soft_centroid
-from deepreg_meta.model.episode import Task
 from deepreg_meta.model.registration import Batch, locations
+from deepreg_meta.model.task import Task
 
 
 class MeanOfKnown(tf.keras.metrics.Mean):

@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from deepreg_meta.model.episode import BatchDrawer, Task
+from deepreg_meta.model.episode import BatchDrawer
 from deepreg_meta.model.registration import Batch
+from deepreg_meta.model.task import Task
 
 Draw = Callable[[tf.Tensor], Batch]  # from the index of a step, int32 scalar
 

@@ -85,7 +85,8 @@ def alignment_rows(model: object, cases: object) -> list[dict]:
     import tensorflow as tf
 
     from deepreg_meta.dataset.pipeline import task_arrays
-    from deepreg_meta.model.episode import BatchDrawer, Task
+    from deepreg_meta.model.episode import BatchDrawer
+    from deepreg_meta.model.task import Task
     from deepreg_meta.results.case import CaseResult
     from deepreg_meta.results.scene import Scene
     from deepreg_meta.results.score import score

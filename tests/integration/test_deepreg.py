@@ -19,7 +19,7 @@ from deepreg_meta.config import load_config
 from deepreg_meta.dataset.phantom import write_dataset
 from deepreg_meta.dataset.pipeline import task_arrays
 from deepreg_meta.dataset.tasks import load_case_set
-from deepreg_meta.model.episode import Task
+from deepreg_meta.model.task import Task
 from deepreg_meta.model_file import load_model
 from tests.helpers import (
     PHANTOM_FIXED_SHAPE,

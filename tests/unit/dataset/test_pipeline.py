@@ -14,7 +14,7 @@ from deepreg_meta.dataset.pipeline import (
     task_arrays,
     training_dataset,
 )
-from deepreg_meta.model.episode import Task
+from deepreg_meta.model.task import Task
 
 MOVING, FIXED = (3, 4, 5), (4, 3, 2)
 

@@ -8,7 +8,7 @@ from deepreg_meta.dataset.phantom import write_dataset
 from deepreg_meta.dataset.pipeline import task_arrays
 from deepreg_meta.dataset.tasks import load_case_set
 from deepreg_meta.inspection.baseline import Aligner, measure
-from deepreg_meta.model.episode import Task
+from deepreg_meta.model.task import Task
 from deepreg_meta.results.case import CaseResult
 from deepreg_meta.results.scene import Scene
 from deepreg_meta.results.score import score

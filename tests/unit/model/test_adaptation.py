@@ -13,10 +13,10 @@ from deepreg_meta.model.adaptation import (
     first_task,
 )
 from deepreg_meta.model.build import build_optimizer
-from deepreg_meta.model.episode import Task
 from deepreg_meta.model.inner_loop import InnerLoop
 from deepreg_meta.model.partial import select_part
 from deepreg_meta.model.reptile import ReptileModel
+from deepreg_meta.model.task import Task
 from tests.helpers import (
     FIXED_SHAPE,
     MOVING_SHAPE,

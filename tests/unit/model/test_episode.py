@@ -8,8 +8,9 @@ from deepreg.model.layer_util import resize3d
 from deepreg_meta.dataset import frame_mask
 from deepreg_meta.layer.warp import apply_affine, reference_grid, sample
 from deepreg_meta.model.alignment import MODES, soft_centroid
-from deepreg_meta.model.episode import BatchDrawer, DrawOptions, Task
+from deepreg_meta.model.episode import BatchDrawer
 from deepreg_meta.model.registration import RegistrationLoss, locations
+from deepreg_meta.model.task import DrawOptions, Task
 from tests.helpers import draw_training as train
 from tests.helpers import eager
 

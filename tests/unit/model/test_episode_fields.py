@@ -17,8 +17,9 @@ from deepreg_meta.layer.warp import (
     warp,
 )
 from deepreg_meta.model.alignment import soft_centroid
-from deepreg_meta.model.episode import BatchDrawer, DrawOptions
+from deepreg_meta.model.episode import BatchDrawer
 from deepreg_meta.model.registration import RegistrationLoss
+from deepreg_meta.model.task import DrawOptions
 from tests.helpers import FIXED_SHAPE, MOVING_SHAPE, eager, make_task
 from tests.helpers import draw_training as train
 

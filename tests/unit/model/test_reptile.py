@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from deepreg_meta.model.adapt_plan import AdaptPlan
 from deepreg_meta.model.build import build_optimizer
-from deepreg_meta.model.episode import Task
 from deepreg_meta.model.reptile import ReptileModel
+from deepreg_meta.model.task import Task
 from tests.helpers import (
     assert_close,
     assert_same_bits,

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deepreg_meta.model.episode import Task
 from deepreg_meta.model.registration import Batch
 from deepreg_meta.model.score import landmark_points, score_field
+from deepreg_meta.model.task import Task
 
 FIXED, MOVING = (6, 7, 8), (9, 8, 10)
 
