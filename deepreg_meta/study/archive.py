@@ -2,6 +2,7 @@
 
 import zipfile
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 import yaml
@@ -10,6 +11,7 @@ from deepreg_meta.study.folder import (
     CONFIG,
     ROWS,
     RUNS,
+    START,
     is_finished,
     run_folder,
     without_folders,
@@ -17,7 +19,8 @@ from deepreg_meta.study.folder import (
 from deepreg_meta.study.schedule import Run
 
 # of a run: what it was, how it was trained, what came of it; not its weights
-KEPT = (CONFIG, "log.csv", ROWS)
+KEPT = (CONFIG, START, "log.csv", ROWS)
+TESTS = "test_*.yaml"  # what its tests set beside the configuration
 _STAMP = (1980, 1, 1, 0, 0, 0)  # same runs, same bytes
 
 
@@ -38,7 +41,10 @@ def pack_runs(
     if not done:
         raise ValueError(f"{output}: expected a study with a finished run, got none.")
     paths = [output / name for name in extra]
-    paths += [run_folder(run, output) / name for run in done for name in KEPT]
+    for run in done:
+        folder = run_folder(run, output)
+        paths += [folder / name for name in KEPT]
+        paths += sorted(folder.glob(TESTS))
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.tmp")
     with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -47,7 +53,7 @@ def pack_runs(
                 name = source.relative_to(output).as_posix()
                 info = zipfile.ZipInfo(name, _STAMP)
                 data = source.read_bytes()
-                if source.name == CONFIG:
+                if source.suffix == ".yaml":
                     config = without_folders(yaml.safe_load(data))
                     data = yaml.safe_dump(config, sort_keys=False).encode()
                 archive.writestr(info, data, zipfile.ZIP_DEFLATED, compresslevel=9)
@@ -89,6 +95,6 @@ def unpack_runs(path: Path, output: Path, extra: Sequence[str] = ()) -> int:
 def _is_kept(name: str) -> bool:
     """Say whether a packed name is that of a run's file, and lies in its folder."""
     parts = PurePosixPath(name).parts
-    return len(parts) == 3 and parts[0] == RUNS and ".." not in parts and (
-        parts[2] in KEPT
-    )  # fmt: skip
+    if len(parts) != 3 or parts[0] != RUNS or ".." in parts:
+        return False
+    return parts[2] in KEPT or fnmatchcase(parts[2], TESTS)

@@ -14,6 +14,7 @@ from deepreg_meta.study.folder import gather_rows
 from deepreg_meta.study.plan import read_plan
 from deepreg_meta.study.run import run_study
 from deepreg_meta.study.schedule import Run, plan_runs
+from deepreg_meta.study.stamp import STAMP
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +81,21 @@ def data_with(plan: Sequence[Path], found: Collection[str]) -> list[str]:
     """
     entries = read_plan(plan).data.items()
     return [name for name, e in entries if Path(e["train"]).parts[0] in found]
+
+
+def check_source(
+    parser: argparse.ArgumentParser, parsed: argparse.Namespace, data_dir: Path
+) -> None:
+    """
+    End the script where a form that is to be reported would run on made-up images.
+
+    :param parser: of `study_parser`; its default form may run on them.
+    :param parsed: its flags.
+    :param data_dir: folder of the prepared data, which may be there already.
+    """
+    is_made_up = parsed.form == parser.get_default("form")
+    if not (parsed.source or is_made_up or (data_dir / STAMP).is_file()):
+        parser.error(f"--from: expected a folder of data with --form {parsed.form}.")
 
 
 def chosen_runs(

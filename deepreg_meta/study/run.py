@@ -147,9 +147,13 @@ def finish_run(
     start = run_start(run, output)
     if start:
         write_whole(folder / START, run.start)
-    _train(folder, train, gpu, start)
     table = tested(folder)
     missing = missing_tests(run, table)
+    if missing and table is not None and not list(folder.glob("save/*.index")):
+        # rows of a network that was trained elsewhere do not go with those of another
+        (folder / ROWS).unlink()
+        table, missing = None, missing_tests(run, None)
+    _train(folder, train, gpu, start)
     for (test, adaptation), own in itertools.groupby(missing, lambda one: one[:2]):
         epochs = [epoch for _, _, epoch in own]
         for epoch, results in predict_epochs(

@@ -9,13 +9,14 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
 from deepreg_meta.results.folder import whole_folder
 
 STAMP, SPLITS = "dataset.json", "splits.csv"
+NOWHERE = "None"
 
 
 class Written(NamedTuple):
@@ -44,18 +45,24 @@ def prepare_once(
 
     :param output: folder of the data sets; what this function wrote before is kept, and
         replaced where its settings were others.
-    :param settings: all that the data depend on; JSON can hold it.
+    :param settings: all that the data depend on; JSON can hold it. `source` is the
+        folder that they are made from, `NOWHERE` for what is made up: then data that
+        were made from a folder are kept.
     :param write: fills an empty folder, which becomes the output once it is whole.
     :param read: gives the voxels of an image.
     :param what: a data set is, the head of the first column of `splits.csv`.
     :return: the names of the data sets.
     :raises ValueError: when the output holds anything else.
     """
-    settings = json.loads(json.dumps(settings))
+    own: dict[str, Any] = json.loads(json.dumps(settings))
+    if own.get("source", NOWHERE) != NOWHERE:
+        own["source"] = str(Path(own["source"]).expanduser().resolve())
     path = output / STAMP
     if path.is_file():
         saved = json.loads(path.read_text())
-        same = {key: saved.get(key) for key in settings} == settings
+        # without a source what is there will do
+        asked = {k: v for k, v in own.items() if (k, v) != ("source", NOWHERE)}
+        same = {key: saved.get(key) for key in asked} == asked
         if same and {"sets", "digest"} <= saved.keys():
             return saved["sets"]
     elif output.exists() and any(output.iterdir()):
@@ -67,7 +74,7 @@ def prepare_once(
         sets, rows, images = write(working)
         write_table(working / SPLITS, (what, "patient", "split"), rows)
         number = digest(working, working / SPLITS, images, read)
-        stamp = json.dumps({**settings, "sets": sets, "digest": number}, indent=1)
+        stamp = json.dumps({**own, "sets": sets, "digest": number}, indent=1)
         (working / STAMP).write_text(stamp + "\n", encoding="utf-8")
     return sets
 

@@ -20,6 +20,7 @@ from study_data import SOURCES, prepare
 
 from deepreg_meta.evaluate.statistics import holm
 from deepreg_meta.study.command import (
+    check_source,
     chosen_runs,
     data_with,
     finish,
@@ -187,8 +188,7 @@ def _test_parts(rows: pd.DataFrame, test: str, figures: Path) -> list[str]:
         parts += [f"## {named(OURS)}, less the others: {test}", markdown(tests)]
     curves = mean_curves(rows, ["updates", *TESTED, "loss"])
     parts += [f"## All numbers of updates: {test}", markdown(curves, 4)]
-    reached = reach_table(curves, [PAPER, STRONG, OURS])
-    parts += [f"## CPU seconds to the same Dice: {test}", markdown(reached)]
+    parts += [f"## CPU seconds to the same Dice: {test}", markdown(reach_of(rows))]
     every = with_adaptations(rows)
     own = every[every["method"].isin([named(pair) for pair in TABLE_1])]
     for figure, column, ylabel, scale in (
@@ -202,6 +202,27 @@ def _test_parts(rows: pd.DataFrame, test: str, figures: Path) -> list[str]:
     name = f"time_{test}.png"
     time_curves(figures / name, rows, title=test)
     return [*parts, f"![Dice against CPU seconds, {test}](figures/{name})"]
+
+
+def reach_of(rows: pd.DataFrame) -> pd.DataFrame:
+    """
+    Tell what each method costs until it is as good as some references.
+
+    :param rows: of one test set.
+    :return: as of `reach_table`; each optimiser of the classical form has a line.
+    """
+    curves = mean_curves(rows, list(TESTED))
+    pairs = zip(curves["method"], curves["adaptation"], strict=True)
+    split = curves.assign(method=[_line(*pair) for pair in pairs])
+    references = [(_line(*pair), pair[1]) for pair in (PAPER, STRONG, OURS)]
+    return reach_table(split, references)
+
+
+def _line(method: str, adaptation: str) -> str:
+    """Name the curve that a method's adaptation is a point of."""
+    if method != PAPER[0]:
+        return method
+    return f"{method} ({adaptation.split('-')[0]})"
 
 
 def _choice_parts(rows: pd.DataFrame) -> list[str]:
@@ -251,6 +272,7 @@ def main(args: Sequence[str] | None = None) -> int:
     failures: dict[str, str] = {}
     names = None
     if not parsed.report:
+        check_source(parser, parsed, data_dir)
         found = prepare(parsed.source, data_dir, parsed.form)
         check_data(data_dir, output)
         names = data_with(plan, found)

@@ -18,6 +18,7 @@ import pandas as pd
 from demo_data import HERE, prepare
 
 from deepreg_meta.study.command import (
+    check_source,
     chosen_runs,
     data_with,
     finish,
@@ -38,13 +39,13 @@ from deepreg_meta.study.table import (
     method_table,
     sweep_table,
 )
-from deepreg_meta.study.timing import SECONDS, known_seconds, time_methods
+from deepreg_meta.study.timing import known_seconds, time_methods
 
 PLAN = HERE / "plan"
 FORMS = {"smoke": ["reduced.yml", "smoke.yml"], "reduced": ["reduced.yml"],
          "full": ["reduced.yml", "full.yml"]}  # fmt: skip
 ABLATED = "unet_transposed"
-PACKED = (STAMP, SECONDS)  # of the study's folder, packed with its runs
+PACKED = (STAMP,)  # of the study's folder, packed with its runs; times are a machine's
 # heading -> (column, digits, factor)
 COLUMNS = {
     "Dice before (%)": ("dice_before", 2, 100.0),
@@ -176,6 +177,7 @@ def main(args: Sequence[str] | None = None) -> int:
     failures: dict[str, str] = {}
     names = None
     if not parsed.report:
+        check_source(parser, parsed, data_dir)
         found = prepare(parsed.source, data_dir, image_size(parsed.form))
         check_data(data_dir, output)
         names = data_with(plan, found)

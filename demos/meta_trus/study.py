@@ -11,11 +11,13 @@ import argparse
 import json
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import yaml
 
 import deepreg_meta
 from deepreg_meta.config import RunConfig, load_config
@@ -204,6 +206,29 @@ def run_fold(
     return table
 
 
+def check_same(config: RunConfig, names: Sequence[str], path: Path) -> None:
+    """
+    Keep folds of other settings or data out of a study.
+
+    :param config: of a seed.
+    :param names: of its cases.
+    :param path: of the configuration of the folds that are there; written where there
+        is none, with the names beside it.
+    :raises SystemExit: where they are of others.
+    """
+    cases = path.with_suffix(".json")
+    if path.is_file():
+        saved = yaml.safe_load(path.read_text(encoding="utf-8"))
+        known = json.loads(cases.read_text()) if cases.is_file() else list(names)
+        if saved != yaml.safe_load(yaml.safe_dump(config.raw)) or known != list(names):
+            raise SystemExit(
+                f"--output: {path.parent} holds folds of another configuration, or of "
+                "other data. Choose another folder."
+            )
+    config.dump(path, f"deepreg_meta {deepreg_meta.__version__}")
+    cases.write_text(json.dumps(list(names)) + "\n")
+
+
 def summarise(table: pd.DataFrame) -> tuple[pd.DataFrame, dict]:
     """Pool the folds; a case counts once, with the mean over the seeds."""
     from deepreg_meta.evaluate.statistics import bootstrap_difference_ci, paired_tests
@@ -266,10 +291,8 @@ def main() -> None:
     tables = []
     for seed in args.seeds:
         config = study_config(folders, seed, args.config)
-        config.dump(
-            output / f"seed{seed}.yaml", f"deepreg_meta {deepreg_meta.__version__}"
-        )
         cases = load_case_set(config, "train")
+        check_same(config, cases.names, output / f"seed{seed}.yaml")
         for fold, test in enumerate(fold_indices(len(cases))):
             logger.info("seed %d, fold %d: testing %s", seed, fold,
                         ", ".join(cases.names[i] for i in test))  # fmt: skip

@@ -18,6 +18,7 @@ from demo_data import HERE, prepare
 
 from deepreg_meta.evaluate.statistics import holm
 from deepreg_meta.study.command import (
+    check_source,
     chosen_runs,
     finish,
     gather,
@@ -45,7 +46,7 @@ PLAN = HERE / "plan"
 FORMS = {"smoke": ["reduced.yml", "smoke.yml"], "reduced": ["reduced.yml"],
          "choices": ["reduced.yml", "choices.yml"]}  # fmt: skip
 STARTS = ("pooled", "meta")  # what others start from is no strategy
-OURS, PLAIN = "ours", "fine_tune"
+OURS, PLAIN, START_OF_PLAIN = "ours", "fine_tune", "transfer"
 FEW = 10  # epochs of fine-tuning, those of the paper's Table 1
 # heading -> (column, digits, factor)
 COLUMNS = {
@@ -162,7 +163,10 @@ def test_table(rows: pd.DataFrame) -> pd.DataFrame:
     """
     there = table_1(rows)
     few, last = (OURS, _few(rows)), max((e for m, e in there if m == OURS), default=0)
-    others = [one for one in there if one[0] != OURS]
+    # before any fine-tuning it is the network that it starts from, in a line of its own
+    is_start = any(method == START_OF_PLAIN for method, _ in there)
+    twice = [(PLAIN, 0)] if is_start else []
+    others = [one for one in there if one[0] != OURS and one not in twice]
     couples = [(few, other) for other in others]
     couples += [((OURS, last), other) for other in others if other[1] == last]
     named, parts = with_epochs(rows), []
@@ -332,6 +336,7 @@ def main(args: Sequence[str] | None = None) -> int:
     plan = plan_of(parsed.form)
     failures: dict[str, str] = {}
     if not parsed.report:
+        check_source(parser, parsed, data_dir)
         found = prepare(parsed.source, data_dir, image_size(parsed.form))
         missing = sorted(needed_domains(parsed.form) - set(found))
         if missing:

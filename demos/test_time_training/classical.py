@@ -32,12 +32,15 @@ class Source:
     :param label: gives a label map on the same grid, integers.
     :param labels: values of the structures by name.
     :param ending: of the names of the files.
+    :param restore: brings a field to the sides of a file again, where `image` pads or
+        cuts; None where it does not.
     """
 
     image: Reader
     label: Reader
     labels: Mapping[str, int]
     ending: str = ".nii.gz"
+    restore: Callable[[NDArray, tuple[int, ...]], NDArray] | None = None
 
 
 def demons(moving: NDArray, fixed: NDArray) -> NDArray[np.float64]:
@@ -148,7 +151,12 @@ def classical_rows(method: str, folder: Path, source: Source) -> pd.DataFrame:
             truth = source.label(folder / "fixed_labels" / name)
             determinant = jacobian_determinant(ddf)
             case = name.removesuffix(source.ending)
-            errors = endpoint_errors(ddf, folder, case) if has_truth(folder) else {}
+            errors = {}
+            if has_truth(folder):
+                own = ddf
+                if source.restore is not None:
+                    own = source.restore(ddf, nib.load(path).shape)
+                errors = endpoint_errors(own, folder, case)
             rows.append(
                 {
                     "case": case,

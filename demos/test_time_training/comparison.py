@@ -53,6 +53,8 @@ def rival_rows(
             rows = classical_rows(method, folder, source).assign(test=test)
             table = pd.concat([table, rows], ignore_index=True)
             write_whole(path, table.to_csv(index=False))
+    if not len(table):
+        table = pd.DataFrame(columns=["method", "test", "case", "seed"])
     return table.assign(adaptation="")
 
 

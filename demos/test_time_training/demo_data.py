@@ -15,6 +15,7 @@ import json
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import nibabel as nib
@@ -24,6 +25,7 @@ from tqdm import tqdm
 
 from deepreg_meta.dataset.gaussian_field import FieldOptions
 from deepreg_meta.dataset.known_truth import write_known_truth
+from deepreg_meta.study.stamp import Written, prepare_once
 
 HERE = Path(__file__).resolve().parent
 SIZE = (48, 64, 48)  # voxels of 1 mm
@@ -73,6 +75,26 @@ def pad_or_cut(voxels: NDArray) -> NDArray:
     return voxels
 
 
+def undo_pad_or_cut(field: NDArray, shape: Sequence[int]) -> NDArray:
+    """
+    Bring a field on the networks' grid to the sides that a file has.
+
+    :param field: shape = (*SIZE, 3).
+    :param shape: (d1, d2, d3), of the file.
+    :return: shape = (d1, d2, d3, 3); where the file was cut, as at the border.
+    """
+    for axis, wanted in enumerate(shape):
+        missing = field.shape[axis] - wanted
+        before = abs(missing) // 2
+        if missing >= 0:
+            field = field.take(range(before, before + wanted), axis)
+        else:
+            widths = [(0, 0)] * field.ndim
+            widths[axis] = (before, -missing - before)
+            field = np.pad(field, widths, mode="edge")
+    return field
+
+
 def choose_atlases(
     images: Path, targets: Sequence[str], atlases: Sequence[str]
 ) -> dict[str, str]:
@@ -100,12 +122,34 @@ def choose_atlases(
 
 def prepare(source: Path, output: Path) -> Path:
     """
-    Write the folders train, valid and test.
+    Write the folders train, valid, test and known, or find them written.
 
     :param source: folder `hippocampus`.
-    :param output: replaced if it is there.
+    :param output: what this call wrote before is kept, and replaced where its
+        arguments were others.
     :return: the output.
+    :raises ValueError: when the output is not ours.
     """
+
+    def write(folder: Path) -> Written:
+        splits = _write_splits(source, folder)
+        rows = [("hippocampus", one, split) for split, own in splits.items()
+                for one in own]  # fmt: skip
+        images = [*folder.glob("*/images/*"), *folder.glob("*/*_images/*")]
+        return Written(["hippocampus"], rows, images)
+
+    settings = {"source": str(source), "size": SIZE, "valid": NUM_VALID,
+                "known": NUM_KNOWN, "seed": SEED, "large": asdict(LARGE)}  # fmt: skip
+    prepare_once(output, settings, write, _voxels)
+    return output
+
+
+def _voxels(path: Path) -> NDArray:
+    return np.asanyarray(nib.load(path).dataobj)
+
+
+def _write_splits(source: Path, folder: Path) -> dict[str, list[str]]:
+    """Deal the patients, write their images, and say who is in which split."""
     pairs = json.loads((source / "pairs_40.json").read_text())
     tests = {pair["test"]: pair["atlas"] for pair in pairs}
     others = sorted(
@@ -116,22 +160,18 @@ def prepare(source: Path, output: Path) -> Path:
     rng = np.random.default_rng(SEED)
     valid = sorted(rng.choice(others, NUM_VALID, replace=False).tolist())
     train = [name for name in others if name not in valid]
-    working = output.with_name(f".{output.name}.part")
-    shutil.rmtree(working, ignore_errors=True)
     for kind in ("images", "labels"):
-        (working / "train" / kind).mkdir(parents=True)
+        (folder / "train" / kind).mkdir(parents=True)
         for name in train:
             path = source / kind / f"{name}.nii.gz"
-            shutil.copyfile(path, working / "train" / kind / path.name)
+            shutil.copyfile(path, folder / "train" / kind / path.name)
     choices = choose_atlases(source / "images", valid, train)
-    _write_pairs(source, working / "valid", choices)
-    _write_pairs(source, working / "test", tests)
-    _write_known(source, working / "known", valid[:NUM_KNOWN])
+    _write_pairs(source, folder / "valid", choices)
+    _write_pairs(source, folder / "test", tests)
+    _write_known(source, folder / "known", valid[:NUM_KNOWN])
     splits = {"train": train, "valid": choices, "test": tests}
-    (working / "splits.json").write_text(json.dumps(splits, indent=1) + "\n")
-    shutil.rmtree(output, ignore_errors=True)
-    working.rename(output)
-    return output
+    (folder / "splits.json").write_text(json.dumps(splits, indent=1) + "\n")
+    return {name: list(own) for name, own in splits.items()}
 
 
 def _write_known(source: Path, folder: Path, names: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 import pandas as pd
 from classical import DEMONS, SYN, Source
 from comparison import CLASSICAL, GIVEN, rival_rows, write_report
-from demo_data import HERE, prepare, read_label, read_scaled
+from demo_data import HERE, prepare, read_label, read_scaled, undo_pad_or_cut
 
 from deepreg_meta.study.archive import unpack_runs
 from deepreg_meta.study.command import (
@@ -30,6 +30,7 @@ from deepreg_meta.study.command import (
     study_parser,
 )
 from deepreg_meta.study.schedule import plan_runs
+from deepreg_meta.study.stamp import STAMP, check_data
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ FORMS = {"smoke": ["choices.yml", "smoke.yml"], "choices": ["choices.yml"],
 # of the pairs, by test set
 FOLDERS = {"choices": "valid", "test": "test", "known": "known"}
 LABELS = {"anterior": 1, "posterior": 2}
-PACKED = (CLASSICAL,)
+PACKED = (STAMP, CLASSICAL)
 
 
 def peer_rows(source: Path) -> pd.DataFrame:
@@ -79,10 +80,8 @@ def main(args: Sequence[str] | None = None) -> int:
     data = parsed.data_dir / "hippocampus"
     if parsed.syn and importlib.util.find_spec("ants") is None:
         parser.error("--syn: expected the package antspyx, which is not installed.")
-    if not parsed.source:
+    if not parsed.source and not parsed.report:
         parser.error("--from: expected a folder with hippocampus/, got none.")
-    if not (data / "splits.json").is_file():
-        prepare(parsed.source / "hippocampus", data)
     plan = [PLAN / name for name in FORMS[parsed.form]]
     output = parsed.output
     output.mkdir(parents=True, exist_ok=True)
@@ -90,16 +89,19 @@ def main(args: Sequence[str] | None = None) -> int:
         unpack_runs(parsed.unpack, output, PACKED)
     runs = plan_runs(plan, parsed.data_dir.resolve())
     failures: dict[str, str] = {}
+    methods: list[str] = []
     if not parsed.report:
+        prepare(parsed.source / "hippocampus", data)
+        check_data(data, output)
+        methods = [DEMONS, *([SYN] if parsed.syn else [])]
         chosen = chosen_runs(parser, parsed, plan, parsed.data_dir)
         failures = run_chosen(parsed, chosen, output)
     rows = gather(parser, parsed, runs, output)
     if len(rows):
-        methods = [DEMONS, *([SYN] if parsed.syn else [])]
         tests = {name: data / FOLDERS[name] for name in dict.fromkeys(rows["test"])}
-        source = Source(read_scaled, read_label, LABELS)
+        source = Source(read_scaled, read_label, LABELS, restore=undo_pad_or_cut)
         classical = rival_rows(tests, source, output, methods)
-        peers = peer_rows(parsed.source / "hippocampus")
+        peers = peer_rows((parsed.source or Path()) / "hippocampus")
         page = write_report(rows, pd.concat([classical, peers]), output, list(LABELS))
         print(f"The report is in {page}")
     return finish(parsed, runs, output, failures, PACKED)

@@ -34,6 +34,7 @@ from deepreg_meta.dataset.image_folder import ImageFiles
 from deepreg_meta.registration import Registrar
 from deepreg_meta.results.pair import RegisteredPair
 from deepreg_meta.study.folder import write_whole
+from deepreg_meta.study.stamp import STAMP
 from deepreg_meta.study.table import compare_methods, markdown, method_table
 
 SHAPE = [48, 64, 48]
@@ -189,6 +190,8 @@ def check_settings(parsed: argparse.Namespace, path: Path) -> None:
     """
     names = ("ckpt_path", "steps", "num_templates", "fusion")
     settings = {name: getattr(parsed, name) for name in names}
+    stamp = parsed.data_dir / "hippocampus" / STAMP
+    settings["data"] = json.loads(stamp.read_text(encoding="utf-8"))["digest"]
     saved = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else settings
     if saved != settings:
         raise ValueError(
@@ -247,8 +250,7 @@ def main(args: Sequence[str] | None = None) -> int:
     parsed = parser.parse_args(args)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     data = parsed.data_dir / "hippocampus"
-    if not (data / "splits.json").is_file():
-        prepare(parsed.source / "hippocampus", data)
+    prepare(parsed.source / "hippocampus", data)
     cli.prepare_tensorflow("", False)
     deepreg_meta.register()
     parsed.output.mkdir(parents=True, exist_ok=True)

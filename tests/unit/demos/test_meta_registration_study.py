@@ -245,3 +245,22 @@ def test_a_report_of_no_runs_is_refused(study, tmp_path, capsys):
     with pytest.raises(SystemExit):
         study.main(["--output", str(tmp_path), "--report"])
     assert "expected finished runs" in capsys.readouterr().err
+
+
+def test_each_optimiser_of_the_classical_form_has_a_curve_of_its_own(study, tmp_path):
+    """Adam's reaches 0.62 after 3 s, between its own points alone."""
+    points = {
+        ("direct", "sgd-3000"): (2.0, 0.5), ("direct", "sgd-9000"): (5.0, 0.55),
+        ("direct", "adam-10"): (1.0, 0.5), ("direct", "adam-100"): (4.0, 0.68),
+        ("meta", "5-updates"): (0.5, 0.62),
+    }  # fmt: skip
+    rows = pd.DataFrame(
+        dict(method=method, adaptation=adaptation, case=f"c{n}", seed=0, test="t",
+             dice=dice, cpu_seconds=seconds, sweep="", setting="")
+        for (method, adaptation), (seconds, dice) in points.items() for n in range(2)
+    )  # fmt: skip
+    table = study.reach_of(rows).set_index("method")
+    assert list(table.index) == ["direct (sgd)", "direct (adam)", "meta"]
+    column = table["to meta, 5-updates"]
+    assert column["direct (adam)"] == pytest.approx(3.0)
+    assert np.isnan(column["direct (sgd)"]) and column["meta"] == 0.5

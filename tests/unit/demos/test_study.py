@@ -4,6 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from deepreg_meta.config import load_config
+from tests.helpers import run_config, write_yaml
+
 
 @pytest.fixture
 def study(load_demo):
@@ -17,6 +20,22 @@ def test_every_case_is_tested_once_and_the_folds_never_change(study):
     np.testing.assert_array_equal(np.sort(np.concatenate(folds)), np.arange(21))
     for first, again in zip(folds, study.fold_indices(21), strict=True):
         np.testing.assert_array_equal(first, again)
+
+
+def test_folds_of_other_settings_or_data_are_not_taken(study, tmp_path):
+    path, names = tmp_path / "seed0.yaml", ("a", "b")
+
+    def config(steps):
+        raw = run_config()
+        raw["adapt"] = {"steps": steps}
+        return load_config(write_yaml(tmp_path / "run.yaml", raw))
+
+    study.check_same(config(8), names, path)
+    study.check_same(config(8), names, path)
+    for other in ((config(9), names), (config(8), ("a", "c"))):
+        with pytest.raises(SystemExit, match="holds folds of another configuration"):
+            study.check_same(*other, path)
+    study.check_same(config(8), names, path)
 
 
 def rows(method: str, dsc: dict, tre: dict) -> list[dict]:

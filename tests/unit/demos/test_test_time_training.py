@@ -31,7 +31,7 @@ def source(tmp_path, monkeypatch, load_demo):
     demo = load_demo("test_time_training", "demo_data")
     monkeypatch.setattr(demo, "NUM_VALID", 2)
     monkeypatch.setattr(demo, "NUM_KNOWN", 2)
-    monkeypatch.setattr(demo, "SIZE", (20, 24, 18))
+    monkeypatch.setattr(demo, "SIZE", (24, 24, 16))  # padded, as it is, and cut
     folder = tmp_path / "from" / "hippocampus"
     for number in range(10):
         image, label = volume(number)
@@ -77,6 +77,25 @@ def test_patients_are_in_one_split_and_the_list_is_kept(load_demo, source, tmp_p
     assert set(splits["valid"].values()) <= names[0]
     known = {path.name for path in (output / "known" / "truth").iterdir()}
     assert known == {f"{name}_0.nii.gz" for name in splits["valid"]}
+
+
+@pytest.mark.parametrize("size", [(20, 24, 18), (26, 25, 31), (17, 23, 15)])
+def test_a_field_on_the_networks_grid_comes_back_to_the_file(
+    load_demo, monkeypatch, size
+):
+    """Voxel by voxel; where the file was cut, as at the border."""
+    demo = load_demo("test_time_training", "demo_data")
+    monkeypatch.setattr(demo, "SIZE", (20, 24, 18))
+    places = np.stack(np.meshgrid(*map(np.arange, size), indexing="ij"), -1) + 1.0
+    moved = np.stack([demo.pad_or_cut(places[..., i]) for i in range(3)], -1)
+    found = demo.undo_pad_or_cut(moved, size)
+    assert found.shape == (*size, 3)
+    inner = [slice(max(0, n - s) // 2, max(0, n - s) // 2 + min(n, s))
+             for n, s in zip(size, (20, 24, 18), strict=True)]  # fmt: skip
+    np.testing.assert_array_equal(found[tuple(inner)], places[tuple(inner)])
+    edges = [np.clip(places[..., i], box.start + 1, box.stop)
+             for i, box in enumerate(inner)]  # fmt: skip
+    np.testing.assert_array_equal(found, np.stack(edges, -1))
 
 
 @pytest.mark.parametrize("name", ["demons", "syn"])

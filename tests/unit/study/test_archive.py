@@ -39,11 +39,33 @@ def test_unpacked_runs_are_finished_and_only_the_others_are_trained(
     pd.testing.assert_frame_equal(rows[rows["method"] == "plain"], here)
 
 
+def test_unpacked_rows_of_other_tests_are_refused(packed, runs, tmp_path):
+    unpack_runs(packed, tmp_path / "there", ["seconds.csv"])
+    other = replace(runs[0], test_config={"dataset": {"labeled": False}})
+    with pytest.raises(ValueError, match="one that differs in test_a.yaml"):
+        is_finished(other, tmp_path / "there")
+
+
+def test_rows_of_another_network_are_not_mixed_with_those_of_a_new_one(
+    packed, runs, tmp_path
+):
+    """The weights stayed behind: what is missing takes a new training."""
+    there, trainer = tmp_path / "there", Trainer()
+    unpack_runs(packed, there, ["seconds.csv"])
+    more = replace(runs[0], adaptations={"": {}, "ten": {"steps": 10}})
+    run_study([more], there, trainer.train, trainer.predict)
+    assert [name for name, _ in trainer.trained] == [more.name]
+    tested = [name for _, name, _ in trainer.tested]
+    assert tested == ["a", "a--ten", "b", "b--ten"]
+    assert len(gather_rows([more], there)) == 4
+
+
 def test_weights_stay_and_the_same_runs_are_the_same_bytes(packed, runs, tmp_path):
     with zipfile.ZipFile(packed) as archive:
         names = archive.namelist()
     folder = f"runs/{runs[0].name}"
-    kept = [f"{folder}/{name}" for name in ("run.yaml", "log.csv", "rows.csv")]
+    own = ("run.yaml", "log.csv", "rows.csv", "test_a.yaml", "test_b.yaml")
+    kept = [f"{folder}/{name}" for name in own]
     assert names == ["seconds.csv", *kept]
     again = tmp_path / "again.zip"
     pack_runs(runs, tmp_path / "here", again, ["seconds.csv"])

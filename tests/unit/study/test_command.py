@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from deepreg_meta.study.command import (
+    check_source,
     chosen_runs,
     data_with,
     finish,
@@ -91,3 +92,18 @@ def test_flags_choose_methods_data_and_parts(parser, write, plan_text, capsys):
         with pytest.raises(SystemExit):
             chosen(*flags, found=found)
         assert message in capsys.readouterr().err
+
+
+def test_no_form_that_is_reported_runs_on_made_up_images(parser, tmp_path, capsys):
+    def check(*flags):
+        check_source(parser, parser.parse_args(flags), tmp_path)
+
+    check()
+    check("--form", "full", "--from", "scans")
+    with pytest.raises(SystemExit):
+        check("--form", "full")
+    assert "--from: expected a folder of data with --form full" in (
+        capsys.readouterr().err
+    )
+    (tmp_path / "dataset.json").touch()  # prepared before
+    check("--form", "full")

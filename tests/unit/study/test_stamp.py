@@ -6,7 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepreg_meta.study.stamp import STAMP, Written, check_data, digest, prepare_once
+from deepreg_meta.study.stamp import (
+    NOWHERE,
+    STAMP,
+    Written,
+    check_data,
+    digest,
+    prepare_once,
+)
 
 
 def voxels_of(path: Path):
@@ -46,6 +53,21 @@ def test_data_sets_are_written_once_for_the_same_settings(prepare, tmp_path):
     second = json.loads((data / STAMP).read_text())
     assert first["digest"] == second["digest"] and second["seed"] == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["data"]
+
+
+def test_without_a_source_what_is_there_is_kept(prepare, tmp_path, monkeypatch):
+    """A folder is the same by whatever name it goes."""
+    prepare, calls = prepare
+    monkeypatch.chdir(tmp_path)
+    prepare(seed=0, source=NOWHERE)
+    prepare(seed=0, source="scans")
+    assert len(calls) == 2
+    for source in (NOWHERE, str(tmp_path / "scans"), "./scans"):
+        prepare(seed=0, source=source)
+    assert len(calls) == 2
+    prepare(seed=0, source="others")
+    prepare(seed=1, source=NOWHERE)
+    assert len(calls) == 4
 
 
 def test_what_an_interruption_left_is_written_anew(tmp_path, prepare):
