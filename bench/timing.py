@@ -22,6 +22,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
+from deepreg_meta.study.timing import processor
+
 
 class Spread(NamedTuple):
     """A median, and the 10th and 90th percentile around it."""
@@ -195,7 +197,7 @@ def machine() -> dict[str, str]:
 
     graphics = _graphics()
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": str(_num_cores()),
         "memory (GiB)": number(_memory_gib()),
         **({"GPU": graphics} if graphics else {}),
@@ -205,16 +207,6 @@ def machine() -> dict[str, str]:
         "tf-keras": of("tf-keras"),
         "DeepReg": of("deepreg"),
     }
-
-
-def _processor() -> str:
-    """Return the model of the processor, as far as the system tells."""
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def _num_cores() -> int:

@@ -1,5 +1,6 @@
 """The time of a registration by each method, with nothing beside it."""
 
+import platform
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from deepreg_meta.study.schedule import Run
 from deepreg_meta.study.testing import Trainer, predict_test
 
 SECONDS = "seconds.csv"
+_INFO = Path("/proc/cpuinfo")
 
 
 def time_methods(
@@ -27,15 +29,20 @@ def time_methods(
     :param runs: of the plan; of each method the first is taken that is no sweep's and
         has its weights.
     :param output: folder of the study; `seconds.csv` there keeps what was measured,
-        and methods that it has are not timed again.
+        and methods that it has are not timed again, unless on another machine.
     :param predict: as of `run.run_study`.
     :param gpu: as of `run.run_study`.
     :return: `method`, `seconds`, the median over the cases, `least` and `most`, and
-        `cases`, their number.
+        `cases`, their number, and `processor`.
     """
     output = Path(output)
-    path = output / SECONDS
-    lines = known_seconds(output).to_dict("records")
+    path, here = output / SECONDS, processor()
+    # times of two machines are no comparison of methods
+    lines = [
+        line
+        for line in known_seconds(output).to_dict("records")
+        if line.get("processor") == here
+    ]
     known = {line["method"] for line in lines}
     for run in runs:
         folder = run_folder(run, output)
@@ -53,11 +60,21 @@ def time_methods(
                 "least": seconds.min(),
                 "most": seconds.max(),
                 "cases": len(seconds),
+                "processor": here,
             }
         )
         known.add(run.method)
         write_whole(path, pd.DataFrame(lines).to_csv(index=False))
-    return pd.DataFrame(lines)
+    return pd.DataFrame(lines) if lines else known_seconds(output)
+
+
+def processor() -> str:
+    """Name the processor of this machine."""
+    if _INFO.is_file():
+        for line in _INFO.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
 
 
 def known_seconds(output: str | Path) -> pd.DataFrame:

@@ -39,13 +39,13 @@ from deepreg_meta.study.table import (
     method_table,
     sweep_table,
 )
-from deepreg_meta.study.timing import known_seconds, time_methods
+from deepreg_meta.study.timing import SECONDS, known_seconds, time_methods
 
 PLAN = HERE / "plan"
 FORMS = {"smoke": ["reduced.yml", "smoke.yml"], "reduced": ["reduced.yml"],
          "full": ["reduced.yml", "full.yml"]}  # fmt: skip
 ABLATED = "unet_transposed"
-PACKED = (STAMP,)  # of the study's folder, packed with its runs; times are a machine's
+PACKED = (STAMP, SECONDS)  # of the study's folder, packed with its runs
 # heading -> (column, digits, factor)
 COLUMNS = {
     "Dice before (%)": ("dice_before", 2, 100.0),

@@ -79,9 +79,15 @@ def test_the_report_compares_pair_by_pair(study, tmp_path):
 
 def test_rows_of_other_settings_are_not_mixed(study, tmp_path):
     settings = dict(ckpt_path=None, steps=[4, 4, 4], num_templates=[0, 2])
-    settings["fusion"] = ["majority"]
+    settings |= {"fusion": ["majority"], "data_dir": tmp_path}
+    stamp = tmp_path / "hippocampus" / "dataset.json"
+    stamp.parent.mkdir()
+    stamp.write_text('{"digest": "0"}')
     path = tmp_path / "valid.json"
     study.check_settings(Namespace(**settings, limit=1), path)
     study.check_settings(Namespace(**settings, limit=9), path)
     with pytest.raises(ValueError, match="--output: expected the settings of the rows"):
         study.check_settings(Namespace(**(settings | {"steps": [9, 9, 9]})), path)
+    stamp.write_text('{"digest": "1"}')
+    with pytest.raises(ValueError, match="--output: expected the settings of the rows"):
+        study.check_settings(Namespace(**settings), path)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import sys
 from dataclasses import replace
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from deepreg_meta.study import timing
 from deepreg_meta.study.folder import gather_rows, is_finished, run_folder
 from deepreg_meta.study.run import run_study
 from deepreg_meta.study.timing import time_methods
@@ -230,7 +232,9 @@ def test_runs_share_the_machine_as_processes_that_print_into_files(
         assert f"of {max(1, os.cpu_count() // 2)} threads" in text
 
 
-def test_methods_are_timed_one_by_one_and_once(runs, study, tmp_path):
+def test_methods_are_timed_one_by_one_and_once_on_a_machine(
+    runs, study, tmp_path, monkeypatch
+):
     trainer = Trainer()
     study(trainer)
     swept = replace(runs[0], method="other", sweep="lambda", setting="weight=1")
@@ -243,6 +247,11 @@ def test_methods_are_timed_one_by_one_and_once(runs, study, tmp_path):
     assert [name for name, _, _ in trainer.tested] == [run.name for run in runs]
     again = time_methods([*runs, swept], out, trainer.predict)
     assert len(trainer.tested) == 2 and again.equals(table)
+    for run in runs:  # a prediction replaces results, which the trainer does not
+        shutil.rmtree(run_folder(run, out) / "timing")
+    monkeypatch.setattr(timing, "processor", lambda: "another")
+    other = time_methods([*runs, swept], out, trainer.predict)
+    assert len(trainer.tested) == 4 and set(other["processor"]) == {"another"}
 
 
 def test_every_test_is_run_once_for_each_adaptation(runs, study, tmp_path):
