@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
-from deepreg_meta.study.timing import processor
+from deepreg_meta.machine import processor
 
 
 class Spread(NamedTuple):

@@ -1,17 +1,16 @@
 """The time of a registration by each method, with nothing beside it."""
 
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from deepreg_meta.machine import processor
 from deepreg_meta.study.folder import ROWS, run_folder, write_whole
 from deepreg_meta.study.schedule import Run
 from deepreg_meta.study.testing import Trainer, predict_test
 
 SECONDS = "seconds.csv"
-_INFO = Path("/proc/cpuinfo")
 
 
 def time_methods(
@@ -66,15 +65,6 @@ def time_methods(
         known.add(run.method)
         write_whole(path, pd.DataFrame(lines).to_csv(index=False))
     return pd.DataFrame(lines) if lines else known_seconds(output)
-
-
-def processor() -> str:
-    """Name the processor of this machine."""
-    if _INFO.is_file():
-        for line in _INFO.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def known_seconds(output: str | Path) -> pd.DataFrame:

@@ -55,21 +55,20 @@ def in_processes(
     except BrokenProcessPool:
         if lost is None:
             raise
-    for index in left:  # the pool does not say whose process it was
-        yield items[index], _alone(function, items[index], lost)
+    if lost is not None:
+        for index in left:  # the pool does not say whose process it was
+            yield items[index], _alone(function, items[index], lost)
 
 
 def _alone(
     function: Callable[[Item], Result],
     item: Item,
-    lost: Callable[[Item], Result] | None,
+    lost: Callable[[Item], Result],
 ) -> Result:
     """Call a function for one item, in a process of its own."""
     try:
         [(_, result)] = _pooled(function, [item], [0], 1)
     except BrokenProcessPool:
-        if lost is None:
-            raise
         return lost(item)
     return result
 
