@@ -42,7 +42,8 @@ class Trainer:
         test = log_dir.split("--")[0]
         assert dataset["labeled"] and dataset["dir"]["test"] == f"/d/{test}"
         folder = Path(log_root) / log_dir / mode
-        folder.mkdir(parents=True)
+        # an attempt that was killed may have left one, as a prediction's would
+        folder.mkdir(parents=True, exist_ok=True)
         row = dict(case="007", seconds=0.5, folds_unadapted=0.25, mse_before=2.0,
                    mse_unadapted=1.0, jacobian_min_unadapted=-0.5)  # fmt: skip
         pd.DataFrame([row]).to_csv(folder / "metrics.csv", index=False)
