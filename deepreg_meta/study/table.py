@@ -11,7 +11,15 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from deepreg_meta.evaluate.statistics import bootstrap_difference_ci, paired_tests
+from deepreg_meta.evaluate.statistics import (
+    bootstrap_difference_ci,
+    holm,
+    paired_tests,
+)
+
+# of `compare_couples`
+PAIRED = ["ours", "other", "n", "mean_difference", "ci_low", "ci_high", "p_unpaired",
+          "p_paired", "p_holm"]  # fmt: skip
 
 
 def main_rows(rows: pd.DataFrame) -> pd.DataFrame:
@@ -115,6 +123,41 @@ def compare_methods(
         "p_paired": paired["p_t"],
         "p_wilcoxon": paired["p_wilcoxon"],
     }
+
+
+def compare_couples(
+    rows: pd.DataFrame,
+    couples: Sequence[tuple[str, str]],
+    column: str = "dice",
+    same_seeds: bool = False,
+) -> pd.DataFrame:
+    """
+    Test several couples of methods, and correct for their number.
+
+    :param rows: of one training and one test set.
+    :param couples: names as `ours` and `other` of `compare_methods`, whose columns the
+        table has.
+    :param column: what is compared.
+    :param same_seeds: take of a couple the seeds that both have: where both are
+        trained, and not all trainings are done.
+    :return: one line per couple, the columns `PAIRED`; `p_holm` is `p_paired` by Holm's
+        method over them.
+    """
+    lines = []
+    for one in couples:
+        own = shared_seeds(rows, *one) if same_seeds else rows
+        lines.append(compare_methods(own, *one, column))
+    corrected = holm([float(line["p_paired"]) for line in lines])
+    table = pd.DataFrame(lines, columns=PAIRED)
+    return table.assign(p_holm=corrected)
+
+
+def shared_seeds(rows: pd.DataFrame, ours: str, other: str) -> pd.DataFrame:
+    """Return the rows of two methods, of the seeds that both have."""
+    seeds = [set(rows.loc[rows["method"] == name, "seed"]) for name in (ours, other)]
+    return rows[
+        rows["method"].isin([ours, other]) & rows["seed"].isin(set.intersection(*seeds))
+    ]
 
 
 def _unpaired_p(a: pd.Series, b: pd.Series) -> float:

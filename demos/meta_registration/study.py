@@ -18,7 +18,6 @@ import pandas as pd
 from demo_data import HERE
 from study_data import SOURCES, prepare
 
-from deepreg_meta.evaluate.statistics import holm
 from deepreg_meta.study.command import (
     check_source,
     chosen_runs,
@@ -37,7 +36,7 @@ from deepreg_meta.study.schedule import MAIN, Run, plan_runs
 from deepreg_meta.study.stamp import STAMP, check_data
 from deepreg_meta.study.table import (
     best_setting,
-    compare_methods,
+    compare_couples,
     main_rows,
     markdown,
     method_table,
@@ -140,11 +139,10 @@ def test_table(rows: pd.DataFrame) -> pd.DataFrame:
     for column, heading in TESTED.items():
         if column not in every or every[column].isna().all():
             continue
-        lines = [compare_methods(every, named(OURS), own, column) for own in others]
-        table = pd.DataFrame(lines)
+        couples = [(named(OURS), own) for own in others]
+        table = compare_couples(every, couples, column)
         if len(table):
-            kept = ["other", "n", "mean_difference", "ci_low", "ci_high", "p_paired"]
-            table = table[kept].assign(p_holm=holm(table["p_paired"].tolist()))
+            table = table.drop(columns=["ours", "p_unpaired"])
             table.insert(0, "of", heading)
             parts.append(table)
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()

@@ -33,7 +33,7 @@ from deepreg_meta.study.schedule import Run, plan_runs
 from deepreg_meta.study.stamp import STAMP, check_data
 from deepreg_meta.study.table import (
     best_setting,
-    compare_methods,
+    compare_couples,
     main_rows,
     markdown,
     method_table,
@@ -56,6 +56,8 @@ COLUMNS = {
     "EPE (px)": ("epe", 2, 1.0),
     "EPE in the liver (px)": ("epe_label", 2, 1.0),
 }
+TESTED = {"Dice": "dice", "endpoint error, pixels": "epe",
+          "endpoint error in the liver, pixels": "epe_label"}  # fmt: skip
 # the paper's tables: (training, test)
 TABLES = {
     "Table 1": [("liver_10", "liver_10"), ("liver_16", "liver_16")],
@@ -81,21 +83,29 @@ def select(rows: pd.DataFrame, data: str, test: str) -> pd.DataFrame:
     return rows[(rows["data"] == data) & (rows["test"] == test)]
 
 
-def test_table(rows: pd.DataFrame) -> pd.DataFrame:
+def test_table(rows: pd.DataFrame, column: str = "dice") -> pd.DataFrame:
     """
     Hold every method with the layer against all without, on every test set.
 
     :param rows: of the main part.
-    :return: one line per pair of methods, the ablated one among them.
+    :param column: what is compared.
+    :return: one line per couple of methods, the ablated one among them, of the seeds
+        that both have; `p_holm` is corrected for the forms of the layer that are held
+        against one method. Empty where the quantity is not known.
     """
-    lines = []
+    parts = []
     for (data, test), own in rows.groupby(["data", "test"], sort=False):
+        if column not in own or own[column].isna().all():
+            continue
         methods = list(dict.fromkeys(own["method"]))
-        for ours in (m for m in methods if m.startswith("meta_")):
-            for other in (m for m in methods if not m.startswith("meta_")):
-                result = compare_methods(own, ours, other)
-                lines.append({"trained on": data, "tested on": test, **result})
-    return pd.DataFrame(lines)
+        layers = [name for name in methods if name.startswith("meta_")]
+        for other in (name for name in methods if name not in layers):
+            couples = [(name, other) for name in layers]
+            table = compare_couples(own, couples, column, same_seeds=True)
+            table.insert(0, "trained on", data)
+            table.insert(1, "tested on", test)
+            parts.append(table)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
 def ablation_table(rows: pd.DataFrame) -> pd.DataFrame:
@@ -131,7 +141,10 @@ def write_report(
                 table = markdown(method_table(own, COLUMNS))
                 parts += [f"## {title}: trained on {data}, tested on {test}", table]
     parts += ["## Table 5: without and with the layer", markdown(ablation_table(main))]
-    parts += ["## Tests of the Dice", markdown(test_table(main))]
+    for heading, column in TESTED.items():
+        table = test_table(main, column)
+        if len(table):
+            parts += [f"## Tests of the {heading}", markdown(table)]
     if len(seconds):
         parts += ["## Seconds of a registration, median", markdown(seconds)]
     parts += _sweep_parts(rows, output)

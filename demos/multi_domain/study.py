@@ -16,7 +16,6 @@ from pathlib import Path
 import pandas as pd
 from demo_data import HERE, prepare
 
-from deepreg_meta.evaluate.statistics import holm
 from deepreg_meta.study.command import (
     check_source,
     chosen_runs,
@@ -35,7 +34,7 @@ from deepreg_meta.study.schedule import MAIN, Run, plan_runs
 from deepreg_meta.study.stamp import STAMP, check_data
 from deepreg_meta.study.table import (
     best_setting,
-    compare_methods,
+    compare_couples,
     main_rows,
     markdown,
     method_table,
@@ -173,16 +172,12 @@ def test_table(rows: pd.DataFrame) -> pd.DataFrame:
     if few not in there:
         return pd.DataFrame()
     for heading, (column, _) in REACHED.items():
-        lines = [
-            compare_methods(named, *(_name(*one) for one in couple), column)
-            for couple in couples
-            if column in named and named[column].notna().any()
-        ]
-        if lines:
-            table = pd.DataFrame(lines)
-            kept = ["ours", "other", "n", "mean_difference", "ci_low", "ci_high",
-                    "p_paired"]  # fmt: skip
-            table = table[kept].assign(p_holm=holm(table["p_paired"].tolist()))
+        if column not in named or named[column].isna().all():
+            continue
+        names = [(_name(*one), _name(*other)) for one, other in couples]
+        table = compare_couples(named, names, column)
+        if len(table):
+            table = table.drop(columns="p_unpaired")
             table.insert(0, "of", heading)
             parts.append(table)
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()

@@ -9,7 +9,7 @@ from classical import METHODS, Source, classical_rows
 from deepreg_meta.study.figure import time_curves
 from deepreg_meta.study.folder import write_whole
 from deepreg_meta.study.table import (
-    compare_methods,
+    compare_couples,
     markdown,
     method_table,
     with_adaptations,
@@ -83,21 +83,21 @@ def test_table(rows: pd.DataFrame) -> pd.DataFrame:
     names = list(dict.fromkeys(rows["method"]))
     rivals = [n for n in names if n in METHODS or n.endswith(GIVEN)]
     ours = [n for n in names if n not in rivals and n != "none"]
-    lines = []
+    parts = []
     for other in rivals:
         nearest = other.endswith(GIVEN)
         columns = {"Dice, nearest" if nearest else "Dice":
                    "dice_nearest" if nearest else "dice",
                    "EPE in the labels": "epe_label"}  # fmt: skip
         for heading, column in columns.items():
-            for own in ours:
-                both = [rows.loc[rows["method"] == name] for name in (own, other)]
-                if all(column in one and one[column].notna().any() for one in both):
-                    line = compare_methods(rows, own, other, column)
-                    lines.append({**line, "of": heading})
-    kept = ["of", "ours", "other", "n", "mean_difference", "ci_low", "ci_high",
-            "p_paired"]  # fmt: skip
-    return pd.DataFrame(lines)[kept] if lines else pd.DataFrame()
+            if column not in rows:
+                continue
+            there = set(rows.loc[rows[column].notna(), "method"])
+            couples = [(own, other) for own in ours if {own, other} <= there]
+            table = compare_couples(rows, couples, column).drop(columns="p_unpaired")
+            table.insert(0, "of", heading)
+            parts.append(table)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
 def write_report(

@@ -35,7 +35,7 @@ from deepreg_meta.registration import Registrar
 from deepreg_meta.results.pair import RegisteredPair
 from deepreg_meta.study.folder import write_whole
 from deepreg_meta.study.stamp import STAMP
-from deepreg_meta.study.table import compare_methods, markdown, method_table
+from deepreg_meta.study.table import compare_couples, markdown, method_table
 
 SHAPE = [48, 64, 48]
 COLUMNS = {
@@ -219,15 +219,11 @@ def write_report(rows: pd.DataFrame, peers: pd.DataFrame, path: Path) -> str:
     rows = pd.concat([rows.assign(seed=0, **head), peers.assign(**head)])
     ours = [name for name in dict.fromkeys(rows["method"]) if "templates" in name]
     others = [name for name in dict.fromkeys(rows["method"]) if name not in ours]
-    tests = [
-        compare_methods(rows, own, other, "dice_nearest")
-        for other in others
-        for own in ours
-    ]
-    kept = ["ours", "other", "n", "mean_difference", "ci_low", "ci_high", "p_paired"]
+    couples = [(own, other) for other in others for own in ours]
+    tests = compare_couples(rows, couples, "dice_nearest").drop(columns="p_unpaired")
     parts = ["# Labels through templates", markdown(method_table(rows, COLUMNS))]
-    if tests:
-        parts.append(markdown(pd.DataFrame(tests)[kept], digits=4))
+    if len(tests):
+        parts.append(markdown(tests, digits=4))
     text = "\n\n".join(parts) + "\n"
     write_whole(path, text)
     return text

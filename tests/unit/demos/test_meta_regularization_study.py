@@ -78,6 +78,9 @@ def test_the_layer_is_held_against_every_method_without_it(study):
     table = study.test_table(rows)
     assert table["other"].tolist() == ["dirnet", "unet_transposed"]
     assert table["mean_difference"].tolist() == pytest.approx([0.3, 0.1])
+    assert study.test_table(rows, "epe").empty
+    errors = study.test_table(rows.assign(epe=1 - rows["dice"]), "epe")
+    assert errors["mean_difference"].tolist() == pytest.approx([-0.3, -0.1])
 
 
 def test_a_study_of_other_data_is_not_gone_on_with(study, tmp_path):

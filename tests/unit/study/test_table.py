@@ -8,6 +8,7 @@ from scipy import stats
 from deepreg_meta.study.table import (
     best_setting,
     case_means,
+    compare_couples,
     compare_methods,
     main_rows,
     markdown,
@@ -83,6 +84,29 @@ def test_cases_that_one_method_misses_are_left_out_of_the_pairs(rows):
     result = compare_methods(few, "ours", "other")
     assert result["n"] == 2
     assert result["mean_difference"] == pytest.approx(0.1)
+
+
+def test_couples_are_corrected_for_their_number(rows):
+    third = table_of("third", {"a": (0.6, 0.6), "b": (0.5, 0.5), "c": (0.8, 0.7)})
+    couples = [("ours", "third"), ("other", "third")]
+    table = compare_couples(pd.concat([rows, third]), couples)
+    single = [compare_methods(pd.concat([rows, third]), *one) for one in couples]
+    assert table["ours"].tolist() == ["ours", "other"]
+    p = [line["p_paired"] for line in single]
+    assert table["p_paired"].tolist() == p and table["p_holm"].min() == 2 * min(p)
+    assert compare_couples(rows, []).empty
+
+
+def test_a_seed_that_one_method_alone_has_can_be_left_out(rows):
+    lucky = table_of("ours", dict.fromkeys("abc", (0.99, 0.99))).assign(seed=7)
+    couples = [("ours", "other")]
+    every = pd.concat([rows, lucky])
+    [same] = compare_couples(every, couples, same_seeds=True)["mean_difference"]
+    [all_of_them] = compare_couples(every, couples)["mean_difference"]
+    assert same == pytest.approx(0.1) and all_of_them > 0.15
+    apart = every[(every["method"] == "other") | (every["seed"] == 7)]
+    none = compare_couples(apart, couples, same_seeds=True)
+    assert none["n"].tolist() == [0] and none["p_holm"].isna().all()
 
 
 def test_sweeps_are_averaged_by_setting_and_kept_out_of_the_main_part(rows):
