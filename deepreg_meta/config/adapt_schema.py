@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from deepreg_meta.config.loss_schema import LOSS_CHANGE_RULE, LossChange
 from deepreg_meta.config.optimizer_schema import OptimizerConfig
 from deepreg_meta.config.scales import (
     SCALES_RULE,
@@ -86,9 +87,7 @@ class FieldConfig(Section):
         "a mapping with name and learning_rate",
         default=OptimizerConfig(name="Adam", learning_rate=0.25),
     )
-    loss: dict[str, Any] | None = _rule(
-        "null (train.loss) or a mapping that is merged into it", default=None
-    )
+    loss: LossChange = _rule(LOSS_CHANGE_RULE, default=None)
 
     @model_validator(mode="after")
     def _check(self) -> "FieldConfig":

@@ -1,4 +1,7 @@
-"""The augmentation `gaussian_field` as a frozen model, as those of `*_schema.py`."""
+"""
+The augmentations `affine` and `gaussian_field` as frozen models, as those of
+`*_schema.py`.
+"""
 
 from typing import Annotated, Any, Literal
 
@@ -27,6 +30,17 @@ def _as_width(value: Any) -> Any:
 
 
 _Width = Annotated[tuple[PositiveFloat, PositiveFloat], BeforeValidator(_as_width)]
+
+
+class AffineConfig(Section):
+    """`affine`: random affine maps of both images, independent of each other."""
+
+    name: Literal["affine"] = "affine"
+    scale: float = rule(
+        "a number >= 0, how far the corners move, as a share of half the image",
+        default=0.1,
+        ge=0,
+    )
 
 
 class GaussianFieldConfig(Section):

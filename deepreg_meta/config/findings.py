@@ -11,8 +11,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from deepreg_meta.config.dataset_schema import SHAPE_KEYS, DatasetConfig
+from deepreg_meta.config.loss_schema import LossConfig
 from deepreg_meta.config.section import RuleError, Section
-from deepreg_meta.config.train_schema import LossConfig, PreprocessConfig, TrainConfig
+from deepreg_meta.config.train_schema import PreprocessConfig, TrainConfig
 
 Key = tuple[str, ...]
 # Keys that DeepReg 0.1.2 and its older form 0.1.1 read, beyond those of our models.

@@ -10,7 +10,7 @@ from deepreg_meta.config.adapt_schema import (
     AlignConfig,
     SparseFramesConfig,
 )
-from deepreg_meta.config.augmentation import GaussianFieldConfig
+from deepreg_meta.config.augmentation import AffineConfig, GaussianFieldConfig
 from deepreg_meta.config.dataset_schema import MODES, DatasetConfig, PhantomConfig
 from deepreg_meta.config.domains import check_domains, parse_domains
 from deepreg_meta.config.files import Merged, PathLike, read_files
@@ -31,6 +31,7 @@ from deepreg_meta.config.train_schema import TrainConfig
 logger = logging.getLogger(__name__)
 
 _AUGMENTATION: Key = ("train", "preprocess", "data_augmentation")
+_OURS = ("affine", "sparse_frames", "gaussian_field")  # what episodes draw
 
 
 def load_config(
@@ -82,6 +83,9 @@ def _build(merged: Merged, findings: Findings) -> RunConfig | None:
     )
     is_sparse_good = len(findings.errors) == num_errors
     _parse_augmentation(GaussianFieldConfig, raw, is_reptile, findings)
+    if is_reptile:
+        _parse_augmentation(AffineConfig, raw, True, findings)
+        _check_augmentation_names(raw, findings)
     train = _parse(TrainConfig, raw, "train", findings) if is_reptile else None
     labeled = dataset.labeled if dataset else True
     defaults: dict[str, dict[str, Any]] = {
@@ -227,11 +231,7 @@ def _parse_augmentation(
 ) -> tuple[Any, Key]:
     """Find and validate one of our augmentations, alone or in a list."""
     name = model.model_fields["name"].default
-    entries = lookup(raw, _AUGMENTATION)
-    keyed = [(entries, _AUGMENTATION)]
-    if isinstance(entries, list):
-        keyed = [(e, (*_AUGMENTATION, str(i))) for i, e in enumerate(entries)]
-    found = [(e, key) for e, key in keyed if lookup(e, ("name",)) == name]
+    found = [(e, k) for e, k in _augmentations(raw) if lookup(e, ("name",)) == name]
     if len(found) > 1:
         findings.error(_AUGMENTATION, f"expected one {name} at most, got {len(found)}.")
     if not found:
@@ -241,6 +241,32 @@ def _parse_augmentation(
     if section and write_defaults:
         entry.update(section.model_dump(mode="json"))
     return section, key
+
+
+def _augmentations(raw: Mapping[str, Any]) -> list[tuple[Any, Key]]:
+    """Return the augmentations, one alone or those of a list, with their keys."""
+    entries = lookup(raw, _AUGMENTATION)
+    if isinstance(entries, list):
+        return [(e, (*_AUGMENTATION, str(i))) for i, e in enumerate(entries)]
+    return [] if entries is None else [(entries, _AUGMENTATION)]
+
+
+def _check_augmentation_names(raw: Mapping[str, Any], findings: Findings) -> None:
+    """Refuse augmentations that episodes do not draw: nobody would apply them."""
+    for entry, key in _augmentations(raw):
+        if not isinstance(entry, Mapping):
+            continue  # which its section refuses
+        name = entry.get("name")
+        if name in _OURS:
+            continue
+        got = "no name" if name is None else show(name)
+        near = suggest(str(name), _OURS)
+        hint = f" Did you mean `{near}`?" if near else ""
+        findings.error(
+            (*key, "name"),
+            f"expected {', '.join(_OURS[:-1])} or {_OURS[-1]} with train.method "
+            f"{METHOD}, got {got}.{hint}",
+        )
 
 
 def _write_defaults(config: RunConfig) -> None:

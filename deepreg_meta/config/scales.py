@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from deepreg_meta.config.loss_schema import LOSS_CHANGE_RULE, LossChange
 from deepreg_meta.config.section import Section, as_tuple, rule
 
 SCALES_RULE = (
@@ -35,9 +36,7 @@ class ScaleConfig(Section):
     learning_rate: float | None = rule(
         "null (that of adapt.optimizer) or a number > 0", default=None, gt=0
     )
-    loss: dict[str, Any] | None = rule(
-        "null (train.loss) or a mapping that is merged into it", default=None
-    )
+    loss: LossChange = rule(LOSS_CHANGE_RULE, default=None)
 
     @model_validator(mode="before")
     @classmethod

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from deepreg_meta.config.loss_schema import LossConfig
 from deepreg_meta.config.optimizer_schema import OptimizerConfig
 from deepreg_meta.config.scales import (
     SCALES_RULE,
@@ -85,23 +86,6 @@ class BackboneConfig(DeepRegSection):
 
     name: str = _rule("the name of a registered backbone", min_length=1)
     num_channel_initial: int | None = _rule("an integer >= 1", default=None, ge=1)
-
-
-class LossTermConfig(DeepRegSection):
-    """One of `train.loss`: name and weight; the rest belongs to the loss."""
-
-    name: str = _rule("the name of a registered loss", min_length=1)
-    weight: float = _rule("a number >= 0", default=1.0, ge=0)
-
-
-class LossConfig(DeepRegSection):
-    """`train.loss`: a term that is absent is not used."""
-
-    image: LossTermConfig | None = _rule("a mapping with name, weight", default=None)
-    label: LossTermConfig | None = _rule("a mapping with name, weight", default=None)
-    regularization: LossTermConfig | None = _rule(
-        "a mapping with name, weight", default=None
-    )
 
 
 class PreprocessConfig(DeepRegSection):

@@ -75,3 +75,32 @@ def test_bad_input_is_named_with_key_rule_and_value(write, change, message):
 def test_there_is_one_at_most(write):
     with pytest.raises(ConfigError, match="one gaussian_field at most, got 2"):
         load(write, KEY, [ENTRY, ENTRY])
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (
+            {"name": "affine", "scal": 0.5},
+            "scal in .*unknown key. Did you mean `scale`",
+        ),
+        ({"name": "affine", "scale": "0.5"}, "got '0.5'. Write a number without"),
+        (
+            {"name": "affine", "scale": -3},
+            "scale in .*expected a number >= 0, .*got -3",
+        ),
+        ({"scale": 0.1}, "name in .*expected affine, .*got no name"),
+        ({"name": "ddf"}, "name in .*expected affine, sparse_frames or .*got 'ddf'"),
+        ({"name": "afine"}, "got 'afine'. Did you mean `affine`"),
+    ],
+)
+def test_what_no_episode_would_draw_is_refused(write, entry, message):
+    for content in (entry, [SPARSE, entry]):
+        with pytest.raises(ConfigError, match=message) as caught:
+            load(write, KEY, content)
+        assert len(caught.value.problems) == 1
+
+
+def test_deepregs_methods_have_deepregs_augmentations(write):
+    config = load(write, KEY, {"name": "ddf", "field_strength": 3}, deepreg())
+    assert config.raw["train"]["preprocess"]["data_augmentation"]["name"] == "ddf"

@@ -52,6 +52,9 @@ def test_the_field_is_fitted_at_scales_of_its_own(write, tmp_path):
         ({"sigma_vox": -1}, r"adapt\.field\.sigma_vox.*a number >= 0.*got -1"),
         ({"sigma": 2}, r"adapt\.field\.sigma.*sigma_vox"),
         ({"optimizer": {"name": "Adm", "learning_rate": 0.1}}, r"Adm"),
+        ({"loss": {"regularisation": {"weight": 5}}}, r"regularization.*got \{'regul"),
+        ({"loss": {"image": {"weight": -1}}}, r"its weight a number >= 0, got"),
+        ({"loss": {"image": 5}}, r"adapt\.field\.loss.*each a mapping, .*got"),
     ],
 )
 def test_a_wrong_stage_of_the_field_is_told(write, field, message):
