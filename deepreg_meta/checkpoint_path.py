@@ -61,8 +61,9 @@ def epoch_of(checkpoint: str) -> int:
 
 
 def run_of(checkpoint: str) -> Path:
-    """Return the folder of the run that wrote a checkpoint."""
-    return Path(checkpoint).parent.parent
+    """Return the folder of the run that wrote a checkpoint, as an absolute path."""
+    # of `ckpt-1` alone, in the folder `save`, the parent's parent is above that folder
+    return Path(checkpoint).absolute().parent.parent
 
 
 def training_data(checkpoint: str) -> dict | None:

@@ -104,7 +104,7 @@ def predict(
         overrides = {"adapt": {"steps": adapt_steps}}
         if adapt_steps == 0:  # a plain prediction
             overrides["adapt"]["field"] = None
-    config = load_config(list(config_path) or [str(saved)], overrides)
+    config = load_config(config_path or saved, overrides)
     cli.prepare_tensorflow(gpu, gpu_allow_growth)
     outputs = outputs or Outputs()
     is_plain = not config.adapt.adapts and adapt_seconds is None
@@ -146,11 +146,13 @@ def predict_checkpoints(
     :raises ValueError: for a configuration, data or checkpoint that cannot be used.
     :raises FileNotFoundError: for a missing file.
     """
-    from deepreg_meta.checkpoint_path import newest_checkpoint
+    from deepreg_meta.checkpoint_path import newest_checkpoint, run_of
     from deepreg_meta.config import load_config
 
     checkpoints = {newest_checkpoint(path): name for path, name in log_dirs.items()}
-    config = load_config(list(config_path))
+    if not checkpoints:
+        return
+    config = load_config(config_path or run_of(next(iter(checkpoints))) / "config.yaml")
     cli.prepare_tensorflow(gpu, allow_growth=False)
     from deepreg_meta.prediction import adapt_and_predict_each
 

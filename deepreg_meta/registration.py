@@ -77,7 +77,7 @@ class Registrar:
     def __init__(
         self,
         ckpt_path: str | None,
-        config_path: Sequence[str] = (),
+        config_path: str | Path | Sequence[str | Path] = (),
         config: RunConfig | None = None,
     ) -> None:
         """
@@ -86,11 +86,15 @@ class Registrar:
         """
         if ckpt_path is None and config is None:
             raise ValueError("ckpt_path: expected one, or a configuration, got none.")
-        self.checkpoint = "" if ckpt_path is None else newest_checkpoint(ckpt_path)
+        self.checkpoint = ""
+        if ckpt_path is not None:
+            # the working directory may be another one when a network is read
+            self.checkpoint = str(Path(newest_checkpoint(ckpt_path)).absolute())
         if config is None:
-            saved = [str(run_of(self.checkpoint) / "config.yaml")]
-            config = load_config(list(config_path) or saved)
+            saved = run_of(self.checkpoint) / "config.yaml"
+            config = load_config(config_path or saved)
         self.config = config
+        self.description = training_data(self.checkpoint)
         self._models: dict[tuple, ReptileModel] = {}
         self._compiled: dict[int, set[tuple]] = {}  # shapes, by model
         self._open: dict[tuple[int, str], OpenAdaptation] = {}  # by model and `keep`
@@ -162,6 +166,8 @@ class Registrar:
         :raises ValueError: as for `register`, and where some pairs have masks and
             others have none.
         """
+        if not pairs:
+            raise ValueError("pairs: expected one at least, got none.")
         tuner = FineTune.of(self.config.adapt, adapt_steps, adapt_seconds, keep)
         ready = [
             self._prepare(fixed, moving, initial, tuner) for fixed, moving in pairs
@@ -227,7 +233,7 @@ class Registrar:
             files,
             initial=initial,
             intensity_range=intensity_range,
-            expected=training_data(self.checkpoint),
+            expected=self.description,
         )
 
     def _prepare(
@@ -250,8 +256,7 @@ class Registrar:
         names = [Path(side.image).name.split(".")[0] for side in sides]
         name = f"{names[1]}_to_{names[0]}"
         reading = reading_config(config, initial)
-        description = training_data(self.checkpoint)
-        case = read_pair(reading, sides[0], sides[1], name, description)
+        case = read_pair(reading, sides[0], sides[1], name, self.description)
         warn_of_places(case)
         shown = shown_case(case, initial, sides)
         return _Ready(config, case, shown, landmarks[0], landmarks[1])
@@ -287,9 +292,8 @@ class Registrar:
         num_labels = 0 if case.moving_labels is None else len(case.moving_labels)
         inputs = network_inputs(ready.shown, num_labels)
         shapes = tuple((name, value.shape) for name, value in inputs.items())
+        shapes = (tuner.plan.kind, *shapes)  # another kind of plan is another graph
         compiled = self._compiled.setdefault(id(model), set())
-        if model.adapt_plan.kind != tuner.plan.kind:
-            compiled.clear()  # another kind of plan is another graph
         # before `protect`, which puts the plan back: the graph stays for the next pair
         model.adapt_plan = tuner.plan
         with tuner.protect(model):

@@ -22,7 +22,6 @@ from deepreg_meta.atlas.select import (
 )
 from deepreg_meta.atlas.view import NetworkView
 from deepreg_meta.callback.fine_tune import FineTune
-from deepreg_meta.checkpoint_path import training_data
 from deepreg_meta.dataset.case import Case
 from deepreg_meta.dataset.image_folder import ImageFiles
 from deepreg_meta.geometry.resample import resample
@@ -97,8 +96,7 @@ class Segmenter:
         self._room = registrar.config.dataset.cache_gb * 1e9
         self._check_run()
         config = registrar.config
-        description = training_data(registrar.checkpoint)
-        self._view = NetworkView(config, self.options.initial, description)
+        self._view = NetworkView(config, self.options.initial, registrar.description)
         labels = config.dataset.labels or {}
         self._names = {value: name for name, value in labels.items()}
 

@@ -45,7 +45,7 @@ class NetworkView:
         }
         self._atlases: dict[Path, dict[str, Any]] = {}
         self._room = config.dataset.cache_gb * 1e9
-        self._targets: dict[Path, Case] = {}  # the last one alone
+        self._targets: dict[tuple, Case] = {}  # the last one alone
 
     def case(self, target: Path, atlas: Path) -> Case:
         """
@@ -55,12 +55,13 @@ class NetworkView:
         :param atlas: the moving image.
         :raises ValueError: for files that cannot be used.
         """
-        if target in self._targets and atlas in self._atlases:
-            return replace(self._targets[target], **self._atlases[atlas])
+        key = _file_now(target) if target.is_file() else (target,)
+        if key in self._targets and atlas in self._atlases:
+            return replace(self._targets[key], **self._atlases[atlas])
         case = read_pair(
             self._reading, PairFiles(target), PairFiles(atlas), "", self._expected
         )
-        self._targets = {target: case}
+        self._targets = {key: case}
         self._keep(atlas, case)
         return case
 
@@ -134,6 +135,12 @@ class NetworkView:
         image = own.scale(own.transform(case.moving_source.read()[0], fixed))
         grids = case.moving_source.grid, case.fixed_source.grid
         return resample(image, *grids, transform, outside=float(image.min()))
+
+
+def _file_now(path: Path) -> tuple:
+    """Name a file as it is now: a scanner may write the next image to the same name."""
+    state = path.stat()
+    return path, state.st_mtime_ns, state.st_size
 
 
 def _moved(case: Case, transform: Transform) -> NDArray:

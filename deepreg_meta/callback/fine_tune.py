@@ -2,8 +2,9 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from numbers import Integral
+from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
@@ -13,6 +14,18 @@ from deepreg_meta.config.adapt_schema import AdaptConfig
 from deepreg_meta.model.adapt_plan import AdaptPlan
 from deepreg_meta.model.plateau import Plateau
 from deepreg_meta.model.reptile import ReptileModel
+
+
+def _whole(steps: Any) -> int | tuple[int, ...]:
+    """Return numbers of updates as integers, NumPy's among them."""
+    is_list = isinstance(steps, Iterable) and not isinstance(steps, str)
+    numbers = tuple(steps) if is_list else (steps,)
+    good = [isinstance(n, Integral) and not isinstance(n, bool) for n in numbers]
+    if not numbers or not all(good) or min(numbers) < 0:
+        rule = "integers >= 0" if is_list else "an integer >= 0"
+        raise ValueError(f"adapt.steps: expected {rule}, got {steps!r}.")
+    whole = tuple(int(number) for number in numbers)
+    return whole if is_list else whole[0]
 
 
 class FineTune(tf.keras.callbacks.Callback):
@@ -55,15 +68,11 @@ class FineTune(tf.keras.callbacks.Callback):
             another choice of weights.
         """
         super().__init__()
-        numbers = (steps,) if isinstance(steps, int) else tuple(steps)
-        if not numbers or min(numbers) < 0:
-            rule = "an integer >= 0" if isinstance(steps, int) else "integers >= 0"
-            raise ValueError(f"adapt.steps: expected {rule}, got {steps}.")
+        wanted = _whole(steps)
         if seconds is not None and not 0 < seconds < float("inf"):
             raise ValueError(f"adapt seconds: expected a number > 0, got {seconds}.")
         if keep not in ("last", "best"):
             raise ValueError(f"adapt.keep: expected last or best, got {keep!r}.")
-        wanted = steps if isinstance(steps, int) else numbers
         self.plan = AdaptPlan(wanted, seconds, keep, plateau, carry, tuple(field_steps))
         self.histories: list[np.ndarray] = []
         self.seconds: list[float] = []

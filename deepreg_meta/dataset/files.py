@@ -34,6 +34,11 @@ class PairFiles:
     landmarks: StrPath | None = None
     mask: StrPath | None = None
 
+    def __post_init__(self) -> None:
+        """Take a single label file for a list of one."""
+        if isinstance(self.labels, str | PathLike):
+            object.__setattr__(self, "labels", (self.labels,))
+
 
 def read_files(files: PairFiles) -> tuple[RawVolume, RawLabel | None]:
     """

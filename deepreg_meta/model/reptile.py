@@ -4,7 +4,7 @@ import contextlib
 import functools
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -53,6 +53,19 @@ class Outcome(NamedTuple):
     weights: list[tf.Tensor]  # of the network
     state: list[tf.Tensor]  # of the optimiser; empty where it is not shared
     losses: tf.Tensor  # (n,), means over the inner steps
+
+
+class _Graphs:
+    """
+    What has been traced, by the kind of plan: `AdaptPlan.kind`.
+
+    Who alternates between kinds would wait for a new graph at every turn, and pile them
+    up. A plain class, because Keras would look into mappings of its own.
+    """
+
+    def __init__(self) -> None:
+        self.predict: dict[tuple, Any] = {}
+        self.together: dict[tuple, Callable] = {}
 
 
 class ReptileModel(tf.keras.Model):
@@ -115,6 +128,7 @@ class ReptileModel(tf.keras.Model):
         """
         check_no_scope()
         super().__init__(name=name)
+        self._graphs = _Graphs()
         self.network, self.loss_fn = network, loss
         self.drawer, self._adapt_drawer = drawer, adapt_drawer or drawer
         self.options = options or ReptileOptions()
@@ -167,6 +181,7 @@ class ReptileModel(tf.keras.Model):
                 f"{strategy!r}."
             )
         super().compile(optimizer=optimizer, **kwargs)
+        self._graphs = _Graphs()
         self._replicas = None
         if strategy is not None:
             self._replicas = self._build_replicas(strategy, optimizer)
@@ -339,12 +354,7 @@ class ReptileModel(tf.keras.Model):
         :return: as `Adaptation.run_together`, and the seconds that it took.
         """
         self._adaptation.prepare(plan)
-
-        @functools.partial(tf.function, autograph=False)
-        def run(pairs: list[dict[str, tf.Tensor]]) -> dict[str, tf.Tensor]:
-            own = self._plan_values.of(plan)
-            return self._adaptation.run_together([Task(**p) for p in pairs], own)
-
+        run = self._graphs.together.setdefault(plan.kind, self._run_together(plan))
         given = [
             {k: v for k, v in task._asdict().items() if v is not None} for task in tasks
         ]
@@ -358,6 +368,16 @@ class ReptileModel(tf.keras.Model):
             return found, time.perf_counter() - begin
         finally:
             self._plan_values.assign(self._plan)
+
+    def _run_together(self, plan: AdaptPlan) -> Callable[..., dict[str, tf.Tensor]]:
+        """Return what adapts to several pairs together, by plans of one kind."""
+
+        @functools.partial(tf.function, autograph=False)
+        def run(pairs: list[dict[str, tf.Tensor]]) -> dict[str, tf.Tensor]:
+            own = self._plan_values.of(plan)
+            return self._adaptation.run_together([Task(**p) for p in pairs], own)
+
+        return run
 
     def open_adaptation(self, plan: AdaptPlan) -> OpenAdaptation:
         """
@@ -380,6 +400,7 @@ class ReptileModel(tf.keras.Model):
         self._adapt_drawer = self._adaptation.drawer = drawer
         # they were traced for another one
         self.predict_function = self.test_function = None
+        self._graphs = _Graphs()
 
     @property
     def adapt_plan(self) -> AdaptPlan:
@@ -389,7 +410,9 @@ class ReptileModel(tf.keras.Model):
     @adapt_plan.setter
     def adapt_plan(self, plan: AdaptPlan) -> None:
         if plan.kind != self._plan.kind:
-            self.predict_function = None  # it was traced for another kind
+            # it was traced for another kind, which may come again
+            self._graphs.predict[self._plan.kind] = self.predict_function
+            self.predict_function = self._graphs.predict.get(plan.kind)
         if plan != self._plan:
             self.test_function = None  # which has its numbers in the graph
         self._plan = plan

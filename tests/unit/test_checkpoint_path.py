@@ -4,7 +4,12 @@ import json
 
 import pytest
 
-from deepreg_meta.checkpoint_path import epoch_of, newest_checkpoint, training_data
+from deepreg_meta.checkpoint_path import (
+    epoch_of,
+    newest_checkpoint,
+    run_of,
+    training_data,
+)
 
 
 @pytest.fixture
@@ -64,3 +69,9 @@ def test_what_the_training_images_looked_like_is_read(run_folder, monkeypatch):
     assert training_data(checkpoint) == described
     monkeypatch.chdir(run_folder)
     assert training_data("") is None  # no checkpoint, no run
+
+
+@pytest.mark.parametrize(("inside", "path"), [("", "."), ("save", "ckpt-2")])
+def test_the_run_is_found_from_within_it(run_folder, monkeypatch, inside, path):
+    monkeypatch.chdir(run_folder / inside)
+    assert run_of(newest_checkpoint(path)) == run_folder

@@ -154,6 +154,30 @@ def test_the_network_is_compiled_once(registrar, pair, sides, other_sides):
     assert third.scores["num_updates"] == 3
 
 
+def test_a_run_is_the_same_from_wherever_one_works(run, monkeypatch, tmp_path):
+    """What it knows of its training images too."""
+    monkeypatch.chdir(run.parent)
+    own = Registrar(run.name)
+    assert own.description is not None
+    monkeypatch.chdir(tmp_path)
+    assert own._model(own.config).network.weights
+    assert own.description == Registrar(str(run)).description
+
+
+def test_plans_of_several_kinds_take_turns(run, sides):
+    """Without and with adaptation, again and again: each is traced once."""
+    own = Registrar(str(run))
+    model, found = own._model(own.config), {0: [], 1: []}
+    for steps in (0, 1, 0, 1):
+        found[steps].append(bits(own.register(*sides, adapt_steps=steps)))
+        kept = model._graphs.predict
+    assert len(found[0]) == 2 and found[0][0] == found[0][1] != found[1][0]
+    assert found[1][0] == found[1][1]
+    graphs = [graph for graph in kept.values() if graph is not None]
+    assert len({id(graph) for graph in graphs}) == 2
+    assert [graph.experimental_get_tracing_count() for graph in graphs] == [1, 1]
+
+
 # ---- files of other forms ----
 
 

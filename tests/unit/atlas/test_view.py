@@ -1,5 +1,8 @@
 """Tests of deepreg_meta/atlas/view.py."""
 
+import os
+import shutil
+
 import numpy as np
 import pytest
 
@@ -76,6 +79,17 @@ def test_atlases_are_read_once(tmp_path, images, monkeypatch):
         for target, atlas in jobs:
             view.case(images[target], images[atlas])
         assert len(reads) == number
+
+
+def test_a_target_that_was_written_anew_is_read_anew(tmp_path, images):
+    """As a scanner does that has one name for its newest image."""
+    live, view = tmp_path / "live.nii.gz", view_of(tmp_path)
+    shutil.copy(images["target"], live)
+    view.case(live, images["a1"])
+    shutil.copy(images["a3"], live)
+    os.utime(live, ns=(1, 1))
+    case = view.case(live, images["a1"])
+    assert_as_read(config_of(tmp_path), case, live, images["a1"])
 
 
 def test_images_are_compared_as_the_network_sees_them(tmp_path, images):

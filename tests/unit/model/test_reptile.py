@@ -400,7 +400,7 @@ def test_validation_follows_its_plan_and_the_label_that_adapts():
 
 
 def test_a_plan_lasts_until_another_is_set(model):
-    """Steps alone may be set too; what was traced for another kind is forgotten."""
+    """Steps alone may be set too; what was traced for another kind is not used."""
     traced = object()
     model.adapt_plan = AdaptPlan(steps=3, keep="best")
     for change, is_kept in (
@@ -415,6 +415,9 @@ def test_a_plan_lasts_until_another_is_set(model):
         assert (model.predict_function is traced) == is_kept
     assert model.adapt_plan == AdaptPlan()
     model.adapt_plan = AdaptPlan(steps=3, keep="best")
+    assert model.predict_function is traced  # it has waited
+    model.adapt_drawer = model.adapt_drawer  # it is no graph: forget it
+    assert model.predict_function is None
     model.adapt_steps = 4
     assert model.adapt_plan == AdaptPlan(steps=4, keep="best")
     model.adapt_plan = AdaptPlan()
