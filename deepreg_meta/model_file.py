@@ -1,8 +1,12 @@
 """Trained models, read from the checkpoints of a run."""
 
+import contextlib
 import logging
+import random
+from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
 import tensorflow as tf
 from deepreg.model.backbone.interface import Backbone
 from deepreg.registry import REGISTRY
@@ -13,6 +17,7 @@ from deepreg_meta.config import RunConfig
 from deepreg_meta.model.build import build_optimizer, build_reptile
 from deepreg_meta.model.precision import check_precision
 from deepreg_meta.model.reptile import ReptileModel
+from deepreg_meta.registered import check_registered
 from deepreg_meta.training import build_model
 
 logger = logging.getLogger(__name__)
@@ -27,14 +32,33 @@ def load_model(config: RunConfig, checkpoint: str) -> ReptileModel:
         weights are read, its optimiser's state is not. "" is none: there is nothing to
         be read where no network takes part.
     :return: a model that adapts.
-    :raises ValueError: for a checkpoint of another architecture.
+    :raises ValueError: for a checkpoint of another architecture, or options that
+        nothing takes.
     """
     if config.is_reptile:
-        model = build_model(usable_config(config))
+        check_registered(config)
+        with _own_draws():
+            model = build_model(usable_config(config))
         if checkpoint:
             restore_model(model, checkpoint, weights_only=True)
         return model
     return _load_deepreg_model(config, checkpoint)
+
+
+@contextlib.contextmanager
+def _own_draws() -> Iterator[None]:
+    """
+    Give the caller's random generators their states back.
+
+    Weights are drawn from the seed of the run before those of the checkpoint replace
+    them; what else a program draws must not start anew with every network it reads.
+    """
+    states = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
 
 
 def usable_config(config: RunConfig) -> RunConfig:

@@ -88,9 +88,12 @@ def _option_problems(config: RunConfig) -> list[str]:
         if data and data.get("name") is not None:
             section = Section(f"train.loss.{term}", data, _LOSS_KEYS, config.locate)
             problems += _loss_problems(section, term)
+    adapt = config.raw["adapt"]
     for key, data in (
         ("train.optimizer", train["optimizer"]),
-        ("adapt.optimizer", config.raw["adapt"].get("optimizer")),
+        ("train.meta.outer_optimizer", train["meta"].get("outer_optimizer")),
+        ("adapt.optimizer", adapt.get("optimizer")),
+        ("adapt.field.optimizer", (adapt.get("field") or {}).get("optimizer")),
     ):
         if data:
             kind = getattr(tf.keras.optimizers, data["name"])

@@ -8,6 +8,7 @@ Register single pairs of files with a trained network.
 """
 
 import logging
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -68,6 +69,8 @@ class Registrar:
     """
     Register pair after pair with one network, which is read and compiled once.
 
+    Several threads may use it: they wait for each other while the network adapts.
+
     :param ckpt_path: checkpoint, or folder of a run; None where no network takes part
         (`config` from `deepreg_meta.classical.classical_config`).
     :param config_path: YAML files instead of the one saved with the run.
@@ -95,6 +98,7 @@ class Registrar:
             config = load_config(config_path or saved)
         self.config = config
         self.description = training_data(self.checkpoint)
+        self._lock = threading.RLock()  # the weights are one pair's at a time
         self._models: dict[tuple, ReptileModel] = {}
         self._compiled: dict[int, set[tuple]] = {}  # shapes, by model
         self._open: dict[tuple[int, str], OpenAdaptation] = {}  # by model and `keep`
@@ -133,6 +137,7 @@ class Registrar:
         :raises ValueError: for files or options that cannot be used.
         :raises FileNotFoundError: for a missing file.
         """
+        self._check_network(adapt_steps, adapt_seconds)
         tuner = FineTune.of(self.config.adapt, adapt_steps, adapt_seconds, keep, carry)
         ready = self._prepare(fixed, moving, initial, tuner)
         result = self._run_network(ready, tuner)
@@ -172,14 +177,15 @@ class Registrar:
         ready = [
             self._prepare(fixed, moving, initial, tuner) for fixed, moving in pairs
         ]
-        model = self._model(ready[0].config)
         inputs = [network_inputs(pair.shown, 0) for pair in ready]
         if len({tuple(own) for own in inputs}) > 1:
             raise ValueError(
                 "masks: expected one for every image of pairs that are adapted to "
                 "together, or for none, got some."
             )
-        outputs, seconds = register_cases_together(model, inputs, tuner)
+        with self._lock:
+            model = self._model(ready[0].config)
+            outputs, seconds = register_cases_together(model, inputs, tuner)
         results = [
             case_result(model, pair.case, own, seconds / len(ready))
             for pair, own in zip(ready, outputs, strict=True)
@@ -221,10 +227,11 @@ class Registrar:
         config = pair_config(self.config, initial, bool(files.labels))
         tuner = FineTune.of(config.adapt, 1, keep=keep)
         check_can_adapt(config, tuner)
-        model = self._model(config)
-        key = id(model), keep
-        if key not in self._open:
-            self._open[key] = model.open_adaptation(tuner.plan)
+        with self._lock:
+            model = self._model(config)
+            key = id(model), keep
+            if key not in self._open:
+                self._open[key] = model.open_adaptation(tuner.plan)
         return Session(
             config,
             model,
@@ -234,7 +241,17 @@ class Registrar:
             initial=initial,
             intensity_range=intensity_range,
             expected=self.description,
+            lock=self._lock,
         )
+
+    def _check_network(self, steps: int | None, seconds: float | None) -> None:
+        """Refuse numbers of updates of a network that is not there."""
+        if not self.checkpoint and (steps or seconds is not None):
+            raise ValueError(
+                "adapt_steps, adapt_seconds: expected none without a network, got "
+                f"{steps} and {seconds}. adapt.field.steps says how often the field is "
+                "updated."
+            )
 
     def _prepare(
         self,
@@ -288,7 +305,14 @@ class Registrar:
 
     def _run_network(self, ready: "_Ready", tuner: FineTune) -> CaseResult:
         """Adapt and predict; compile before, so that the time is that of the work."""
-        model, case = self._model(ready.config), ready.case
+        with self._lock:
+            return self._adapt(self._model(ready.config), ready, tuner)
+
+    def _adapt(
+        self, model: ReptileModel, ready: "_Ready", tuner: FineTune
+    ) -> CaseResult:
+        """Do it with the model, whose weights nobody else changes meanwhile."""
+        case = ready.case
         num_labels = 0 if case.moving_labels is None else len(case.moving_labels)
         inputs = network_inputs(ready.shown, num_labels)
         shapes = tuple((name, value.shape) for name, value in inputs.items())

@@ -12,7 +12,9 @@ adapts to what has been seen so far.
     state.save("result")
 """
 
+import threading
 import time
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -141,7 +143,9 @@ class Session:
     One registration whose fixed image is still being acquired.
 
     `Registrar.session` opens it. Other pairs may be registered meanwhile, and other
-    sessions be open: the network has its own weights between any two calls.
+    sessions be open: the network has its own weights between any two calls. Frames may
+    arrive in another thread than the one that registers: those that come during the
+    updates are seen by the next ones.
 
     Source: Baum et al., IEEE TMI 2022, III-E.
     """
@@ -157,6 +161,7 @@ class Session:
         initial: str = "config",
         intensity_range: tuple[float, float] | None = None,
         expected: dict | None = None,
+        lock: AbstractContextManager | None = None,
     ) -> None:
         """
         :param config: for the pair, from `pair_config`.
@@ -168,11 +173,14 @@ class Session:
         :param initial: see `fixed`.
         :param intensity_range: see `fixed`.
         :param expected: what is known of the run's training data.
+        :param lock: held while the network adapts, which others may want to use too.
         :raises ValueError: for files or options that cannot be used.
         """
         self._config, self._model, self._initial = config, model, initial
         self._files, self._expected = moving, expected or {}
         self._adaptation = adaptation
+        self._network_lock = lock or threading.RLock()
+        self._frames_lock = threading.Lock()
         self._moving = self._read_moving()
         self._path, grid, place = _grid_of(fixed)
         self._frames = FrameStack(
@@ -242,11 +250,12 @@ class Session:
         self._constants = self._adaptation.constants(task)
         slices = np.zeros((1, len(self._frames.slices())), np.float32)
         slices[0, len(slices[0]) // 2] = 1
-        self.forget()
-        for steps in (0, 1):
-            self._adaptation.go_on(
-                task, self._constants, tf.constant(slices), self._state, steps
-            )
+        with self._network_lock:
+            self.forget()
+            for steps in (0, 1):
+                self._adaptation.go_on(
+                    task, self._constants, tf.constant(slices), self._state, steps
+                )
         return time.perf_counter() - begin
 
     @property
@@ -293,7 +302,8 @@ class Session:
             raise ValueError("label: expected none, as of the moving side, got one.")
         if label is not None:
             label = self._all_channels(np.asarray(label), count)
-        self._frames.add(image, position, label)
+        with self._frames_lock:
+            self._frames.add(image, position, label)
 
     def _all_channels(self, label: NDArray, count: int) -> NDArray:
         """Put a single label where it belongs; the channels left are not looked at."""
@@ -321,11 +331,13 @@ class Session:
         :param position: of the frame.
         :raises ValueError: where there is none.
         """
-        self._frames.remove(position)
+        with self._frames_lock:
+            self._frames.remove(position)
 
     def forget(self) -> None:
         """Start from the trained weights again; the frames stay."""
-        self._state = self._adaptation.begin()
+        with self._network_lock:
+            self._state = self._adaptation.begin()
 
     def register(self, steps: int = 1, seconds: float | None = None) -> SessionState:
         """
@@ -341,21 +353,24 @@ class Session:
         """
         _check_limits(steps, seconds)
         plan = AdaptPlan(int(steps), seconds)
-        case = self._case(self._frames.volume())
+        with self._frames_lock:  # what arrives from here on is not seen
+            volume, slices = self._frames.volume(), self._frames.slices()
+            positions = self.positions
+        case = self._case(volume)
         if self._has_nothing_to_go_by(case):
             plan = plan._replace(steps=0, seconds=None)
-        slices = self._frames.slices()
         known = self._task(case), self._constants, tf.constant(slices[None])
-        if plan.seconds is not None and not self._is_timed:
-            # compiled now, so that the time is that of the work
-            self._adaptation.go_on(*known, self._state, seconds=1e-9)
-            self._is_timed = True
-        begin = time.perf_counter()
-        found, self._state = self._adaptation.go_on(
-            *known, self._state, plan.most, plan.seconds
-        )
-        outputs = {name: value.numpy() for name, value in found.items()}
-        taken = time.perf_counter() - begin
+        with self._network_lock:
+            if plan.seconds is not None and not self._is_timed:
+                # compiled now, so that the time is that of the work
+                self._adaptation.go_on(*known, self._state, seconds=1e-9)
+                self._is_timed = True
+            begin = time.perf_counter()
+            found, self._state = self._adaptation.go_on(
+                *known, self._state, plan.most, plan.seconds
+            )
+            outputs = {name: value.numpy() for name, value in found.items()}
+            taken = time.perf_counter() - begin
         result = CaseResult(
             case=case,
             outputs={**outputs, "slices": slices},
@@ -365,7 +380,7 @@ class Session:
             scores_images=self._model.loss_fn.uses_image,
             is_open=True,
         )
-        return SessionState(result, self.positions, self._channels)
+        return SessionState(result, positions, self._channels)
 
     def _has_nothing_to_go_by(self, case: Case) -> bool:
         """Tell whether labels alone drive the run, and no frame shows one."""

@@ -1,7 +1,11 @@
 """Meta-train a model from a validated configuration."""
 
+import contextlib
+import fcntl
 import json
 import logging
+import os
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -149,11 +153,7 @@ def meta_train(
             "--fine-tune: expected --ckpt_path, whose weights it starts from, got none."
         )
     is_other = is_new or folder.resolve() != run_of(checkpoint).resolve()
-    if is_other and list(folder.glob("save/*.index")):
-        raise ValueError(
-            f"--log_dir: {folder} holds a run already. Continue it with --ckpt_path "
-            f"{folder}, or choose another name."
-        )
+    _check_folder(folder, "" if is_other else checkpoint)
     cases = open_training(config)
     if cases["train"] is None:
         raise ValueError(
@@ -186,15 +186,64 @@ def meta_train(
             model.meta_step_size().numpy(),
         )
     folder.mkdir(parents=True, exist_ok=True)
-    logger.info("The run is written to %s.", folder)
-    config.dump(folder / "config.yaml", header=_provenance(checkpoint, fine_tune))
-    text = json.dumps(describe_cases(cases["train"]), indent=1)
-    (folder / DATA_FILE).write_text(f"{text}\n", encoding="utf-8")
-    fit(model, config, cases, folder, first_epoch)
+    with _claimed(folder):
+        _check_folder(folder, "" if is_other else checkpoint)  # written meanwhile?
+        logger.info("The run is written to %s.", folder)
+        config.dump(folder / "config.yaml", header=_provenance(checkpoint, fine_tune))
+        text = json.dumps(describe_cases(cases["train"]), indent=1)
+        (folder / DATA_FILE).write_text(f"{text}\n", encoding="utf-8")
+        fit(model, config, cases, folder, first_epoch)
     for split in cases.values():
         if split is not None:
             split.close()
     return folder
+
+
+def _check_folder(folder: Path, checkpoint: str) -> None:
+    """
+    Refuse a folder whose checkpoints would be mixed with those of this training.
+
+    :param folder: of the run.
+    :param checkpoint: that is continued from in this folder; "" for another run.
+    :raises ValueError: for a folder with a run, or with checkpoints after that one.
+    """
+    if not list(folder.glob("save/*.index")):
+        return
+    if not checkpoint:
+        raise ValueError(
+            f"--log_dir: {folder} holds a run already. Continue it with --ckpt_path "
+            f"{folder}, or choose another name."
+        )
+    newest = newest_checkpoint(folder)
+    if epoch_of(newest) > epoch_of(checkpoint):
+        raise ValueError(
+            f"--ckpt_path: expected the newest checkpoint of {folder}, {newest}, to "
+            f"continue in that folder, got {checkpoint}. Name another --log_dir."
+        )
+
+
+@contextlib.contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """
+    Keep other trainings out of a folder; the claim ends with the process.
+
+    :param folder: of the run; it exists.
+    :raises ValueError: where another process has it.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as err:
+            raise ValueError(
+                f"--log_dir: another training is writing to {folder}. Choose another "
+                "name."
+            ) from err
+        except OSError:  # a file system without locks
+            logger.debug("%s cannot be locked.", folder)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _provenance(checkpoint: str, fine_tune: bool) -> str:

@@ -99,8 +99,15 @@ class FineTune(tf.keras.callbacks.Callback):
         :param seconds: as above.
         :param keep: as above; None is that of the section.
         :param carry: as above.
+        :raises ValueError: as above, and for a time where the field itself is fitted
+            too, whose updates no time limits.
         """
         plateau = adapt.plateau
+        if seconds is not None and any(adapt.field_steps):
+            raise ValueError(
+                "adapt seconds: expected none with adapt.field, whose updates are "
+                f"counted, got {seconds}. Give adapt.field.steps, or adapt.field: null."
+            )
         return cls(
             adapt.steps if steps is None else steps,
             seconds,

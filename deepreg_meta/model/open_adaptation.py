@@ -32,6 +32,7 @@ class OpenAdaptation:
         self._adaptation, self._plan = adaptation, plan
         self._constants = tf.function(adaptation.drawer.constants, autograph=False)
         self._compiled = tf.function(self._go_on, autograph=False)
+        self._trained: State = []
 
     @property
     def _variables(self) -> list[tf.Variable]:
@@ -42,7 +43,8 @@ class OpenAdaptation:
     def begin(self) -> State:
         """Return the state before the first update: trained weights, new optimiser."""
         self._adaptation.loop.reset_optimizer()  # as every adaptation does first
-        return weights.snapshot(self._variables)
+        self._trained = weights.snapshot(self._variables)
+        return self._trained
 
     def constants(self, task: Task) -> Constants:
         """
@@ -72,11 +74,18 @@ class OpenAdaptation:
         :param seconds: take as many updates as fit into this time instead.
         :return: `ddf` (f1, f2, f3, 3), `matrix` (3, 3), `offset` (3), `history`
             (updates, losses), `best_step`, and `losses` (2), the total on the frames
-            seen, before and after these updates; and the state after them.
+            seen, before and after these updates; and the state after them. After an
+            error, too, the network has the weights of the last `begin`.
         """
         number = tf.constant(steps, tf.int32) if steps and seconds is None else None
         limit = None if seconds is None else tf.constant(seconds, tf.float64)
-        return self._compiled(task, constants, slices, state, number, limit)
+        try:
+            return self._compiled(task, constants, slices, state, number, limit)
+        except BaseException:
+            # the graph, which puts the weights back at its end, did not get there: of
+            # memory that runs out, or an interruption
+            weights.restore(self._variables, self._trained)
+            raise
 
     def _go_on(
         self,

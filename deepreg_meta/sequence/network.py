@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -64,7 +65,7 @@ class NetworkRegistrar:
         self._steps, self._seconds = adapt_steps, adapt_seconds
         self._keep: Literal["best", "last"] = keep
         self._carry = carry
-        self._fitted: dict[tuple[int, int], tuple[NDArray[np.float32], float]] = {}
+        self._fitted: dict[tuple, tuple[NDArray[np.float32], float]] = {}
         # methods of DeepReg lay voxel on voxel as they are
         self._initial = "center" if self.registrar.config.is_reptile else "config"
         self._has_told = False
@@ -112,9 +113,10 @@ class NetworkRegistrar:
                 keep=self._keep,
                 initial=self._initial,
             )
-        for (fixed, moving), pair in zip(pairs, found, strict=True):
-            field = _in_voxels(pair), pair.result.seconds
-            self._fitted[fixed.index, moving.index] = field
+        self._fitted = {
+            _key(*frames): (_in_voxels(pair), pair.result.seconds)
+            for frames, pair in zip(pairs, found, strict=True)
+        }
 
     def register_frames(
         self, fixed: Frame, moving: Frame, carry: bool = False
@@ -127,10 +129,17 @@ class NetworkRegistrar:
         :param carry: go on from the adapted weights of the pair before; of a registrar
             that keeps them.
         :return: ddf, (d1, d2, d3, 3), voxels.
-        :raises ValueError: for frames that the run cannot register.
+        :raises ValueError: for frames that the run cannot register, or that were not
+            among those of `fit_together`.
         """
         if self._fitted:
-            ddf, self.seconds = self._fitted[fixed.index, moving.index]
+            key = _key(fixed, moving)
+            if key not in self._fitted:
+                raise ValueError(
+                    f"frames {fixed.index} and {moving.index}: expected a pair that "
+                    "the network was adapted to by `fit_together`, got another one."
+                )
+            ddf, self.seconds = self._fitted[key]
             return ddf
         if self._carry and not carry:
             self.registrar.forget_pair()
@@ -160,6 +169,12 @@ class NetworkRegistrar:
             for logger, level in zip(_TOLD_ONCE, levels, strict=True):
                 logger.setLevel(level)
         self._has_told = True
+
+
+def _key(fixed: Frame, moving: Frame) -> tuple:
+    """Tell pairs of frames apart, of other sequences too."""
+    images = [zlib.crc32(frame.image.tobytes()) for frame in (fixed, moving)]
+    return fixed.index, moving.index, *images
 
 
 def _in_voxels(pair: RegisteredPair) -> NDArray[np.float32]:

@@ -71,6 +71,9 @@ def test_a_known_shift_is_found_without_a_network(files, tmp_path):
     config = classical_config(*files, [write_yaml(tmp_path / "own.yaml", own)])
     with without_xla():
         registrar = Registrar(None, config=config)
+        for option in ({"adapt_steps": 5}, {"adapt_seconds": 0.5}):
+            with pytest.raises(ValueError, match="expected none without a network"):
+                registrar.register(*files, **option)
         pair = registrar.register(*files)
     assert registrar.checkpoint == ""
     points = np.array([[8, 8, 8], [14, 13, 7], [11, 9, 13.0]]) * SPACING

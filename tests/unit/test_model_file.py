@@ -1,9 +1,12 @@
 """Tests of deepreg_meta/model_file.py; DeepReg's own in integration/test_deepreg.py."""
 
+import random
+
+import numpy as np
 import pytest
 import tensorflow as tf
 
-from deepreg_meta.config import load_config
+from deepreg_meta.config import ConfigError, load_config
 from deepreg_meta.model_file import load_model, usable_config
 from tests.helpers import assert_same_bits, values, without_xla, write_yaml
 from tests.pairs import run_of, write_run
@@ -46,6 +49,36 @@ def test_what_is_no_weight_follows_the_configuration(run, tmp_path):
     assert model.optimizer.get_config()["name"] == "SGD"
     same = load(load_config(run / "config.yaml"), run)
     assert_same_bits(model.network.weights, same.network.weights)
+
+
+def test_what_a_program_draws_does_not_start_anew(run):
+    """With every network that is read."""
+    config = load_config(run / "config.yaml")
+    random.seed(7)
+    np.random.seed(7)
+    expected = random.random(), np.random.rand()
+    random.seed(7)
+    np.random.seed(7)
+    load(config, run)
+    assert (random.random(), np.random.rand()) == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(adapt=dict(field=dict(optimizer=dict(name="Adam", learning_rate=0.1,
+                                                   beta1=0.9)))),
+         r"adapt\.field\.optimizer\.beta1 in other.yaml: .*beta_1"),
+        (dict(image=dict(name="local_ncc", kernelsize=9)),
+         r"train\.loss\.image\.kernelsize in other.yaml: .*kernel_size"),
+    ],
+)  # fmt: skip
+def test_a_misspelt_option_is_named_without_training_too(
+    run, tmp_path, change, message
+):
+    other = load_config(write_yaml(tmp_path / "other.yaml", run_of(change)))
+    with pytest.raises(ConfigError, match=message):
+        load(other, run)
 
 
 def test_another_architecture_is_refused(run, tmp_path):

@@ -157,8 +157,10 @@ def test_the_network_is_compiled_once(registrar, pair, sides, other_sides):
 def test_a_run_is_the_same_from_wherever_one_works(run, monkeypatch, tmp_path):
     """What it knows of its training images too."""
     monkeypatch.chdir(run.parent)
-    own = Registrar(run.name)
+    own = Registrar(run.name, f"{run.name}/config.yaml")
     assert own.description is not None
+    with pytest.raises(ValueError, match="pairs: expected one at least, got none"):
+        own.register_together([])
     monkeypatch.chdir(tmp_path)
     assert own._model(own.config).network.weights
     assert own.description == Registrar(str(run)).description

@@ -143,6 +143,47 @@ def test_the_order_of_frames_within_a_call_does_not_matter(session, sides):
     assert bits(session.register(steps=2)) == bits(first)
 
 
+def test_a_frame_that_arrives_during_the_updates_is_seen_by_the_next(
+    session, sides, monkeypatch
+):
+    restart(session, sides[0], [4, 7])
+    go_on = session._adaptation.go_on
+
+    def slow(*args, **kwargs):
+        # as another thread might: no lock of the frames is held
+        give(session, sides[0], [9])
+        return go_on(*args, **kwargs)
+
+    expected = session.register(steps=1)
+    session.forget()
+    monkeypatch.setattr(session._adaptation, "go_on", slow)
+    state = session.register(steps=1)
+    assert state.positions == (4, 7) and bits(state) == bits(expected)
+    assert state.frame_dsc == expected.frame_dsc
+    monkeypatch.undo()
+    assert session.register(steps=0).positions == (4, 7, 9)
+
+
+def test_an_error_leaves_the_network_as_it_was_trained(registrar, session, sides):
+    """As when memory runs out within the graph, which then does not put it back."""
+    network = registrar._model(registrar.config).network
+    before = [variable.numpy() for variable in network.weights]
+    restart(session, sides[0], [4, 7])
+    adaptation = session._adaptation
+
+    def fails(*args):
+        weights.restore(network.weights, [value + 1 for value in before])
+        raise MemoryError("no memory is left")
+
+    compiled, adaptation._compiled = adaptation._compiled, fails
+    try:
+        with pytest.raises(MemoryError):
+            session.register(steps=1)
+    finally:
+        adaptation._compiled = compiled
+    assert weights.equal(before, network.weights)
+
+
 def test_other_work_in_between_changes_nothing(registrar, session, sides):
     """Neither another session nor a pair of files; the network stays as trained."""
     model = registrar._model(registrar.config)

@@ -1,11 +1,20 @@
 """Tests of deepreg_meta/training.py that need no training."""
 
+import subprocess
+import sys
+
 import pytest
 
 from deepreg_meta.checkpoint_path import epoch_of, newest_checkpoint
 from deepreg_meta.config import ConfigError, load_config
 from deepreg_meta.model_file import load_model
-from deepreg_meta.training import build_model, check_names, meta_train
+from deepreg_meta.training import (
+    _check_folder,
+    _claimed,
+    build_model,
+    check_names,
+    meta_train,
+)
 from tests.helpers import assert_same_bits, differ, run_config, without_xla, write_yaml
 
 
@@ -97,3 +106,32 @@ def test_a_run_without_a_network_is_read_as_one(configure, tmp_path):
         assert load_model(config, checkpoint).network.weights == []
         with pytest.raises(ValueError, match="it holds 0 arrays with 0 weights"):
             load_model(configure({}), checkpoint)
+
+
+def test_two_trainings_do_not_write_into_one_folder(tmp_path):
+    with _claimed(tmp_path):
+        code = (
+            "import sys; from pathlib import Path\n"
+            "from deepreg_meta.training import _claimed\n"
+            "with _claimed(Path(sys.argv[1])): pass"
+        )
+        found = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path)],
+            capture_output=True, text=True, check=False, timeout=120,
+        )  # fmt: skip
+        assert found.returncode == 1
+        assert "--log_dir: another training is writing to" in found.stderr
+    with _claimed(tmp_path):  # again, after its end
+        assert not list(tmp_path.iterdir())
+
+
+def test_a_run_goes_on_in_its_folder_from_its_newest_checkpoint_alone(tmp_path):
+    """Otherwise the newest one would be that of a branch that was left."""
+    (tmp_path / "save").mkdir()
+    for epoch in (3, 10):
+        (tmp_path / "save" / f"ckpt-{epoch}.index").touch()
+    _check_folder(tmp_path, str(tmp_path / "save" / "ckpt-10"))
+    with pytest.raises(ValueError, match=r"the newest .*ckpt-10, .* got .*ckpt-3\. "):
+        _check_folder(tmp_path, str(tmp_path / "save" / "ckpt-3"))
+    with pytest.raises(ValueError, match="holds a run already"):
+        _check_folder(tmp_path, "")

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from deepreg_meta.callback.fine_tune import FineTune
+from deepreg_meta.config.adapt_schema import AdaptConfig, FieldConfig
 from deepreg_meta.dataset.pipeline import single_dataset
 from deepreg_meta.model.adapt_plan import AdaptPlan
 from deepreg_meta.model.adaptation import Adaptation
@@ -124,6 +125,22 @@ def test_weights_that_change_during_prediction_are_noticed(model, start, dataset
     assert_same_bits(model.network.weights, start)
 
 
+def test_numbers_of_numpy_are_numbers_of_updates():
+    assert FineTune(steps=np.int64(2)).plan == FineTune(steps=2).plan
+    plan = FineTune(steps=np.arange(1, 3)).plan
+    assert plan.steps == (1, 2) and type(plan.steps[0]) is int
+    for wrong in (2.0, True, "2"):
+        with pytest.raises(ValueError, match="adapt.steps: expected an integer >= 0, "):
+            FineTune(steps=wrong)
+
+
+def test_no_time_limits_the_updates_of_a_field():
+    adapt = AdaptConfig(field=FieldConfig())
+    assert FineTune.of(adapt, 2).plan.field_steps == (40, 40)
+    with pytest.raises(ValueError, match="expected none with adapt.field, .*got 0.5"):
+        FineTune.of(adapt, seconds=0.5)
+
+
 def test_negative_steps_are_refused():
     """The rule, and the value received."""
     with pytest.raises(
@@ -158,8 +175,14 @@ def traces(model, monkeypatch):
         return original(data)
 
     monkeypatch.setattr(model, "predict_step", counted)
-    model.predict_function = None
+    forget_graphs(model)
     return calls
+
+
+def forget_graphs(model):
+    """Trace anew, for every kind of plan."""
+    model.adapt_drawer = model.adapt_drawer
+    assert model.predict_function is None
 
 
 def test_another_number_needs_no_new_trace(model, start, dataset, traces):
@@ -212,10 +235,10 @@ def test_the_best_weights_predict_when_they_are_kept(
     loop = InnerLoop(model.network, model.loss_fn, optimizer)
     monkeypatch.setattr(model, "_adaptation", Adaptation(loop, model.adapt_drawer))
     tuner = FineTune(steps=3, keep="best")
-    model.predict_function = None
+    forget_graphs(model)
     with tuner.protect(model):
         outputs = model.predict(dataset, callbacks=[tuner], verbose=0)
-    model.predict_function = None
+    forget_graphs(model)
     losses, steps = outputs["losses"], outputs["best_step"]
     assert losses.shape == (3, 2) and steps.shape == (3,)
     assert ((steps > 0) & (steps < 3)).any()

@@ -1,5 +1,7 @@
 """Tests of reading the files of one side of a pair."""
 
+from pathlib import Path
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -66,3 +68,8 @@ def test_all_files_that_cannot_be_read_are_named_together(tmp_path):
     assert str(singular) in third and "voxel sides > 0" in third
     assert "expected label files of different names" in fourth
     assert "got gland more than once" in fourth
+
+
+def test_a_single_label_file_is_a_list_of_one():
+    assert PairFiles("a.nii", "gland.nii").labels == ("gland.nii",)
+    assert PairFiles("a.nii", Path("gland.nii")).labels == (Path("gland.nii"),)

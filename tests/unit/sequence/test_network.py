@@ -237,6 +237,8 @@ def test_pairs_are_adapted_to_together(image_run):
     frames = [(sequence.frame(i + 1), sequence.frame(i)) for i in range(2)]
     together.fit_together(frames)
     found = [pair.ddf for pair in track(sequence, together)]
+    with pytest.raises(ValueError, match="frames 1 and 0: expected a pair that the"):
+        next(track(still(2), together))  # of another sequence
     alone = NetworkRegistrar(str(image_run), **options)
     apart = [pair.ddf for pair in track(sequence, alone)]
     for a, b in zip(found, apart, strict=True):
