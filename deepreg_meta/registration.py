@@ -252,7 +252,7 @@ class Registrar:
         reading = reading_config(config, initial)
         description = training_data(self.checkpoint)
         case = read_pair(reading, sides[0], sides[1], name, description)
-        warn_of_places(case)
+        warn_of_places(case, config.align.mode)
         shown = shown_case(case, initial, sides)
         return _Ready(config, case, shown, landmarks[0], landmarks[1])
 
