@@ -97,6 +97,6 @@ def test_axes_that_are_laid_parallel_though_they_point_apart_are_told(caplog):
     axes = case.fixed_grid.orientation, apart.moving_grid.orientation
     assert axes[0] != axes[1]
     assert (
-        f"fixed.nii.gz and moving.nii.gz: the axes point to {axes[0]} and to {axes[1]}, "
-        "and the initial alignment (corner) lays them parallel"
+        f"fixed.nii.gz and moving.nii.gz: the axes point to {axes[0]} and to "
+        f"{axes[1]}, and the initial alignment (corner) lays them parallel"
     ) in caplog.text
