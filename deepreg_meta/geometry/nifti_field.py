@@ -105,7 +105,7 @@ def read_field(
         field.check_finite(str(path))
         return Transform((field,))
     if intent == _NO_INTENT and shape[3:] == (3,):
-        return _from_voxels(volume, header, fixed_grid, moving_grid)
+        return _from_voxels(volume, fixed_grid, moving_grid)
     raise GeometryError(
         f"{path}: expected a displacement field, either of shape (d1, d2, d3, 1, 3), "
         "in two dimensions (d1, d2, 1, 1, 2), with intent code 1007 (mm, LPS), or of "
@@ -124,7 +124,7 @@ def _from_places(volume: VolumeFile) -> Field:
 
 
 def _from_voxels(
-    volume: VolumeFile, header: Any, fixed_grid: Grid | None, moving_grid: Grid | None
+    volume: VolumeFile, fixed_grid: Grid | None, moving_grid: Grid | None
 ) -> Transform:
     """Express DeepReg's displacement in space: a field, then voxel to voxel."""
     if moving_grid is None:
@@ -133,19 +133,13 @@ def _from_voxels(
             "and counts voxels of the moving image: name the moving image too."
         )
     grid = volume.grid
-    if not _is_placed(grid, header):
+    if not volume.is_placed:
         grid = _fixed_grid(volume, fixed_grid)
     vectors = _floats(volume.voxels @ grid.affine[:3, :3].T)
     field = Field(grid, vectors)
     field.check_finite(volume.path)
     # not one field: what is beyond it, and its inverse, keep the map of the grids
     return Transform((field, Affine(moving_grid.affine @ np.linalg.inv(grid.affine))))
-
-
-def _is_placed(grid: Grid, header: Any) -> bool:
-    """Tell whether a file says where it lies; DeepReg's say the identity."""
-    codes = int(header["sform_code"]), int(header["qform_code"])
-    return any(codes) and not np.allclose(grid.affine, np.eye(4), atol=1e-6)
 
 
 def _fixed_grid(volume: VolumeFile, fixed_grid: Grid | None) -> Grid:
