@@ -1,11 +1,17 @@
 """What registers two images without a network: a configuration made for them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from deepreg_meta.config import ConfigError, RunConfig, load_config
+from deepreg_meta.config.adapt_schema import AlignConfig
 from deepreg_meta.config.files import read_files
-from deepreg_meta.geometry.volume_file import read_volume
+from deepreg_meta.config.findings import Findings, parse_section
+from deepreg_meta.config.preprocessing import GridConfig
+from deepreg_meta.dataset.route import turned_shape
+from deepreg_meta.dataset.stored import read_place
+from deepreg_meta.geometry.volume_file import VolumeFile, read_volume
 
 DEFAULT = Path(__file__).parent / "config" / "classical.yaml"
 
@@ -16,6 +22,10 @@ def classical_config(
     """
     Configure the classical registration of two images, each on its own grid.
 
+    Where both files state where their axes point, and not alike, the moving image's are
+    turned to the fixed image's (`dataset.grid.orientation`), since most ways of `align`
+    lay the axes parallel as they are stored.
+
     :param fixed: image file.
     :param moving: image file.
     :param config_path: YAML files that are merged after the default.
@@ -24,13 +34,10 @@ def classical_config(
     :raises ValueError: for an image that cannot be read.
     """
     paths = [str(DEFAULT), *config_path]
-    given = read_files(paths).raw.get("dataset") or {}
-    shapes = {
-        key: list(read_volume(Path(path)).grid.shape)
-        for key, path in (("moving_image_shape", moving), ("fixed_image_shape", fixed))
-        if not (isinstance(given, dict) and given.get(key))
-    }
-    config = load_config(paths, {"dataset": shapes}, "of the image files")
+    own = _own_dataset(
+        read_files(paths).raw, read_volume(Path(fixed)), read_volume(Path(moving))
+    )
+    config = load_config(paths, {"dataset": own}, "of the image files")
     name = config.reptile_train.backbone.name if config.is_reptile else config.method
     if name != "identity":
         raise ConfigError(
@@ -45,3 +52,32 @@ def classical_config(
             ["adapt.field: expected updates with --classical, got none: nothing moves."]
         )
     return config
+
+
+def _own_dataset(
+    raw: Mapping[str, Any], fixed: VolumeFile, moving: VolumeFile
+) -> dict[str, Any]:
+    """Return the keys of `dataset` that the files decide; wrong ones are left alone."""
+    own: dict[str, Any] = {}
+    given = raw.get("dataset")
+    given = given if isinstance(given, dict) else {}
+    unheard = Findings({}, "")  # whoever loads the configuration tells what is wrong
+    grid = parse_section(GridConfig, given.get("grid") or {}, (), unheard)
+    align = parse_section(AlignConfig, raw.get("align") or {}, (), unheard)
+    orientation = grid.orientation if grid else None
+    if grid and align and orientation is None and align.mode != "corner":
+        orientation = _common_orientation(fixed, moving)
+        if orientation is not None:
+            own["grid"] = {"orientation": orientation}
+    for key, volume in (("moving_image_shape", moving), ("fixed_image_shape", fixed)):
+        if not given.get(key):
+            own[key] = list(turned_shape(volume.grid, orientation))
+    return own
+
+
+def _common_orientation(fixed: VolumeFile, moving: VolumeFile) -> str | None:
+    """Return where the fixed image's axes point, where the moving one's differ."""
+    if not all(read_place(image.path).has_orientation for image in (fixed, moving)):
+        return None
+    codes = fixed.grid.orientation
+    return None if moving.grid.orientation == codes else codes

@@ -124,14 +124,17 @@ def check_session(config: RunConfig, initial: str, labeled: bool) -> None:
         )
 
 
-def warn_of_places(case: Case) -> None:
+def warn_of_places(case: Case, mode: str = "affine") -> None:
     """
     Say what a user might not expect of where the images lie.
 
-    Files that do not state it: programs differ in what they do. A fixed image that the
-    network's grid does not cover: beyond it the field goes on as at its border.
+    Files that do not state it: programs differ in what they do. Axes that point
+    different ways, where the alignment does not look at them: one image is mirrored or
+    turned against the other. A fixed image that the network's grid does not cover:
+    beyond it the field goes on as at its border.
 
     :param case: the pair.
+    :param mode: of its alignment, of `align`.
     """
     for source in (case.fixed_source, case.moving_source):
         if not source.has_orientation and source.layout != "picture":
@@ -143,6 +146,20 @@ def warn_of_places(case: Case) -> None:
             )
         if source.forms_apart:
             logger.warning("%s", say_of_forms(source.path, source.forms_apart))
+    axes = case.fixed_grid.orientation, case.moving_grid.orientation
+    are_stated = (
+        case.fixed_source.has_orientation and case.moving_source.has_orientation
+    )
+    if mode != "affine" and are_stated and axes[0] != axes[1]:
+        logger.warning(
+            "%s and %s: the axes point to %s and to %s, and the initial alignment "
+            "(%s) lays them parallel as they are stored. Store both alike, or use "
+            "`dataset.grid.orientation`, `align: affine` or `--initial header`.",
+            case.fixed_source.path,
+            case.moving_source.path,
+            *axes,
+            mode,
+        )
     outside = 1 - case.fixed_source.grid.overlap(case.fixed_grid)
     if outside > 0.01:
         logger.warning(

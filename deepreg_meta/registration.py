@@ -274,7 +274,7 @@ class Registrar:
         name = f"{names[1]}_to_{names[0]}"
         reading = reading_config(config, initial)
         case = read_pair(reading, sides[0], sides[1], name, self.description)
-        warn_of_places(case)
+        warn_of_places(case, config.align.mode)
         shown = shown_case(case, initial, sides)
         return _Ready(config, case, shown, landmarks[0], landmarks[1])
 

@@ -195,7 +195,7 @@ class Session:
         )
         self._channels, self._is_timed = self._needed_channels(), False
         case = self._case(self._frames.stand_in())
-        warn_of_places(case)
+        warn_of_places(case, config.align.mode)
         self._seconds = self._compile(case)
 
     def _read_moving(self) -> Side:

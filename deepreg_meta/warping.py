@@ -34,6 +34,7 @@ from deepreg_meta.warp_input import Side, Space, whole_transform
 logger = logging.getLogger(__name__)
 
 Sampling = Literal["linear", "nearest", "soft"]
+_SAME_PLACE = 1e-3  # of a pixel
 
 
 def warp(
@@ -72,7 +73,8 @@ def warp(
     :param save_transform_path: file for the whole transform, in the direction that
         resamples images.
     :return: path of the result.
-    :raises ValueError: for files or options that do not fit.
+    :raises ValueError: for files or options that do not fit, and for a PNG of values
+        that it cannot hold: whole numbers from 0 to 65535.
     :raises FileNotFoundError: for a missing file.
     """
     has_points = suffix_of(image_path) in POINT_SUFFIXES
@@ -103,6 +105,9 @@ def warp(
         target = space.checked_grid(target)
         warped = warp_volume(space.source, target, pull, sampling, outside)
         if is_picture(out):
+            if target.shape[2] == 1:  # more slices are refused where they are written
+                _check_values(out, space.source)
+                _warn_of_picture(out, target)
             sides = target.spacing_mm[:2]
             save_picture(out, warped, _picture_type(space.source), sides)
         else:
@@ -124,6 +129,34 @@ def _picture_type(source: VolumeFile) -> np.dtype | None:
     """Return the type of a picture made of an image: its own, if pictures have it."""
     dtype = source.voxels.dtype
     return dtype if dtype in (np.uint8, np.uint16) else None
+
+
+def _check_values(out: Path, source: VolumeFile) -> None:
+    """Refuse a picture of values that pictures do not have."""
+    voxels, largest = source.voxels, np.iinfo(np.uint16).max
+    wrong = ~((voxels >= 0) & (voxels <= largest))  # NaN too
+    if voxels.dtype.kind == "f":
+        wrong |= voxels != np.rint(voxels)
+    if wrong.any():
+        raise ValueError(
+            f"{out}: expected an image of whole numbers from 0 to {largest} for a PNG, "
+            f"got {voxels[wrong][0]:g} in {source.path}. Write it to .nii.gz."
+        )
+
+
+def _warn_of_picture(out: Path, target: Grid) -> None:
+    """Say that a picture loses its place, where it is not that of all pictures."""
+    place = target.affine[:3, [0, 1, 3]].copy()
+    place[2, 2] = 0  # along z a picture may lie anywhere
+    expected = np.zeros((3, 3))
+    expected[[0, 1], [0, 1]] = -target.spacing_mm[:2]
+    if np.abs(place - expected).max() > _SAME_PLACE * target.spacing_mm[:2].min():
+        logger.warning(
+            "%s: a PNG states no place in space: other programs lay its first pixel at "
+            "the origin and its axes to L and P, where the grid wanted does not lie. "
+            "Write .nii.gz to keep the place.",
+            out,
+        )
 
 
 def warp_volume(

@@ -100,7 +100,6 @@ def check_route(
     :param target: what volumes are brought to.
     :return: one line per problem.
     """
-    shape, turns = grid.shape, _turns(grid.affine, target.orientation)
     if target.orientation is not None and not has_orientation:
         return [
             f"{path}: expected an affine, by which the axes can be turned to "
@@ -110,7 +109,7 @@ def check_route(
     is_flat = 1 in target.shape
     if target.orientation is None and target.fit == "resize" and not is_flat:
         return []  # a single slice is stretched, as DeepReg does
-    shape = shape if turns is None else _turned(shape, turns)
+    shape = turned_shape(grid, target.orientation)
     thin = [i for i in range(3) if shape[i] == 1 and target.shape[i] > 1]
     return [
         f"{path}: expected more than one voxel along axis {axis} of the network's "
@@ -118,6 +117,17 @@ def check_route(
         "2-D image needs a shape with a side of 1 where it has one."
         for axis in thin
     ]
+
+
+def turned_shape(grid: Grid, orientation: str | None) -> Shape:
+    """
+    Return the shape of a volume after its axes are turned.
+
+    :param grid: of its file.
+    :param orientation: where the axes are to point, such as RAS; None leaves them.
+    """
+    turns = _turns(grid.affine, orientation)
+    return grid.shape if turns is None else _turned(grid.shape, turns)
 
 
 def _turns(affine: NDArray, orientation: str | None) -> NDArray | None:

@@ -23,7 +23,7 @@ from deepreg_meta.geometry.landmark_file import (
     parse_fcsv,
     parse_markups,
 )
-from deepreg_meta.geometry.volume_file import read_volume
+from deepreg_meta.geometry.volume_file import VolumeFile, read_volume
 from deepreg_meta.geometry.whole_file import suffix_of, whole_file
 
 POINT_SUFFIXES = (".mrk.json", ".fcsv", ".csv")
@@ -78,12 +78,14 @@ def read_landmarks(path: str | Path, grid: Grid | None = None) -> Landmarks:
     :param path: `.mrk.json` and `.fcsv` of 3D Slicer, or `.csv` whose columns state the
         coordinate system: name, x_ras, y_ras, z_ras or x_lps, y_lps, z_lps (mm), or
         voxel indices i, j, k, in 2-D i, j; or a label (.nii, .nii.gz, .png), see
-        `landmarks_of_label`.
-    :param grid: of the image whose voxels i, j, k count.
+        `landmarks_of_label`, of which trailing axes of one entry are dropped.
+    :param grid: of the image whose voxels i, j, k count, and those of a label that does
+        not say where it lies: a picture, or one whose affine is unset or the identity.
     :return: the landmarks, in the order of the file.
     :raises FileNotFoundError: when there is no such file.
     :raises GeometryError: for coordinates that are missing, not finite or of an unknown
-        system, and for names that are there twice.
+        system, for names that are there twice, and for a label of another shape than
+        the image's where only that says its place.
     :raises ValueError: for a file that cannot be read, or of another kind.
     """
     path = Path(path).expanduser()
@@ -97,8 +99,7 @@ def read_landmarks(path: str | Path, grid: Grid | None = None) -> Landmarks:
         raise FileNotFoundError(f"{path}: expected a file of landmarks, found none.")
     try:
         if suffix in _LABEL_SUFFIXES:
-            volume = read_volume(path)
-            return landmarks_of_label(volume.voxels, volume.grid)
+            return _of_label_file(read_volume(path), grid)
         text = path.read_text(encoding="utf-8-sig")
         if suffix == ".mrk.json":
             return Landmarks(*parse_markups(text))
@@ -109,6 +110,21 @@ def read_landmarks(path: str | Path, grid: Grid | None = None) -> Landmarks:
         raise GeometryError(f"{path}: {err}") from err
     except ValueError as err:
         raise ValueError(f"{path}: cannot be read ({err}).") from err
+
+
+def _of_label_file(label: VolumeFile, grid: Grid | None) -> Landmarks:
+    """Take the landmarks of a label, on the image's grid where it names no place."""
+    voxels, own = label.voxels, label.grid
+    while voxels.ndim > 3 and voxels.shape[-1] == 1:
+        voxels = voxels[..., 0]
+    if grid is not None and not label.is_placed:
+        if own.shape != grid.shape:
+            raise GeometryError(
+                f"landmarks: expected the shape of the image, {grid.shape}, since the "
+                f"label does not say where it lies, got {own.shape}."
+            )
+        own = grid
+    return landmarks_of_label(voxels, own)
 
 
 def save_landmarks(path: str | Path, landmarks: Landmarks) -> None:

@@ -1,4 +1,7 @@
-"""Displacement fields in NIfTI files: ITK's, in mm, and DeepReg's, in voxels."""
+"""
+Displacement fields in NIfTI files: ITK's, in mm, DeepReg's, in voxels, and the places
+that SPM writes.
+"""
 
 import logging
 from pathlib import Path
@@ -17,6 +20,7 @@ from deepreg_meta.geometry.whole_file import whole_file
 logger = logging.getLogger(__name__)
 
 _NO_INTENT, _DISPLACEMENT, _VECTOR = 0, 1006, 1007
+_PLACES = "Mapping"  # the intent name by which SPM says that y_*.nii holds places
 
 
 def write_field(path: str | Path, field: Field, dimension: Literal[2, 3] = 3) -> None:
@@ -68,7 +72,8 @@ def read_field(
     path: str | Path, fixed_grid: Grid | None = None, moving_grid: Grid | None = None
 ) -> Transform:
     """
-    Read a displacement field, ITK's or DeepReg's; the header tells which.
+    Read a displacement field, ITK's or DeepReg's, or a deformation field of SPM; the
+    header tells which.
 
     :param path: .nii or .nii.gz.
     :param fixed_grid: of the fixed image, for a field in DeepReg's layout whose header
@@ -87,17 +92,20 @@ def read_field(
             "vector). ITK would flip x and y of this field, other programs would not, "
             "so its meaning is open: write it anew with 1007, in mm, LPS."
         )
-    kind = bytes(header["intent_name"]).decode("latin-1")
+    kind = bytes(header["intent_name"]).decode("latin-1").rstrip("\0")
     is_flat = shape[2:] == (1, 1, 2)  # of two dimensions
     is_field = intent == _VECTOR and (shape[3:] == (1, 3) or is_flat)
     if is_field and not kind.startswith("NREG"):
-        missing = [(0, 0)] * 3 + [(0, 3 - shape[4])]
-        vectors = np.pad(volume.voxels[:, :, :, 0], missing) * FLIP
-        field = Field(volume.grid, _floats(vectors))
+        if kind == _PLACES and not is_flat:
+            field = _from_places(volume)
+        else:
+            missing = [(0, 0)] * 3 + [(0, 3 - shape[4])]
+            vectors = np.pad(volume.voxels[:, :, :, 0], missing) * FLIP
+            field = Field(volume.grid, _floats(vectors))
         field.check_finite(str(path))
         return Transform((field,))
     if intent == _NO_INTENT and shape[3:] == (3,):
-        return _from_voxels(volume, header, fixed_grid, moving_grid)
+        return _from_voxels(volume, fixed_grid, moving_grid)
     raise GeometryError(
         f"{path}: expected a displacement field, either of shape (d1, d2, d3, 1, 3), "
         "in two dimensions (d1, d2, 1, 1, 2), with intent code 1007 (mm, LPS), or of "
@@ -107,8 +115,16 @@ def read_field(
     )
 
 
+def _from_places(volume: VolumeFile) -> Field:
+    """Take each voxel's own place off the place it is led to, both RAS in mm."""
+    vectors = np.empty((*volume.grid.shape, 3), np.float32)
+    for part, voxels in volume.grid.slabs():
+        vectors[part] = volume.voxels[part, :, :, 0] - volume.grid.to_world(voxels)
+    return Field(volume.grid, vectors)
+
+
 def _from_voxels(
-    volume: VolumeFile, header: Any, fixed_grid: Grid | None, moving_grid: Grid | None
+    volume: VolumeFile, fixed_grid: Grid | None, moving_grid: Grid | None
 ) -> Transform:
     """Express DeepReg's displacement in space: a field, then voxel to voxel."""
     if moving_grid is None:
@@ -117,19 +133,13 @@ def _from_voxels(
             "and counts voxels of the moving image: name the moving image too."
         )
     grid = volume.grid
-    if not _is_placed(grid, header):
+    if not volume.is_placed:
         grid = _fixed_grid(volume, fixed_grid)
     vectors = _floats(volume.voxels @ grid.affine[:3, :3].T)
     field = Field(grid, vectors)
     field.check_finite(volume.path)
     # not one field: what is beyond it, and its inverse, keep the map of the grids
     return Transform((field, Affine(moving_grid.affine @ np.linalg.inv(grid.affine))))
-
-
-def _is_placed(grid: Grid, header: Any) -> bool:
-    """Tell whether a file says where it lies; DeepReg's say the identity."""
-    codes = int(header["sform_code"]), int(header["qform_code"])
-    return any(codes) and not np.allclose(grid.affine, np.eye(4), atol=1e-6)
 
 
 def _fixed_grid(volume: VolumeFile, fixed_grid: Grid | None) -> Grid:

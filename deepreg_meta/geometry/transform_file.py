@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from deepreg_meta.geometry.affine import GeometryError
+from deepreg_meta.geometry.affine import GeometryError, apply
 from deepreg_meta.geometry.grid import Grid
 from deepreg_meta.geometry.itk_file import keeps_to_plane, read_itk, write_itk
 from deepreg_meta.geometry.nifti_field import read_field, save_deepreg_ddf, write_field
@@ -27,6 +27,8 @@ __all__ = ["load_transform", "save_deepreg_ddf", "save_transform"]
 logger = logging.getLogger(__name__)
 
 _ITK_HEAD = b"#Insight Transform File"
+_MAX_GROWTH = 4  # of a field's grid that is padded, over the larger of both grids
+_ROUNDING_VOX = 1e-3  # beyond the outer voxel centres, for which no voxels are added
 
 
 def save_transform(
@@ -38,13 +40,16 @@ def save_transform(
     """
     Write a transform so that other programs do the same to every fixed voxel.
 
-    :param path: `.h5` is an ITK transform (a field and the affine map after it as a
-        composite); `.nii.gz` or `.nii` the whole as one displacement field (that of a
-        single slice is taken for two-dimensional by SimpleITK, with three components:
-        use .h5); `.tfm` or `.txt` an ITK transform of affine maps alone.
+    :param path: `.h5` is an ITK transform (a field and the affine maps before and after
+        it as a composite); `.nii.gz` or `.nii` the whole as one displacement field
+        (that of a single slice is taken for two-dimensional by SimpleITK, with three
+        components: use .h5); `.tfm` or `.txt` an ITK transform of affine maps alone.
     :param transform: fixed space to moving space.
     :param fixed_grid: of the fixed image; fields are written on it, since ITK knows no
-        displacement outside a field. None will do for affine maps in an ITK file.
+        displacement outside a field. In `.h5` a field after affine maps, as that of an
+        inverse, keeps its own grid, so that nothing is lost between its voxels; where
+        it goes on beyond its border, it does so as far as `fixed_grid` reaches. None
+        will do for affine maps in an ITK file.
     :param is_planar: write a transform of two dimensions, which ITK applies to images
         of two axes, where the transform keeps to the plane z = 0.
     :raises GeometryError: for a field that is not finite, or in a text file.
@@ -80,12 +85,60 @@ def _dimension(parts: tuple[Part, ...], is_planar: bool) -> Literal[2, 3]:
 
 
 def _itk_parts(transform: Transform, fixed_grid: Grid, path: str) -> tuple[Part, ...]:
-    """Return a field on the fixed grid, and what follows it where that is affine."""
-    after = Transform(transform.parts[1:]).matrix
-    if after is None:
-        return (_finite_field(transform, fixed_grid, path),)
-    field = _finite_field(Transform(transform.parts[:1]), fixed_grid, path)
-    return (field,) if np.array_equal(after, np.eye(4)) else (field, Affine(after))
+    """Return a field, and what precedes and follows it where that is affine."""
+    parts = _around_field(transform, fixed_grid, path)
+    if parts is None:  # what precedes the field is sampled with it
+        after = Transform(transform.parts[1:]).matrix
+        if after is None:
+            return (_finite_field(transform, fixed_grid, path),)
+        field = _finite_field(Transform(transform.parts[:1]), fixed_grid, path)
+        parts = (field, Affine(after))
+    return tuple(part for part in parts if not _is_identity(part))
+
+
+def _is_identity(part: Part) -> bool:
+    return isinstance(part, Affine) and np.array_equal(part.matrix, np.eye(4))
+
+
+def _around_field(
+    transform: Transform, fixed_grid: Grid, path: str
+) -> tuple[Part, ...] | None:
+    """
+    Return the map before the only field, the field on its own grid, and that after it.
+
+    :return: None where the field comes first or is not alone, or where it would have to
+        grow much to go on as far as the fixed grid reaches.
+    :raises GeometryError: for a field that is not finite.
+    """
+    fields = {
+        index: part
+        for index, part in enumerate(transform.parts)
+        if isinstance(part, Field)
+    }
+    first, field = next(iter(fields.items()))
+    before = Transform(transform.parts[:first]).matrix
+    after = Transform(transform.parts[first + 1 :]).matrix
+    if first == 0 or before is None or after is None:
+        return None
+    field.check_finite(path)
+    if field.outside == "border":
+        grid = field.grid.padded(_margin(field.grid, before, fixed_grid))
+        largest = max(np.prod(field.grid.shape), np.prod(fixed_grid.shape))
+        if np.prod(grid.shape) > _MAX_GROWTH * largest:
+            return None
+        field = Transform((field,)).as_field(grid)
+    return Affine(before), field, Affine(after)
+
+
+def _margin(grid: Grid, before: NDArray, fixed_grid: Grid) -> NDArray:
+    """Return the voxels that a grid lacks to hold another one, once mapped, (3, 2)."""
+    # the outer half voxels too, but for the plane of a single slice
+    ends = [(-0.5, n - 0.5) if n > 1 else (0, 0) for n in fixed_grid.shape]
+    corners = np.stack(np.meshgrid(*ends), axis=-1).reshape(-1, 3)
+    reach = grid.to_voxel(apply(before, fixed_grid.to_world(corners)))
+    beyond = reach.max(axis=0) - (np.array(grid.shape) - 1)
+    lacking = np.stack([-reach.min(axis=0), beyond], axis=1)
+    return np.maximum(np.ceil(lacking - _ROUNDING_VOX), 0)
 
 
 def _finite_field(transform: Transform, grid: Grid, path: str) -> Field:

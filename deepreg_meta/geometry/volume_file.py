@@ -36,6 +36,8 @@ class VolumeFile:
     :param layout: of the file: a volume, a plane of two axes, or a picture.
     :param forms_apart: as of the function of that name, mm.
     :param time_step: of the fourth axis, with its unit as NIfTI names it; None without.
+    :param is_placed: whether the file says where it lies: not of pictures, nor where
+        the affine is unset or the identity.
     """
 
     path: str
@@ -44,6 +46,7 @@ class VolumeFile:
     layout: Layout = "volume"
     forms_apart: float = 0.0
     time_step: tuple[float, str] | None = None
+    is_placed: bool = True
 
 
 def check_unit(header: Any, path: str | Path) -> None:
@@ -85,7 +88,7 @@ def read_volume(path: str | Path) -> VolumeFile:
         pixels = read_picture(path)
         shape = (pixels.shape[0], pixels.shape[1], 1)
         grid = Grid(shape, read_header(path).affine)
-        return VolumeFile(path, pixels, grid, "picture")
+        return VolumeFile(path, pixels, grid, "picture", is_placed=False)
     try:
         image: Any = nib.load(path)
         check_unit(image.header, path)
@@ -118,8 +121,23 @@ def read_volume(path: str | Path) -> VolumeFile:
         raise GeometryError(f"{path}: {err}") from err
     header = image.header
     return VolumeFile(
-        path, voxels, grid, layout, forms_apart(header), _time_step(header, voxels)
+        path,
+        voxels,
+        grid,
+        layout,
+        forms_apart(header),
+        _time_step(header, voxels),
+        _is_placed(grid, header),
     )
+
+
+def _is_placed(grid: Grid, header: Any) -> bool:
+    """Tell whether a file says where it lies; DeepReg's say the identity."""
+    if hasattr(header, "get_sform"):
+        codes = int(header["sform_code"]), int(header["qform_code"])
+        if not any(codes):
+            return False
+    return not np.allclose(grid.affine, np.eye(4), atol=1e-6)
 
 
 def _time_step(header: Any, voxels: NDArray) -> tuple[float, str] | None:

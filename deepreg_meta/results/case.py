@@ -85,8 +85,9 @@ class CaseResult:
         Return A (3, 3) and t (3,) of a stage, from fixed to moving voxels.
 
         The baseline shifts the centroid of the whole moving gland onto that of the
-        fixed gland in the frames seen, axes parallel, a millimetre staying a
-        millimetre; where the frames miss the gland, it is that of all other stages.
+        fixed gland in the frames seen, turned and scaled as the pair's own alignment
+        has it; corner on corner, where that is the identity, a millimetre stays a
+        millimetre. Where the frames miss the gland, it is that of all other stages.
         """
         own = self.outputs["matrix"], self.outputs["offset"]
         if stage != BASELINE:
@@ -95,7 +96,9 @@ class CaseResult:
         points = metric.centroid(moving), metric.centroid(fixed * self.seen)
         if points[0] is None or points[1] is None:
             return own
-        matrix = np.diag(self.case.fixed_spacing_mm / self.case.moving_spacing_mm)
+        matrix = own[0].astype(np.float64)
+        if np.array_equal(matrix, np.eye(3)):
+            matrix = np.diag(self.case.fixed_spacing_mm / self.case.moving_spacing_mm)
         return matrix.astype(np.float32), points[0] - matrix @ points[1]
 
     def field(self, stage: str) -> Field:

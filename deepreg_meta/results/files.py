@@ -74,7 +74,9 @@ def _write_volumes(own: Path, scene: Scene) -> None:
     for name, volume in volumes.items():
         path = own / f"{name}.nii.gz"
         save_volume(path, volume, scene.fixed_grid.affine, scene.is_planar)
-    if case.moving_source.layout == "picture" and scene.is_planar:
+    sources = case.fixed_source, case.moving_source
+    # of a fixed image with a place of its own, a picture would lie elsewhere
+    if scene.is_planar and all(own.layout == "picture" for own in sources):
         sides = scene.fixed_grid.spacing_mm[:2]
         save_picture(own / "warped_image.png", warped.image, spacing=sides)
 

@@ -98,11 +98,23 @@ class Scene:
 
     @cached_property
     def seen(self) -> NDArray[np.bool_]:
-        """True in the voxels nearest to the frames seen, (f1, f2, f3)."""
-        grid = self.result.case.fixed_grid
-        shown = np.broadcast_to(self.result.seen, grid.shape).astype(np.uint8)
-        nearest = resample(shown, grid, self.fixed_grid, interpolation="nearest")
-        return nearest > 0
+        """
+        True in the voxels nearest to the frames seen, and in the slice nearest to the
+        middle of each, (f1, f2, f3).
+        """
+        grid, axis = self.result.case.fixed_grid, self.frame_axis
+        shown = np.broadcast_to(self.result.seen, grid.shape)
+        both = np.stack([shown, np.ones(grid.shape, bool)]).astype(np.uint8)
+        nearest, covered = (
+            resample(both, grid, self.fixed_grid, interpolation="nearest") > 0
+        )
+        # of thinner frames than the file's slices, none may be the nearest to a slice
+        middles = np.tile((np.array(grid.shape) - 1) / 2, (len(self.result.frames), 1))
+        middles[:, self.result.frame_axis] = self.result.frames
+        own = np.rint(self.fixed_grid.to_voxel(grid.to_world(middles))[:, axis])
+        own = own[(own >= 0) & (own < nearest.shape[axis])].astype(int)
+        np.moveaxis(nearest, axis, 0)[own] |= np.moveaxis(covered, axis, 0)[own]
+        return nearest
 
     @property
     def frame_axis(self) -> int:
@@ -114,7 +126,7 @@ class Scene:
 
     @property
     def frames(self) -> NDArray:
-        """Indices of the fixed image's slices nearest to the frames seen."""
+        """Indices of the fixed image's slices that show the frames seen."""
         others = tuple(axis for axis in range(3) if axis != self.frame_axis)
         return np.flatnonzero(self.seen.any(axis=others))
 

@@ -1,5 +1,6 @@
 """Tests of deepreg_meta/classical.py and of the registration that it configures."""
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -56,6 +57,9 @@ def test_the_grids_are_those_of_the_files_unless_given(files, tmp_path):
          r"train\.backbone\.name in own\.yaml: expected identity with --classical"),
         ({"adapt": {"field": None}}, r"adapt\.field: expected updates with"),
         ({"adapt": {"field": {"step": 3}}}, r"adapt\.field\.step.*steps"),
+        ({"dataset": {"grid": {"orientation": "RAX"}}},
+         r"dataset\.grid\.orientation in own\.yaml: expected null or three letters"),
+        ({"dataset": {"grid": [1]}}, r"dataset\.grid in own\.yaml: expected"),
     ],
 )  # fmt: skip
 def test_what_registers_otherwise_or_not_at_all_is_refused(
@@ -63,6 +67,67 @@ def test_what_registers_otherwise_or_not_at_all_is_refused(
 ):
     with pytest.raises(ConfigError, match=message):
         classical_config(*files, [write_yaml(tmp_path / "own.yaml", own)])
+
+
+def stored(path, codes, tmp_path):
+    """:return: a file of the same image whose axes point elsewhere."""
+    image = nib.load(path)
+    turns = nib.orientations.ornt_transform(
+        nib.orientations.io_orientation(image.affine),
+        nib.orientations.axcodes2ornt(codes),
+    )
+    nib.save(image.as_reoriented(turns), tmp_path / f"{codes}.nii.gz")
+    return tmp_path / f"{codes}.nii.gz"
+
+
+def brief(tmp_path, **keys):
+    """:return: the files of a configuration of one update, with further keys."""
+    own = {"adapt": {"field": {"scales": [1], "steps": 1}}, **keys}
+    return [write_yaml(tmp_path / "own.yaml", own)]
+
+
+@pytest.mark.parametrize("codes", ["LAS", "PIR", "RAS"])
+def test_an_image_stored_with_other_axes_lies_where_it_lies(files, tmp_path, codes):
+    """Centre on centre, of one image: the identity, neither a mirror nor a turn."""
+    moving = stored(files[0], codes, tmp_path)
+    config = classical_config(files[0], moving, brief(tmp_path))
+    assert config.dataset.fixed_shape == config.dataset.moving_shape == SHAPE
+    turned = None if codes == "RAS" else "RAS"
+    assert config.raw["dataset"]["grid"]["orientation"] == turned
+    with without_xla():
+        pair = Registrar(None, config=config).register(files[0], moving)
+    matrix = pair.result.transform("before").matrix
+    np.testing.assert_allclose(matrix, np.eye(4), atol=1e-4)
+    assert np.linalg.det(matrix[:3, :3]) == pytest.approx(1, abs=1e-5)
+
+
+def test_axes_of_ones_own_and_corner_on_corner_are_left_as_they_are(files, tmp_path):
+    """(24, 22, 20) to R, A, S is (22, 20, 24) to P, I, R."""
+    moving = stored(files[0], "PIR", tmp_path)
+    grid = {"fit": "pad"}
+    config = classical_config(
+        files[0],
+        moving,
+        brief(tmp_path, dataset={"grid": grid | {"orientation": "SAL"}}),
+    )
+    assert config.dataset.grid.orientation == "SAL"
+    assert config.dataset.fixed_shape == config.dataset.moving_shape == SHAPE[::-1]
+    config = classical_config(files[0], moving, brief(tmp_path, dataset={"grid": grid}))
+    assert (config.dataset.grid.fit, config.dataset.grid.orientation) == ("pad", "RAS")
+    own = brief(tmp_path, align="corner")
+    config = classical_config(files[0], moving, own)
+    assert config.dataset.grid.orientation is None
+    assert config.dataset.moving_shape == (22, 20, 24)
+
+
+def test_files_that_state_no_axes_are_not_turned(files, tmp_path):
+    image = nib.load(stored(files[0], "PIR", tmp_path))
+    image.set_sform(image.affine, code=0)
+    image.set_qform(image.affine, code=0)
+    nib.save(image, tmp_path / "unplaced.nii.gz")
+    config = classical_config(files[0], tmp_path / "unplaced.nii.gz")
+    assert config.dataset.grid.orientation is None
+    assert config.dataset.moving_shape == (22, 20, 24)
 
 
 def test_a_known_shift_is_found_without_a_network(files, tmp_path):

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from deepreg_meta.callback.fine_tune import FineTune
@@ -13,7 +14,7 @@ from deepreg_meta.pair_setup import (
     warn_of_places,
 )
 from tests.helpers import run_config, write_yaml
-from tests.unit.results.examples import flat_case
+from tests.unit.results.examples import flat_case, make_case
 
 
 @pytest.fixture
@@ -79,3 +80,23 @@ def test_files_without_a_place_are_told_but_pictures_have_itks(layout, caplog):
     warn_of_places(flat_case(layout))
     is_told = "its header states no place in space" in caplog.text
     assert is_told is (layout != "picture")
+
+
+def test_axes_that_are_laid_parallel_though_they_point_apart_are_told(caplog):
+    case = make_case("upright")
+    flipped = case.moving_affine @ np.diag([-1.0, 1, 1, 1])
+    apart = replace(case, moving_affine=flipped)
+    unknown = replace(case.moving_source, has_orientation=False)
+    warn_of_places(apart, "affine")
+    warn_of_places(apart)
+    warn_of_places(case, "center")
+    assert not caplog.text
+    warn_of_places(replace(apart, moving_source=unknown), "center")
+    assert "the axes point" not in caplog.text
+    warn_of_places(apart, "corner")
+    axes = case.fixed_grid.orientation, apart.moving_grid.orientation
+    assert axes[0] != axes[1]
+    assert (
+        f"fixed.nii.gz and moving.nii.gz: the axes point to {axes[0]} and to "
+        f"{axes[1]}, and the initial alignment (corner) lays them parallel"
+    ) in caplog.text

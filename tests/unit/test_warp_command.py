@@ -596,6 +596,42 @@ def test_what_a_log_says_of_pictures_without_mm_is_in_pixels(
     assert said.count(f" {own}") == 3 and f" {other}" not in said
 
 
+@pytest.mark.parametrize("value", [0.5, -1, 65536, np.nan])
+def test_values_that_a_picture_cannot_hold_are_refused(
+    pictures, tmp_path, caplog, value
+):
+    """Whole numbers stored as floats it can hold."""
+    affine = PLANES["pictures"][0].affine
+    image = np.full((9, 7, 1), 300, np.float32)
+    save_volume(tmp_path / "image.nii", image, affine, is_planar=True)
+    assert main(["-i", "image.nii", "-t", "t.h5", "-o", "w.png"]) == 0
+    assert read_picture(tmp_path / "w.png")[0, 0, 0] == 300
+    image[8, 6] = value
+    save_volume(tmp_path / "image.nii", image, affine, is_planar=True)
+    assert main(["-i", "image.nii", "-t", "t.h5", "-o", "v.png"]) == 2
+    told = "v.png: expected an image of whole numbers from 0 to 65535 for a PNG, got "
+    assert f"{told}{value:g} in image.nii. Write it to .nii.gz" in caplog.text
+    assert not (tmp_path / "v.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("step", "is_told"),
+    [(np.eye(4), False), (np.diag([-1.0, 1, 1, 1]), True), (2, True)],
+)
+def test_a_picture_of_another_place_is_told(pictures, tmp_path, caplog, step, is_told):
+    """Columns to the other side, or two pixels on."""
+    if np.isscalar(step):
+        step, shift = np.eye(4), step
+        step[0, 3] = shift
+    affine = step @ PLANES["pictures"][0].affine
+    image = np.full((9, 7, 1), 9, np.uint8)
+    save_volume(tmp_path / "image.nii", image, affine, is_planar=True)
+    line = "-i image.nii -t one.tfm --reference image.nii -o w.png"
+    save_transform(tmp_path / "one.tfm", Transform(), None)
+    assert main(line.split()) == 0
+    assert ("w.png: a PNG states no place in space" in caplog.text) is is_told
+
+
 def test_a_volume_is_no_picture(files, caplog):
     assert files.run("-i moving.nii.gz -t t.h5 -o w.png") == 2
     assert f"two axes, (columns, rows, 1), for a PNG, got shape {FIXED}" in caplog.text

@@ -1,9 +1,11 @@
 """Tests of landmarks: names, files and labels."""
 
+import nibabel as nib
 import numpy as np
 import pytest
 
 from deepreg_meta.geometry.affine import GeometryError
+from deepreg_meta.geometry.grid import Grid
 from deepreg_meta.geometry.landmarks import (
     Landmarks,
     landmarks_of_label,
@@ -12,7 +14,7 @@ from deepreg_meta.geometry.landmarks import (
 )
 from deepreg_meta.geometry.picture_file import save_picture
 from deepreg_meta.geometry.volume_file import save_volume
-from tests.unit.geometry.places import PAIRS
+from tests.unit.geometry.places import PAIRS, write_nifti
 
 GRID = PAIRS["oblique"][0]  # (5, 6, 7)
 
@@ -128,6 +130,50 @@ def test_a_label_file_gives_a_landmark_for_each_value(tmp_path):
     save_volume(tmp_path / "soft.nii", volume / 10, GRID.affine)
     with pytest.raises(GeometryError, match=r"soft.nii: .* index map of whole numbers"):
         read_landmarks(tmp_path / "soft.nii")
+
+
+@pytest.mark.parametrize("end", [(), (1,), (1, 1)])
+@pytest.mark.parametrize("is_placed", [True, False])
+def test_a_label_without_a_place_lies_where_its_image_does(end, is_placed, tmp_path):
+    """A label with an affine of its own keeps it, whatever the image's."""
+    volume = np.zeros(GRID.shape, np.uint8)
+    volume[1:3, 2, 3], volume[4, 5, 6] = 3, 7
+    path = tmp_path / "marks.nii.gz"
+    own = PAIRS["left-handed"][0] if is_placed else Grid(GRID.shape, np.eye(4))
+    write_nifti(path, volume.reshape(*GRID.shape, *end), own.affine, intent=0)
+    landmarks = read_landmarks(path, GRID)
+    assert landmarks.names == ("3", "7")
+    expected = (own if is_placed else GRID).to_world([[1.5, 2, 3], [4, 5, 6]])
+    np.testing.assert_allclose(landmarks.points, expected, atol=1e-4)
+    alone = read_landmarks(path).points
+    np.testing.assert_allclose(alone, own.to_world([[1.5, 2, 3], [4, 5, 6]]), atol=1e-4)
+    if is_placed:
+        read_landmarks(path, GRID.padded((1, 0, 0)))
+        return
+    message = r"marks.nii.gz: .* image, \(7, 6, 7\), .* got \(5, 6, 7\)"
+    with pytest.raises(GeometryError, match=message):
+        read_landmarks(path, GRID.padded((1, 0, 0)))
+
+
+def test_a_label_with_an_unset_affine_says_nothing_of_its_place(tmp_path):
+    """nibabel would lay it around the origin."""
+    volume = np.zeros(GRID.shape, np.uint8)
+    volume[1, 2, 3] = 1
+    image = nib.Nifti1Image(volume, None)
+    image.header.set_zooms((2.0, 3.0, 4.0))
+    nib.save(image, tmp_path / "marks.nii")
+    points = read_landmarks(tmp_path / "marks.nii", GRID).points
+    np.testing.assert_allclose(points, GRID.to_world([[1, 2, 3]]))
+
+
+def test_a_picture_of_labels_lies_where_its_image_does(tmp_path):
+    """Of a picture with pixels of (0.5, 2) mm."""
+    label = np.zeros((6, 5, 1), np.uint8)
+    label[2, 4] = 1
+    save_picture(tmp_path / "points.png", label)
+    grid = Grid((6, 5, 1), np.diag([-0.5, -2.0, 1.0, 1.0]))
+    points = read_landmarks(tmp_path / "points.png", grid).points
+    np.testing.assert_allclose(points, [[-1, -8, 0]])
 
 
 def test_a_picture_of_labels_gives_the_centroid_of_each_value(tmp_path):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from deepreg_meta.geometry.affine import GeometryError
+from deepreg_meta.geometry.affine import FLIP, GeometryError
 from deepreg_meta.geometry.grid import Grid
 from deepreg_meta.geometry.nifti_field import read_field, save_deepreg_ddf, write_field
 from deepreg_meta.geometry.resample import resample
@@ -155,6 +155,33 @@ def test_a_header_without_any_form_is_no_place(ddf, tmp_path):
     nib.save(image, tmp_path / "ddf.nii")
     transform = read_field(tmp_path / "ddf.nii", FIXED_GRID, MOVING_GRID)
     np.testing.assert_array_equal(transform.parts[0].grid.affine, FIXED_GRID.affine)
+
+
+@pytest.mark.parametrize("is_identity", [True, False])
+def test_a_deformation_field_of_spm_holds_places_in_ras(is_identity, rng, tmp_path):
+    """Of an affine map, which a field on voxels gives back between them too."""
+    matrix = np.eye(4)
+    if not is_identity:
+        matrix = alignment(FIXED_GRID, MOVING_GRID, rng).matrix
+    transform = Transform((Affine(matrix),))
+    places = transform.map_points(FIXED_GRID.to_world(voxels(FIXED)))
+    places = places.astype(np.float32)[..., None, :]
+    path = write_nifti(tmp_path / "y_t1.nii", places, FIXED_GRID.affine, name="Mapping")
+    points = FIXED_GRID.to_world(rng.uniform(0, np.subtract(FIXED, 1), (20, 3)))
+    found = read_field(path).map_points(points)
+    np.testing.assert_allclose(found, transform.map_points(points), atol=1e-4)
+    places[1, 2, 3] = np.nan
+    write_nifti(path, places, FIXED_GRID.affine, name="Mapping")
+    with pytest.raises(GeometryError, match=r"y_t1.nii: expected a finite .*got 1 "):
+        read_field(path)
+
+
+def test_other_names_of_the_intent_leave_displacements_what_they_are(rng, tmp_path):
+    vectors = rng.normal(size=(*FIXED, 1, 3)).astype(np.float32)
+    path = tmp_path / "t.nii.gz"
+    write_nifti(path, vectors, FIXED_GRID.affine, name="mine")
+    [field] = read_field(path).parts
+    np.testing.assert_array_equal(field.vectors, vectors[..., 0, :] * FLIP)
 
 
 def test_intent_1006_is_refused(rng, tmp_path):

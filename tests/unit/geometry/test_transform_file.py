@@ -97,6 +97,59 @@ def test_simpleitk_maps_voxels_and_points_between_them_as_we_do(
         np.testing.assert_allclose(transform.map_points(between), expected, atol=2e-3)
 
 
+@pytest.mark.parametrize("outside", ["border", "zero"])
+def test_a_field_after_an_affine_map_is_written_as_it_is(pair, outside, rng, tmp_path):
+    """As an inverse is: between its voxels, and where its border goes on."""
+    fixed, moving = pair
+    before, after = alignment(fixed, moving, rng), alignment(moving, fixed, rng)
+    field = rough_field(moving, rng, outside=outside)
+    transform = Transform((before, field, after))
+    save_transform(tmp_path / "t.h5", transform, fixed)
+    itk = read_itk(tmp_path / "t.h5")
+    assert sitk.CompositeTransform(itk).GetNumberOfTransforms() == 3
+    last = np.subtract(fixed.shape, 0.51)
+    points = fixed.to_world(rng.uniform(-0.49, last, (300, 3)))
+    goes_on = ~moving.contains(before.map_points(points))
+    assert 20 < goes_on.sum() < 280
+    expected = transform.map_points(points)
+    np.testing.assert_allclose(map_by_itk(itk, points), expected, atol=1e-4)
+    loaded = load_transform(tmp_path / "t.h5")
+    assert [type(part) for part in loaded.parts] == [Affine, Field, Affine]
+    np.testing.assert_allclose(loaded.map_points(points), expected, atol=1e-4)
+
+
+def test_a_field_that_would_have_to_grow_much_is_sampled(rng, tmp_path):
+    """Voxels a tenth as long as the image's: a thousand for each of its voxels."""
+    grid = PAIRS["oblique"][0]
+    small = Grid((3, 3, 3), grid.affine @ np.diag([0.1, 0.1, 0.1, 1]))
+    shift = np.eye(4)
+    shift[:3, 3] = 1, 2, 3
+    field = rough_field(small, rng, outside="border")
+    transform = Transform((Affine(shift), field))
+    save_transform(tmp_path / "t.h5", transform, grid)
+    assert read_itk(tmp_path / "t.h5").GetName() == "DisplacementFieldTransform"
+    [found] = load_transform(tmp_path / "t.h5").parts
+    assert found.grid.shape == grid.shape
+    points = grid.to_world(voxels(grid.shape))
+    expected = transform.map_points(points)
+    np.testing.assert_allclose(found.map_points(points), expected, atol=1e-4)
+
+
+def test_a_field_of_a_plane_after_an_affine_map_stays_in_two_dimensions(rng, tmp_path):
+    fixed, moving = PLANES["turned in the plane"]
+    first, second = in_plane(fixed, moving, rng), in_plane(moving, fixed, rng)
+    own = moving.padded((-2, -2, 0))
+    field = Field(own, rough_field(own, rng).vectors * [1, 1, 0], "border")
+    transform = Transform((first.parts[1], field, second.parts[1]))
+    save_transform(tmp_path / "t.h5", transform, fixed, is_planar=True)
+    itk = sitk.CompositeTransform(read_itk(tmp_path / "t.h5"))
+    assert (itk.GetDimension(), itk.GetNumberOfTransforms()) == (2, 3)
+    points = fixed.to_world(rng.uniform((0, 0, 0), (8, 6, 0), (100, 3)))
+    found = [itk.TransformPoint((FLIP * p)[:2].tolist()) for p in points]
+    expected = transform.map_points(points)[:, :2]
+    np.testing.assert_allclose(np.array(found) * FLIP[:2], expected, atol=1e-4)
+
+
 def in_plane(fixed, moving, rng):
     """A field and an alignment that keep to the plane z = 0."""
     field = rough_field(fixed, rng)

@@ -8,6 +8,7 @@ import pytest
 from deepreg_meta.geometry.transform import Affine
 from tests.unit.results.examples import (
     CENTRES,
+    FIXED,
     OFFSET,
     PLACES,
     SHIFT,
@@ -109,6 +110,32 @@ def test_a_millimetre_stays_a_millimetre_in_the_baseline():
     # (5, 6, 4) is the middle of what the frames show of the gland
     ends = matrix @ [5, 6, 4] + offset
     np.testing.assert_allclose(ends, CENTRES[0] + OFFSET + SHIFT, atol=1e-5)
+
+
+def test_the_baseline_turns_as_the_headers_that_align_the_pair():
+    """The same anatomy, stored as RAS and as LPS, 4, -3 and 2 mm further on."""
+    case = make_case("upright")
+    to_fixed = np.diag([-1.0, -1.0, 1.0, 1.0])  # moving voxels to those of the fixed
+    to_fixed[:2, 3] = np.array(FIXED[:2]) - 1
+    shift = np.eye(4)
+    shift[:3, 3] = 4, -3, 2
+    case = replace(
+        case,
+        moving_image=case.fixed_image[::-1, ::-1],
+        moving_labels=case.fixed_labels[:, ::-1, ::-1],
+        moving_affine=shift @ case.fixed_affine @ to_fixed,
+        moving_spacing_mm=case.fixed_spacing_mm,
+    )
+    by_header = np.linalg.solve(case.moving_affine, case.fixed_affine)
+    result = make_result(
+        case,
+        matrix=by_header[:3, :3].astype(np.float32),
+        offset=by_header[:3, 3].astype(np.float32),
+        slices=np.ones(FIXED[1], np.float32),
+    )
+    points = case.fixed_grid.to_world(CENTRES)
+    found = result.transform("centroids").map_points(points)
+    np.testing.assert_allclose(found, points + [4, -3, 2], atol=1e-4)
 
 
 def test_frames_that_miss_the_gland_leave_the_baseline_unaligned():

@@ -306,6 +306,16 @@ def test_the_picture_keeps_a_spacing_that_the_fixed_one_states(tmp_path):
     assert written.GetSpacing() == (0.5, 2)
 
 
+def test_on_a_fixed_image_that_is_no_picture_there_is_none(tmp_path):
+    """Its place is kept by NIfTI alone."""
+    case = flat_case()
+    case = replace(case, fixed_source=replace(case.fixed_source, layout="plane"))
+    write_case(tmp_path, flat_result(case), Outputs(formats=(), figure=False))
+    folder = tmp_path / "case7"
+    assert (folder / "warped_image.nii.gz").exists()
+    assert not (folder / "warped_image.png").exists()
+
+
 def test_of_files_with_a_third_axis_all_has_three_dimensions(tmp_path):
     write_case(tmp_path, flat_result(flat_case("volume")), Outputs(figure=False))
     folder = tmp_path / "case7"

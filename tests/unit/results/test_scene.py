@@ -20,6 +20,7 @@ from tests.unit.results.examples import (
     flat_result,
     make_case,
     make_result,
+    source,
     without_labels,
 )
 
@@ -104,6 +105,26 @@ def test_a_thick_frame_of_the_network_is_all_slices_it_covers():
     scene = Scene(make_result(make_case("left-handed", turn), turn))
     assert scene.frame_axis == 1
     assert list(scene.frames) == [6, 7, 8, 9, 12, 13]
+
+
+def test_thin_frames_of_the_network_are_the_slices_that_hold_them():
+    """Three frames in a slice: the middle of frame n is at (n + 0.5) / 3 - 0.5."""
+    case = make_case("oblique")
+    file = Grid((6, 20, 5), PLACES["oblique"][0])
+    network = file.resized((6, 60, 5))
+    case = replace(
+        case,
+        fixed_image=np.zeros(network.shape, np.float32),
+        fixed_affine=network.affine,
+        fixed_source=source(file, np.zeros(file.shape, np.float32), None, "f.nii"),
+    )
+    slices = np.zeros(60, np.float32)
+    slices[[8, 13, 18, 22, 27, 32, 37, 42, 46, 51]] = 1
+    scene = Scene(make_result(case, slices=slices))
+    assert list(scene.frames) == [2, 4, 6, 7, 9, 10, 12, 14, 15, 17]
+    expected = np.zeros(file.shape, bool)
+    expected[:, scene.frames] = True
+    np.testing.assert_array_equal(scene.seen, expected)
 
 
 def test_slices_beyond_the_networks_grid_are_not_seen():
