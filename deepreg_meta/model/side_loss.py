@@ -60,6 +60,9 @@ def coarse_batch(batch: Batch, factor: int) -> Batch:
     :return: without labels.
     """
     fixed = _average(batch.fixed_input, factor)
+    frames = batch.loss_mask if batch.shown is None else batch.shown
+    if frames is not None:  # off them the fixed image is 0: means of what they show
+        fixed = tf.math.divide_no_nan(fixed, _average(frames, factor))
     moving = _average(batch.moving_image, factor)
     of_fixed = tf.constant(
         _factors(batch.fixed_input.shape[1:4], factor), batch.matrix.dtype
