@@ -91,7 +91,7 @@ class BatchDrawer:
             moving = tf.zeros([1, 3])
         base = matrix[None], offset[None]
         profile = self._profile(task.moving_labels[label][None], base)
-        extent = self._extent(task.fixed_labels[:1])
+        extent = self._extent(task.fixed_labels[label][None])
         return Constants(matrix, offset, moving, profile, extent)
 
     def _profile(
@@ -109,7 +109,7 @@ class BatchDrawer:
         return section_profile(label, matrix, offset, self.fixed_size, axis)
 
     def _extent(self, gland: tf.Tensor) -> tf.Tensor:
-        """Return the slices of the gland, of the whole image where there is none."""
+        """Return the slices of the label that aligns, all where there is none."""
         if gland.shape[1:] != self.fixed_size:  # unlabeled data
             gland = tf.zeros([1, *self.fixed_size])
         return frame_mask.label_extent(gland, self.options.frame_axis)

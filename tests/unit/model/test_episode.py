@@ -372,6 +372,21 @@ def test_frames_that_miss_the_gland_are_aligned_by_the_centres(rng):
         np.testing.assert_allclose(batch.offset, center.offset, atol=1e-6)
 
 
+@pytest.mark.parametrize("align_label", [0, 1])
+def test_the_sweep_spans_the_label_that_aligns(rng, align_label):
+    """As the frames of training do: slices 0 to 2 of one, 6 to 10 of the other."""
+    labels = np.zeros((2, *FIXED), np.float32)
+    labels[0, 2:5, 0:3, 2:5] = labels[1, 2:5, 6:11, 2:5] = 1
+    task = make_task(rng, fixed_labels=labels, num_labels=2)
+    task = task._replace(moving_labels=task.moving_labels[:2])
+    drawer = make_drawer(align_label=align_label, frames=(3, 3))
+    expected = [[0, 1, 2], [6, 8, 10]][align_label]
+    swept = shown_slices(adapt(drawer, task, 3).fixed_input)[0]
+    np.testing.assert_array_equal(np.flatnonzero(swept), expected)
+    drawn = shown_slices(train(drawer, task).fixed_input)[0]
+    assert labels[align_label][:, drawn].sum() == 3 * 9
+
+
 def test_the_sweep_of_unlabeled_data_spans_the_whole_image(rng):
     task = make_task(rng, labeled=False)
     drawer = make_drawer(SSD, labeled=False, align="center", frames=(1, 11))
