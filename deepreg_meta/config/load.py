@@ -110,6 +110,8 @@ def _build(merged: Merged, findings: Findings) -> RunConfig | None:
         _check_together(
             dataset, align, adapt, train, (sparse, sparse_key), method, raw, findings
         )
+        image_loss = lookup(raw, ("train", "loss", "image"))
+        rules.check_intensities(dataset, domains, adapt, image_loss, findings)
     if method is None or findings.errors:
         return None
     if is_reptile and dataset.phantom is None:

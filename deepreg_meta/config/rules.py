@@ -12,7 +12,7 @@ from deepreg_meta.config.adapt_schema import (
     SparseFramesConfig,
 )
 from deepreg_meta.config.dataset_schema import SHAPE_KEYS, DatasetConfig
-from deepreg_meta.config.findings import Findings, Key, show
+from deepreg_meta.config.findings import Findings, Key, lookup, show
 from deepreg_meta.config.train_schema import TrainConfig
 
 
@@ -156,6 +156,48 @@ def check_schedule(
             ("adapt", "schedule"),
             "expected all without the augmentation sparse_frames, got 'sweep'.",
         )
+
+
+def check_intensities(
+    dataset: DatasetConfig,
+    domains: Mapping[str, DatasetConfig],
+    adapt: AdaptConfig,
+    image_loss: Any,
+    findings: Findings,
+) -> None:
+    """
+    Refuse z-scores where an image loss clips intensities to [0, 1] (DeepReg's gmi).
+
+    :param dataset: the section.
+    :param domains: of it.
+    :param adapt: the section, whose losses are merged into that of training.
+    :param image_loss: `train.loss.image` as it was given.
+    :param findings: receives the errors.
+    """
+    parts = {"dataset": dataset}
+    parts |= {f"dataset.domains.{name}": one for name, one in domains.items()}
+    scored = []
+    for name, part in parts.items():
+        steps = part.intensity
+        lists = (steps.moving, steps.fixed) if steps else ()
+        if any(own and own[-1].name == "z_score" for own in lists):
+            scored.append(f"{name}.intensity")
+    losses: dict[Key, Any] = {("train", "loss"): {}}
+    for index, scale in enumerate(adapt.scales or ()):
+        losses["adapt", "scales", str(index), "loss"] = scale.loss
+    if adapt.field is not None:
+        losses["adapt", "field", "loss"] = adapt.field.loss
+    for key, loss in losses.items():
+        own = lookup(loss, ("image",))
+        given = [part for part in (image_loss, own) if isinstance(part, Mapping)]
+        merged = {name: value for part in given for name, value in part.items()}
+        if scored and merged.get("name") == "gmi" and merged.get("weight", 1) != 0:
+            findings.error(
+                (*key, "image", "name"),
+                "expected another loss than gmi, which clips intensities to [0, 1], "
+                f"where {scored[0]} ends in z_score, got 'gmi'. End the steps with "
+                "clip, or use local_ncc.",
+            )
 
 
 def check_deepreg_train(train: Mapping[str, Any], findings: Findings) -> None:

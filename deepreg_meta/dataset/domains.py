@@ -8,6 +8,8 @@ from deepreg_meta.dataset.case import Case
 from deepreg_meta.dataset.tasks import CaseSet
 from deepreg_meta.dataset.volume import Facts
 
+_MAX_TRIES = 100  # to draw a pair that has not come yet
+
 
 class Domains:
     """
@@ -100,7 +102,12 @@ def training_pair(cases: CaseSet, seed: int, index: int) -> tuple[int, int]:
 
 
 def episode_cases(
-    cases: CaseSet | Domains, seed: int, number: int, num_tasks: int, num_pairs: int
+    cases: CaseSet | Domains,
+    seed: int,
+    number: int,
+    num_tasks: int,
+    num_pairs: int,
+    num_batches: int = 1,
 ) -> Sequence[Sequence[Case]]:
     """
     Read the pairs of an episode; they depend on the arguments alone.
@@ -109,17 +116,48 @@ def episode_cases(
     :param seed: of the run.
     :param number: of the episode.
     :param num_tasks: m.
-    :param num_pairs: of every task; all of them are of the task's domain.
-    :return: for every task its pairs.
+    :param num_pairs: of every mini-batch; all of them are of the task's domain, and
+        different as far as it has as many.
+    :param num_batches: of every task.
+    :return: for every task the pairs of its mini-batches, one after the other.
     """
+    per_task = num_pairs * num_batches
     if not isinstance(cases, Domains):
-        first = number * num_tasks * num_pairs
-        indices = range(first, first + num_tasks * num_pairs)
+        first = number * num_tasks * per_task
+        indices = range(first, first + num_tasks * per_task)
         found = [cases.get_pair(*training_pair(cases, seed, i)) for i in indices]
-        return [found[i : i + num_pairs] for i in range(0, len(found), num_pairs)]
+        return [found[i : i + per_task] for i in range(0, len(found), per_task)]
     # beside the draws of `training_pair`, whose second number counts tasks
     rng = np.random.default_rng([seed, number, num_tasks])
     return [
-        [own.get_pair(*own.draw_pair(rng)) for _ in range(num_pairs)]
+        [
+            own.get_pair(*pair)
+            for _ in range(num_batches)
+            for pair in _draw_pairs(own, num_pairs, rng)
+        ]
         for own in (cases.cases[name] for name in cases.draw(num_tasks, rng))
     ]
+
+
+def _draw_pairs(
+    cases: CaseSet, count: int, rng: np.random.Generator
+) -> list[tuple[int, int]]:
+    """
+    Draw the pairs of a mini-batch.
+
+    Paired data repeats none before all have come. Unpaired images are drawn again where
+    a pair has come already, a bounded number of times.
+    """
+    drawn: list[tuple[int, int]] = []
+    if cases.is_paired:
+        pairs = cases.pairs()
+        while len(drawn) < count:
+            drawn += [pairs[index] for index in rng.permutation(len(pairs))]
+        return drawn[:count]
+    for _ in range(count):
+        for _ in range(_MAX_TRIES):
+            pair = cases.draw_pair(rng)
+            if pair not in drawn:
+                break
+        drawn.append(pair)
+    return drawn

@@ -94,8 +94,9 @@ def training_dataset(
     num_labels = cases.num_labels_max
 
     def episode(number: int) -> dict[str, np.ndarray]:
+        num_batches, num_pairs = layout.batches or (1, 1)
         tasks = episode_cases(
-            cases, seed, number, layout.num_tasks, layout.pairs_per_task
+            cases, seed, number, layout.num_tasks, num_pairs, num_batches
         )
         return layout.stack(
             [[task_arrays(case, num_labels) for case in task] for task in tasks]

@@ -14,6 +14,8 @@ from scipy import stats
 
 Values = Iterable[float | None]
 
+_ROUNDING = 1e-12  # of the largest number: differences that spread less are equal
+
 
 def summarize(values: Values) -> dict[str, float]:
     """
@@ -46,18 +48,23 @@ def paired_tests(a: Values, b: Values) -> dict[str, float]:
     :param a: one number per case.
     :param b: one number per case, same order; a case that misses one is left out.
     :return: `n`, `mean_difference` (a - b), `p_t` (paired t-test, nan for n < 2 or
-        when all differences are equal and not zero) and `p_wilcoxon` (signed rank, nan
-        for n = 0). Without any difference both are 1.
+        when all differences are equal, but for rounding, and not zero) and
+        `p_wilcoxon` (signed rank, nan for n = 0). Without any difference both are 1.
     :raises ValueError: when the numbers of cases differ.
     """
-    difference = _paired_difference(a, b)
+    left, right = _check_pairs(a, b)
+    difference = left - right
+    keep = ~np.isnan(difference)
+    difference = difference[keep]
     result = {"n": len(difference), "mean_difference": float("nan")}
     if not len(difference):
         return {**result, "p_t": float("nan"), "p_wilcoxon": float("nan")}
     result["mean_difference"] = float(difference.mean())
     if not difference.any():
         return {**result, "p_t": 1.0, "p_wilcoxon": 1.0}
-    spread = len(difference) > 1 and np.ptp(difference) > 0
+    # differences of equal steps differ by the rounding of what they are made of
+    rounding = _ROUNDING * max(np.abs(left[keep]).max(), np.abs(right[keep]).max())
+    spread = len(difference) > 1 and np.ptp(difference) > rounding
     with warnings.catch_warnings():
         # differences that are all but equal: the p value is as small as it should be
         warnings.filterwarnings("ignore", "Precision loss occurred", RuntimeWarning)
@@ -112,7 +119,8 @@ def bootstrap_ci(
     :param seed: same seed, same interval.
     :param level: share of resamples inside the interval, in (0, 1).
     :param groups: one label per value, e.g. its case; None draws single values.
-    :return: lower and upper bound, the unit of the statistic; nan for no values.
+    :return: lower and upper bound, the unit of the statistic; nan for fewer than
+        two values, or groups: one alone says nothing of how much they vary.
     :raises ValueError: when `groups` has another length, or num or level is out of
         range.
     """
@@ -128,9 +136,9 @@ def bootstrap_ci(
             f"got num {num} and level {level}."
         )
     keep = np.flatnonzero(~np.isnan(sample))
-    if not len(keep):
-        return float("nan"), float("nan")
     clusters = sample[keep] if groups is None else _clusters(sample, groups, keep)
+    if len(clusters) < 2:
+        return float("nan"), float("nan")
     rng = np.random.default_rng(seed)
     estimates = np.empty(num)
     for i in range(num):
@@ -179,12 +187,6 @@ def _check_pairs(a: Values, b: Values) -> tuple[NDArray, NDArray]:
             f"got {len(left)} and {len(right)} values."
         )
     return left, right
-
-
-def _paired_difference(a: Values, b: Values) -> NDArray[np.float64]:
-    left, right = _check_pairs(a, b)
-    difference = left - right
-    return difference[~np.isnan(difference)]
 
 
 def _clusters(sample: NDArray, groups: Sequence, keep: NDArray) -> list[NDArray]:

@@ -34,7 +34,9 @@ def window_profile(kernel_size: int, kernel_type: str) -> np.ndarray:
     return np.ones(kernel_size)
 
 
-def _variance(square: tf.Tensor, total: tf.Tensor, weight: float) -> tf.Tensor:
+def _variance(
+    square: tf.Tensor, total: tf.Tensor, weight: tf.Tensor | float
+) -> tf.Tensor:
     """
     Return sums of squared deviations from the mean, 0 where they are only rounding.
 
@@ -54,6 +56,8 @@ class NccTarget(NamedTuple):
     image: tf.Tensor  # t, (batch, d1, d2, d3)
     total: tf.Tensor  # W t, same shape
     variance: tf.Tensor  # W t^2 - (W t)^2 / W 1, same shape, 0 where that is rounding
+    # W 1 within a mask, same shape or (1, d1, d2, d3); None without one: a number
+    weight: tf.Tensor | None = None
 
 
 @REGISTRY.register_loss(name="local_ncc")
@@ -69,6 +73,9 @@ class LocalNcc:
     weights (DeepReg takes that of their squares, and some of its triangles lie beside
     the middle); a window of one grey value is perfect, with no gradient (in DeepReg's
     its variance is what rounding leaves, also below zero).
+
+    Within a mask the statistics are those of its voxels alone; voxels around the volume
+    count as before, so that a mask of ones changes nothing.
 
     Windows are summed axis by axis, each by a product with a band matrix: exactly zero
     over zeros, as differences of running sums are not.
@@ -124,30 +131,48 @@ class LocalNcc:
         num_axes = sum(length > 1 for length in volume.shape[1:4])
         return float(self._profile.sum() ** num_axes)
 
-    def prepare(self, fixed_image: tf.Tensor) -> NccTarget:
+    def _weight_within(self, mask: tf.Tensor) -> tf.Tensor:
+        """Return what windows weigh: their part of the mask, and beyond the volume."""
+        matrices, whole = self._matrices(mask), self._window_weight(mask)
+        beyond = whole - filter_along_axes(tf.ones_like(mask[:1]), matrices)
+        # rounding would be much to a window that sees one voxel
+        beyond = tf.where(beyond > 1e-5 * whole, beyond, tf.zeros_like(beyond))
+        # of windows that see nothing all sums are 0: they are divided by anything else
+        return tf.maximum(filter_along_axes(mask, matrices) + beyond, EPS)
+
+    def prepare(
+        self, fixed_image: tf.Tensor, mask: tf.Tensor | None = None
+    ) -> NccTarget:
         """
         Sum the fixed image and its square over the windows.
 
         :param fixed_image: shape = (batch, d1, d2, d3), static but for the batch.
+        :param mask: 1 for the voxels that count, 0 for others, same shape and type or
+            one for all, (1, d1, d2, d3); None for all voxels.
         :return: what `evaluate` needs.
         :raises ValueError: for what is no volume.
         """
         fixed_image = as_volume(fixed_image, "fixed image")
-        matrices = self._matrices(fixed_image)
+        matrices, weight = self._matrices(fixed_image), None
+        if mask is not None:
+            fixed_image, weight = fixed_image * mask, self._weight_within(mask)
         total = filter_along_axes(fixed_image, matrices)
         square = filter_along_axes(tf.square(fixed_image), matrices)
-        variance = _variance(square, total, self._window_weight(fixed_image))
-        return NccTarget(fixed_image, total, variance)
+        own = self._window_weight(fixed_image) if weight is None else weight
+        variance = _variance(square, total, own)
+        return NccTarget(fixed_image, total, variance, weight)
 
     def evaluate(self, target: NccTarget, warped_image: tf.Tensor) -> tf.Tensor:
         """
         Return the loss of a warped image.
 
         :param target: from `prepare`.
-        :param warped_image: shape = (batch, d1, d2, d3).
+        :param warped_image: shape = (batch, d1, d2, d3), 0 off the mask of `prepare`.
         :return: shape = (batch,), in [-1, 0] but for rounding.
         """
-        weight = self._window_weight(warped_image)
+        weight = target.weight
+        if weight is None:
+            weight = self._window_weight(warped_image)
         matrices = self._matrices(warped_image)
 
         # DeepReg's formula, t fixed, p warped. The gradient is written out: like the
@@ -180,7 +205,7 @@ class LocalNcc:
             # plane by plane: a sum over a whole volume loses digits in float32
             return tf.reduce_mean(tf.reduce_mean(squared, [2, 3]), 1), gradient
 
-        return -correlation(*target, warped_image)
+        return -correlation(*target[:3], warped_image)
 
     def __call__(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         """

@@ -47,7 +47,9 @@ def masked_loss(
     correlations of zeros with zeros are perfect, so that it would pay to leave a mask
     which follows the moving image. Here the sum of squares is a mean over the mask, the
     global correlation that of its voxels, the local one a mean over the windows that
-    see some of it. Other losses get zeros. A mask of all that is shown changes nothing.
+    see some of it; ours is of the voxels of the mask in each window, DeepReg's takes
+    the others for zeros. Other losses get zeros. A mask of all that is shown changes
+    nothing.
 
     :param loss: DeepReg's image loss or ours, or one that the user registered.
     :param fixed: shape = (batch, f1, f2, f3), 0 where nothing is shown, or what `loss`
@@ -70,7 +72,10 @@ def masked_loss(
     if isinstance(loss, GlobalNormalizedCrossCorrelation):
         images = [_fill(image, mask, shown, share) for image in (fixed, warped)]
         return mean_loss(loss, *images)
-    target = fixed if isinstance(fixed, NccTarget) else fixed * mask
+    target = fixed
+    if not isinstance(fixed, NccTarget):
+        is_ours = isinstance(loss, LocalNcc)
+        target = loss.prepare(fixed, mask) if is_ours else fixed * mask
     value = mean_loss(loss, target, warped * mask)
     if isinstance(loss, SumSquaredDifference):
         return value / share

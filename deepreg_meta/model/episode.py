@@ -91,7 +91,7 @@ class BatchDrawer:
             moving = tf.zeros([1, 3])
         base = matrix[None], offset[None]
         profile = self._profile(task.moving_labels[label][None], base)
-        extent = self._extent(task.fixed_labels[:1])
+        extent = self._extent(task.fixed_labels[label][None])
         return Constants(matrix, offset, moving, profile, extent)
 
     def _profile(
@@ -109,7 +109,7 @@ class BatchDrawer:
         return section_profile(label, matrix, offset, self.fixed_size, axis)
 
     def _extent(self, gland: tf.Tensor) -> tf.Tensor:
-        """Return the slices of the gland, of the whole image where there is none."""
+        """Return the slices of the label that aligns, all where there is none."""
         if gland.shape[1:] != self.fixed_size:  # unlabeled data
             gland = tf.zeros([1, *self.fixed_size])
         return frame_mask.label_extent(gland, self.options.frame_axis)
@@ -283,7 +283,7 @@ class BatchDrawer:
             moving_image=moving.image,
             moving_label=moving.label,
             # the whole label counts in meta-training, the image only where it is shown
-            loss_mask=shown,
+            loss_mask=None if self.options.frames is None else shown,
             label_target=target,
             label_mask=None if self.options.frames is None else ones,
         )
@@ -370,10 +370,9 @@ class BatchDrawer:
             )
         is_restricted = not (task.fixed_mask is None and task.moving_mask is None)
         fixed_input = task.fixed_image[None] * shown
-        loss_mask = shown if mask is None else mask
         image_target = None
         if self.loss.uses_image and moving_mask is None:  # else new at every step
-            image_target = self.loss.prepare_image(fixed_input, loss_mask)
+            image_target = self.loss.prepare_image(fixed_input, mask)
         return Batch(
             moving_input=self._moving_input(moving_image, matrix, offset),
             fixed_input=fixed_input,
@@ -381,7 +380,7 @@ class BatchDrawer:
             offset=offset,
             moving_image=moving_image,
             moving_label=task.moving_labels[label][None],
-            loss_mask=loss_mask,
+            loss_mask=mask,
             label_target=target,
             image_target=image_target,
             shown=shown if is_restricted else None,

@@ -122,9 +122,23 @@ class InnerLoop:
         Return the gradients of the total loss by the weights that are trained.
 
         :param batch: the mini-batch.
-        :return: in the order of the trained weights, which stay as they are.
+        :return: in the order of the trained weights, which stay as they are. Where the
+            loss is scaled (mixed_float16) and one of them is no finite number, all are
+            0: as of the steps that the optimiser leaves out, the scale is halved.
         """
-        return self._differentiate(batch, tf.constant(0), self._look)[2]
+        gradients = self._differentiate(batch, tf.constant(0), self._look)[2]
+        variables, optimizer = self.part.variables, self.optimizer
+        if not isinstance(optimizer, tf.keras.mixed_precision.LossScaleOptimizer):
+            return gradients
+        is_finite = tf.reduce_all(
+            [tf.reduce_all(tf.math.is_finite(g)) for g in gradients]
+        )
+
+        def leave_out() -> list[tf.Tensor]:
+            optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            return [tf.zeros_like(g) for g in gradients]
+
+        return tf.cond(is_finite, lambda: gradients, leave_out)
 
     def _differentiate(
         self, batch: Batch, index: tf.Tensor, look: Look

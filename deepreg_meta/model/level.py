@@ -85,7 +85,7 @@ def level_batch(
         # as the losses lay it on the grid; the network's input may be stretched there
         laid = moved_volume(final.moving_image, final, field)
         moving_image = rescale(laid, size)
-    mask = rescale_mask(final.loss_mask, size)
+    mask = _rescaled(final.loss_mask, size)
     ratio = [n / s for n, s in zip(full, size, strict=True)]
     spacing = side.spacing * tf.constant(ratio, tf.float32)
     moving_label = target = tf.ones_like(fixed)
@@ -111,9 +111,14 @@ def level_batch(
         loss_mask=mask,
         label_target=target,
         image_target=image_target,
-        shown=None if final.shown is None else rescale_mask(final.shown, size),
+        shown=_rescaled(final.shown, size),
         moving_mask=moving_mask,
     )
+
+
+def _rescaled(mask: tf.Tensor | None, size: Size) -> tf.Tensor | None:
+    """Resample a mask, where there is one."""
+    return None if mask is None else rescale_mask(mask, size)
 
 
 def moved_volume(volume: tf.Tensor, batch: Batch, ddf: tf.Tensor) -> tf.Tensor:

@@ -37,7 +37,8 @@ class Batch(NamedTuple):
     offset: tf.Tensor  # (batch, 3)
     moving_image: tf.Tensor  # (batch, m_dim1, m_dim2, m_dim3)
     moving_label: tf.Tensor  # (batch, m_dim1, m_dim2, m_dim3)
-    loss_mask: tf.Tensor  # (batch, f_dim1, f_dim2, f_dim3), 1 where losses look
+    # (batch, f_dim1, f_dim2, f_dim3), 1 where losses look; None: everywhere
+    loss_mask: tf.Tensor | None
     label_target: DiceTarget | tf.Tensor  # the fixed label, prepared for its loss
     shown: tf.Tensor | None = None  # as loss_mask, without the masks that users gave
     moving_mask: MovingMask | None = None
@@ -95,7 +96,7 @@ class _Warped(NamedTuple):
 
     image: tf.Tensor | None  # (batch, f_dim1, f_dim2, f_dim3), where a loss sees it
     label: tf.Tensor | None  # same shape
-    mask: tf.Tensor  # same shape, the voxels that count
+    mask: tf.Tensor | None  # same shape, the voxels that count; None: all
 
 
 class RegistrationLoss:
@@ -188,22 +189,21 @@ class RegistrationLoss:
         return fixed_label if mask is None else fixed_label * mask
 
     def prepare_image(
-        self, fixed_image: tf.Tensor, mask: tf.Tensor
+        self, fixed_image: tf.Tensor, mask: tf.Tensor | None
     ) -> NccTarget | tf.Tensor:
         """
         Do what the image loss needs of the fixed image, once per image and mask.
 
         :param fixed_image: shape = (batch, f1, f2, f3).
-        :param mask: the voxels that count, same shape.
+        :param mask: the voxels that count, same shape, or None for all.
         :return: sums over windows for the local correlation, else the masked image.
         """
-        masked = fixed_image * mask
         if isinstance(self._losses.get("image"), LocalNcc):
-            return self._losses["image"].prepare(masked)
-        return masked
+            return self._losses["image"].prepare(fixed_image, mask)
+        return _within(fixed_image, mask)
 
     def _label_loss(
-        self, batch: Batch, warped_label: tf.Tensor, mask: tf.Tensor
+        self, batch: Batch, warped_label: tf.Tensor, mask: tf.Tensor | None
     ) -> tf.Tensor:
         loss, target = self._losses["label"], batch.label_target
         if batch.moving_mask is not None:  # where it lies changes at every step
@@ -212,25 +212,25 @@ class RegistrationLoss:
         if isinstance(loss, MultiScaleDice):
             return tf.reduce_mean(loss.evaluate(target, warped_label))
         own = mask if batch.label_mask is None else batch.label_mask
-        return mean_loss(loss, target, warped_label * own)
+        return mean_loss(loss, target, _within(warped_label, own))
 
     def _image_loss(
-        self, batch: Batch, warped: tf.Tensor, mask: tf.Tensor
+        self, batch: Batch, warped: tf.Tensor, mask: tf.Tensor | None
     ) -> tf.Tensor:
         loss, target = self._losses["image"], batch.image_target
         if target is None or batch.moving_mask is not None:
             target = self.prepare_image(batch.fixed_input, mask)
         if batch.shown is None:
-            return mean_loss(loss, target, warped * mask)
+            return mean_loss(loss, target, _within(warped, mask))
         return masked_loss(loss, target, warped, mask, batch.shown)
 
     @staticmethod
-    def _mask(batch: Batch, loc: tf.Tensor) -> tf.Tensor:
+    def _mask(batch: Batch, loc: tf.Tensor) -> tf.Tensor | None:
         """Return the voxels that count under the present field."""
         if batch.moving_mask is None:
             return batch.loss_mask
         inside = sample(batch.moving_mask.mask, loc) >= 0.5
-        return batch.loss_mask * tf.cast(inside, tf.float32)
+        return _within(tf.cast(inside, tf.float32), batch.loss_mask)
 
     def _warped(self, ddf: tf.Tensor, batch: Batch) -> _Warped:
         """Return what the image and label losses see of the moving side."""
@@ -272,6 +272,11 @@ class RegistrationLoss:
             is_left = tf.reduce_max(mask, axis=[1, 2, 3]) >= 0.5
             values["total"] += tf.where(tf.reduce_all(is_left), 0.0, float("inf"))
         return values
+
+
+def _within(volume: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
+    """Return a volume with zeros off a mask; None is a mask of ones."""
+    return volume if mask is None else volume * mask
 
 
 def _constant(batch: Batch) -> Batch:

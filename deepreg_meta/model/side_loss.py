@@ -60,6 +60,9 @@ def coarse_batch(batch: Batch, factor: int) -> Batch:
     :return: without labels.
     """
     fixed = _average(batch.fixed_input, factor)
+    frames = batch.loss_mask if batch.shown is None else batch.shown
+    if frames is not None:  # off them the fixed image is 0: means of what they show
+        fixed = tf.math.divide_no_nan(fixed, _average(frames, factor))
     moving = _average(batch.moving_image, factor)
     of_fixed = tf.constant(
         _factors(batch.fixed_input.shape[1:4], factor), batch.matrix.dtype
@@ -73,7 +76,9 @@ def coarse_batch(batch: Batch, factor: int) -> Batch:
     middle = tf.linalg.matvec(batch.matrix, _HALF * (of_fixed - 1.0)) + batch.offset
     offset = (middle + _HALF) / of_moving - _HALF
 
-    def as_mask(mask: tf.Tensor) -> tf.Tensor:
+    def as_mask(mask: tf.Tensor | None) -> tf.Tensor | None:
+        if mask is None:
+            return None
         return tf.cast(_average(mask, factor) >= _HALF, mask.dtype)
 
     moving_mask = batch.moving_mask
@@ -92,7 +97,7 @@ def coarse_batch(batch: Batch, factor: int) -> Batch:
         offset=offset,
         moving_image=moving,
         loss_mask=as_mask(batch.loss_mask),
-        shown=None if batch.shown is None else as_mask(batch.shown),
+        shown=as_mask(batch.shown),
         moving_mask=moving_mask,
         image_target=None,
         base=base,

@@ -146,3 +146,15 @@ def test_inner_steps_of_a_pair_share_it(write):
     content = with_key("train.meta", {"resample_each_step": False}, BASE)
     with pytest.raises(ConfigError, match="resample_each_step: null with task: pair"):
         load_config(write(meta=content))
+
+
+def test_a_domain_of_z_scores_has_no_mutual_information(write):
+    """One whose images are brought to [0, 1] may have it."""
+    config = base(brain=BRAIN)
+    config["dataset"].pop("intensity")
+    config["train"]["loss"]["image"]["name"] = "gmi"
+    load_config(write(meta=config))
+    config["dataset"]["domains"]["brain"] = BRAIN | {"intensity": [{"name": "z_score"}]}
+    message = "where dataset.domains.brain.intensity ends in z_score, got 'gmi'"
+    with pytest.raises(ConfigError, match=message):
+        load_config(write(meta=config))

@@ -41,6 +41,31 @@ def test_losses_must_have_something_to_register(write):
     load(write, "train.loss.label.weight", 0.1, base)
 
 
+def test_mutual_information_of_z_scores_is_refused(write):
+    """DeepReg's clips them to [0, 1]; in training, at any scale, of either image."""
+    steps = [{"name": "clip", "sigmas": 3.0}, {"name": "z_score"}]
+    gmi = with_key("train.loss.image.name", "gmi")
+    load(write, "dataset.intensity", steps)
+    load(write, "dataset.intensity", steps[::-1], gmi)  # brought to [0, 1]
+    message = (
+        r"train.loss.image.name in meta.yaml: expected another loss than gmi, .* where "
+        "dataset.intensity ends in z_score, got 'gmi'"
+    )
+    for value in (steps, {"moving": steps}, {"fixed": steps}):
+        with pytest.raises(ConfigError, match=message):
+            load(write, "dataset.intensity", value, gmi)
+    off = with_key("train.loss.image.weight", 0, gmi)
+    load(write, "dataset.intensity", steps, off)
+    scored = with_key("dataset.intensity", steps)
+    loss = {"image": {"name": "gmi"}}
+    for key, value in (
+        ("adapt.scales", [0.5, {"scale": 1, "loss": loss}]),
+        ("adapt.field", {"scales": [1], "loss": loss}),
+    ):
+        with pytest.raises(ConfigError, match=f"{key}.*loss.image.name.*got 'gmi'"):
+            load(write, key, value, scored)
+
+
 def test_what_reptile_does_not_use_is_told(write, caplog):
     load(write, "train.preprocess.shuffle_buffer_num_batch", 1)
     assert "shuffle_buffer" not in caplog.text

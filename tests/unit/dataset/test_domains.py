@@ -69,6 +69,37 @@ def test_the_pairs_of_a_task_are_of_one_domain_and_hang_on_the_seed():
     assert tasks != episode_cases(domains, 5, 8, 3, 4)
 
 
+class PairedCases(Cases):
+    """Pairs of a number with itself; of every other index, as a split has them."""
+
+    is_paired = True
+
+    def pairs(self):
+        return [(index, index) for index in range(0, 2 * self.count, 2)]
+
+    def draw_pair(self, rng):
+        pairs = self.pairs()
+        return pairs[int(rng.integers(len(pairs)))]
+
+
+@pytest.mark.parametrize("kind, number", [(PairedCases, 4), (Cases, 12)])
+def test_the_pairs_of_a_mini_batch_are_different_as_far_as_there_are_enough(
+    kind, number
+):
+    """Four pairs, or the twelve of four images; every one comes as often in the end."""
+    domains = Domains({"a": kind(0)})
+    seen = Counter()
+    for episode in range(300):
+        (task,) = episode_cases(domains, 0, episode, 1, 3, num_batches=2)
+        assert len(task) == 6
+        assert len(set(task[:3])) == len(set(task[3:])) == 3
+        seen.update(task)
+    shares = np.array(list(seen.values())) / 1800
+    np.testing.assert_allclose(shares, np.full(number, 1 / number), atol=0.03)
+    (task,) = episode_cases(domains, 0, 0, 1, number + 2)
+    assert len(task) == number + 2 and len(set(task)) == number
+
+
 def test_one_set_is_gone_through_as_training_pair_says():
     cases = Cases(0)
     tasks = [

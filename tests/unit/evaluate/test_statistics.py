@@ -49,6 +49,18 @@ def test_samples_without_a_difference_or_without_pairs_have_no_finding():
     assert math.isnan(statistics.paired_tests([2, 3], [1, 2])["p_t"])
 
 
+@pytest.mark.parametrize("scale", [2.0**-20, 1.0, 2.0**20])
+def test_differences_that_rounding_alone_tells_apart_are_equal(scale):
+    """A tenth more each time, until one of them is more by a billionth."""
+    b = scale * np.array([0.7, 0.8, 0.31, 0.9, 0.55])
+    a = b + 0.1 * scale
+    assert np.ptp(a - b) > 0
+    assert math.isnan(statistics.paired_tests(a, b)["p_t"])
+    assert math.isnan(statistics.paired_tests([*a, None], [*b, 1e9])["p_t"])
+    a[0] *= 1 + 1e-9
+    assert statistics.paired_tests(a, b)["p_t"] < 1e-6
+
+
 def test_holm_corrects_a_known_example_in_any_order():
     assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx(
         [0.03, 0.06, 0.06, 0.02]
@@ -113,6 +125,8 @@ def test_an_interval_of_differences_is_that_of_the_pairs():
 
 def test_nothing_has_an_interval_of_nan_and_wrong_input_is_refused():
     assert math.isnan(statistics.bootstrap_ci([None])[0])
+    assert np.isnan(statistics.bootstrap_ci([0.7, None])).all()
+    assert np.isnan(statistics.bootstrap_ci([0.7, 0.9], groups=["a", "a"])).all()
     with pytest.raises(ValueError, match="got 1 groups for 2 values"):
         statistics.bootstrap_ci([1, 2], groups=["a"])
     with pytest.raises(ValueError, match="got num 0"):

@@ -39,8 +39,13 @@ def value_and_gradients(loss, fixed, warped):
     return value, *tape.gradient(value, [fixed, warped])
 
 
-def numpy_ncc(fixed, warped, kernel_size, kernel_type):
-    """:return: the loss window by window, as weighted covariances in float64."""
+def numpy_ncc(fixed, warped, kernel_size, kernel_type, mask=None):
+    """
+    Compute the loss window by window, as weighted covariances in float64.
+
+    :return: the mean; of voxels off the mask nothing counts, not even that they are 0.
+    """
+    mask = np.ones(fixed.shape) if mask is None else mask
     first = (kernel_size - 1) // 2
     profiles, pads = [], []
     for length in fixed.shape:
@@ -51,14 +56,19 @@ def numpy_ncc(fixed, warped, kernel_size, kernel_type):
         pads.append((0, 0) if flat else (first, kernel_size - 1 - first))
     weights = np.einsum("i,j,k->ijk", *profiles)
     t, p = (np.pad(np.asarray(x, np.float64), pads) for x in (fixed, warped))
+    inside = np.pad(mask, pads, constant_values=1)
     values = []
     for start in itertools.product(*map(range, fixed.shape)):
         window = tuple(
             slice(i, i + n) for i, n in zip(start, weights.shape, strict=True)
         )
-        a, b = (x[window] - np.average(x[window], weights=weights) for x in (t, p))
-        cross = np.sum(weights * a * b)
-        spread = np.sum(weights * a * a) * np.sum(weights * b * b)
+        own = weights * inside[window]
+        if not own.any():
+            values.append(1.0)
+            continue
+        a, b = (x[window] - np.average(x[window], weights=own) for x in (t, p))
+        cross = np.sum(own * a * b)
+        spread = np.sum(own * a * a) * np.sum(own * b * b)
         values.append((cross**2 + EPS) / (spread + EPS))
     return -np.mean(values)
 
@@ -123,6 +133,73 @@ def test_the_gradients_are_those_of_differences_in_float64(rng, size, kernel_typ
     for got, expected in zip(ours, numerical, strict=True):
         assert np.abs(expected).max() > 1e-2
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-8)
+
+
+def masks(rng, size, dtype=tf.float32):
+    """:return: two masks, one of scattered voxels and one that windows miss."""
+    mask = (rng.random((2, *size)) < 0.5).astype(float)
+    mask[1] = 0.0
+    mask[1, 1:2, 1:] = 1.0
+    return tf.constant(mask, dtype)
+
+
+def within(loss):
+    """:return: the loss of two images and a mask."""
+    return lambda t, p, mask: loss.evaluate(loss.prepare(t, mask), p * mask)
+
+
+@pytest.mark.parametrize("kernel_type", ["rectangular", "triangular", "gaussian"])
+@pytest.mark.parametrize("kernel_size", [3, 4])
+@pytest.mark.parametrize("size", [(5, 6, 7), (5, 6, 1)])
+def test_within_a_mask_its_voxels_alone_are_correlated(
+    wrap, rng, size, kernel_size, kernel_type
+):
+    """By NumPy; what lies off the mask changes neither value nor gradient."""
+    pair, mask = images(rng, 2, size), masks(rng, size)
+    function = wrap(within(LocalNcc(kernel_size, kernel_type)))
+    expected = [
+        numpy_ncc(t, p, kernel_size, kernel_type, m.numpy())
+        for t, p, m in zip(*pair, mask, strict=True)
+    ]
+    found = value_and_gradients(lambda t, p: function(t, p, mask), *pair)
+    np.testing.assert_allclose(found[0], expected, rtol=1e-4)
+    others = [
+        tf.where(mask > 0, x, y)
+        for x, y in zip(pair, images(rng, 2, size), strict=True)
+    ]
+    again = value_and_gradients(lambda t, p: function(t, p, mask), *others)
+    for a, b in zip(found, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert np.abs(found[2]).max() > 1e-3
+
+
+@pytest.mark.parametrize("kernel_type", ["rectangular", "gaussian"])
+@pytest.mark.parametrize("size", [(3, 4, 5), (4, 5, 1)])
+def test_the_gradients_within_a_mask_are_those_of_differences(rng, size, kernel_type):
+    """Of both images, in float64."""
+    pair, mask = images(rng, 2, size, tf.float64), masks(rng, size, tf.float64)
+    function = tf.function(within(LocalNcc(3, kernel_type)))
+    ours, numerical = tf.test.compute_gradient(
+        lambda t, p: tf.reduce_sum(function(t, p, mask)), pair, delta=1e-5
+    )
+    for got, expected in zip(ours, numerical, strict=True):
+        assert np.abs(expected).max() > 1e-2
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("kernel_type", ["rectangular", "triangular", "gaussian"])
+def test_a_mask_of_ones_changes_nothing_and_none_costs_nothing(rng, kernel_type):
+    """At the border too; without a mask the weight of a window is a number."""
+    fixed, warped = images(rng)
+    loss = LocalNcc(5, kernel_type)
+    ones = tf.ones_like(fixed)
+    assert loss.prepare(fixed).weight is None
+    whole = value_and_gradients(
+        lambda t, p: loss.evaluate(loss.prepare(t), p), fixed, warped
+    )
+    found = value_and_gradients(lambda t, p: within(loss)(t, p, ones), fixed, warped)
+    for a, b in zip(found, whole, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
 def test_one_value_per_sample_is_that_of_the_sample_alone(rng):

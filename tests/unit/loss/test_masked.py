@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from deepreg.registry import REGISTRY
+from scipy import ndimage
 
 from deepreg_meta.loss.image import LocalNcc
 from deepreg_meta.loss.masked import masked_loss, mean_loss
@@ -67,9 +68,10 @@ def test_a_mask_of_all_that_is_shown_changes_nothing(rng, mode, name, shown):
     loss = build(name)
     fixed, moving = (tf.constant(image) for image in images(rng))
     fixed = fixed * shown
+    target = loss.prepare(fixed, shown) if isinstance(loss, LocalNcc) else fixed
     functions = (
         mode(lambda x: masked_loss(loss, fixed, x, shown, shown)),
-        lambda x: mean_loss(loss, fixed, x * shown),
+        lambda x: mean_loss(loss, target, x * shown),
     )
     found = []
     for function in functions:
@@ -173,18 +175,24 @@ def test_the_global_correlation_is_that_of_the_voxels_in_the_mask(rng):
 
 @pytest.mark.parametrize("name", LOCAL)
 def test_the_local_correlation_is_the_mean_of_the_windows_that_see_the_mask(rng, name):
-    """Window by window in NumPy, with zeros outside the mask and the volume."""
+    """
+    Window by window in NumPy, with zeros outside the volume.
+
+    Of ours over the voxels of the mask, which DeepReg's takes for zeros elsewhere.
+    """
     fixed, moving = images(rng)
     padded = [np.pad((x * SMALL)[0], 1).astype(float) for x in (fixed, moving)]
     seen, eps = np.pad(SMALL[0], 1), tf.keras.backend.epsilon()
+    counts = np.pad(SMALL[0], 1, constant_values=1) > 0
     values = []
     for centre in np.ndindex(*SHAPE):
         window = tuple(slice(i, i + 3) for i in centre)
         if not seen[window].any():
             continue
-        t, p = (image[window].ravel() for image in padded)
-        cross = (t * p).sum() - t.sum() * p.sum() / 27
-        spread = (t.var() * 27) * (p.var() * 27)
+        where = counts[window] if name == "local_ncc" else np.full((3, 3, 3), True)
+        t, p = (image[window][where] for image in padded)
+        cross = (t * p).sum() - t.sum() * p.sum() / t.size
+        spread = (t.var() * t.size) * (p.var() * p.size)
         values.append((cross**2 + eps) / (spread + eps))
     assert len(values) == 5 * 6 * 6  # the box and one voxel around it
     found = masked_loss(build(name), fixed, moving, SMALL, np.ones_like(SMALL))
@@ -195,15 +203,15 @@ def test_the_local_correlation_is_the_mean_of_the_windows_that_see_the_mask(rng,
 def test_a_fixed_image_that_was_prepared_makes_no_difference(rng, kernel_type):
     loss = LocalNcc(3, kernel_type)
     fixed, moving = (tf.constant(image) for image in images(rng, 2))
-    target = loss.prepare(fixed * SMALL)
+    target = loss.prepare(fixed, SMALL)
     np.testing.assert_allclose(
         masked_loss(loss, target, moving, SMALL, SHOWN),
         masked_loss(loss, fixed, moving, SMALL, SHOWN),
         rtol=1e-6,
     )
     np.testing.assert_allclose(
-        mean_loss(loss, target, moving),
-        mean_loss(loss, fixed * SMALL, moving),
+        mean_loss(loss, loss.prepare(fixed), moving),
+        mean_loss(loss, fixed, moving),
         rtol=1e-6,
     )
 
@@ -215,6 +223,26 @@ def test_equal_images_are_as_equal_under_any_mask(rng, name):
     for mask in (np.ones_like(SMALL), SMALL, a_mask((1, 3), (3, 5), (1, 4))):
         found = masked_loss(build(name), fixed, fixed, mask, np.ones_like(mask))
         np.testing.assert_allclose(found, -1.0, atol=2e-3)
+
+
+def test_on_a_few_frames_the_local_correlation_knows_what_differs(rng):
+    """
+    The same image, one that is moved, an unrelated one: smooth, bright, 5 of 20 frames.
+
+    With zeros for what is not shown, the step from the image to them makes all alike.
+    """
+    size = (24, 20, 24)
+    fixed, other = (ndimage.gaussian_filter(rng.random(size), 2) for _ in range(2))
+    fixed, other = (0.3 + 0.3 * (x - x.min()) / np.ptp(x) for x in (fixed, other))
+    mask = np.zeros((1, *size), np.float32)
+    mask[:, :, ::4] = 1
+    loss, found, zeros = LocalNcc(9), [], []
+    for moving in (fixed, np.roll(fixed, 5, 0), other):
+        t, p = (tf.constant(x[None], tf.float32) for x in (fixed, moving))
+        found.append(float(masked_loss(loss, t, p, mask, mask)))
+        zeros.append(float(loss(t * mask, p * mask)))
+    np.testing.assert_allclose([found[0], zeros[0]], -1.0, atol=1e-3)
+    assert max(zeros[1:]) < -0.95 and min(found[1:]) > -0.85
 
 
 def test_an_empty_mask_gives_numbers(rng):

@@ -140,7 +140,7 @@ def test_training_compares_images_where_they_are_shown_and_labels_everywhere(
     expected = np.mean((batch.fixed_input - np.where(shown, warped, 0)) ** 2)
     np.testing.assert_allclose(parts["image"], expected, rtol=1e-5)
     alone = RegistrationLoss(dict(label=label), labeled=True)
-    whole = batch._replace(loss_mask=tf.ones([2, *FIXED]), label_mask=None)
+    whole = batch._replace(loss_mask=None, label_mask=None)
     np.testing.assert_allclose(
         parts["label"], alone.compute(ddf, whole)["label"], rtol=1e-6
     )
@@ -348,7 +348,7 @@ def test_without_frames_everything_is_shown(rng, frames, num_seen):
     task = make_task(rng)
     batch = adapt(make_drawer(frames=frames), task, num_seen)
     np.testing.assert_array_equal(batch.fixed_input[0], task.fixed_image)
-    np.testing.assert_array_equal(batch.loss_mask, np.ones((1, *FIXED)))
+    assert batch.loss_mask is None
 
 
 def test_centroids_of_the_frames_seen_meet_the_moving_centroid(rng):
@@ -370,6 +370,21 @@ def test_frames_that_miss_the_gland_are_aligned_by_the_centres(rng):
         center = adapt(make_drawer(align="center"), task, 4)
         assert np.any(batch.fixed_input != 0.0)
         np.testing.assert_allclose(batch.offset, center.offset, atol=1e-6)
+
+
+@pytest.mark.parametrize("align_label", [0, 1])
+def test_the_sweep_spans_the_label_that_aligns(rng, align_label):
+    """As the frames of training do: slices 0 to 2 of one, 6 to 10 of the other."""
+    labels = np.zeros((2, *FIXED), np.float32)
+    labels[0, 2:5, 0:3, 2:5] = labels[1, 2:5, 6:11, 2:5] = 1
+    task = make_task(rng, fixed_labels=labels, num_labels=2)
+    task = task._replace(moving_labels=task.moving_labels[:2])
+    drawer = make_drawer(align_label=align_label, frames=(3, 3))
+    expected = [[0, 1, 2], [6, 8, 10]][align_label]
+    swept = shown_slices(adapt(drawer, task, 3).fixed_input)[0]
+    np.testing.assert_array_equal(np.flatnonzero(swept), expected)
+    drawn = shown_slices(train(drawer, task).fixed_input)[0]
+    assert labels[align_label][:, drawn].sum() == 3 * 9
 
 
 def test_the_sweep_of_unlabeled_data_spans_the_whole_image(rng):
@@ -401,10 +416,11 @@ def test_masks_restrict_the_losses_to_what_is_shown_within_them(rng, mode, num_s
     batch = mode(lambda: adapt(drawer, masked, num_seen))()
     for name in ("moving_input", "fixed_input", "matrix", "offset"):  # what it sees
         assert_same(getattr(batch, name), getattr(plain, name))
-    shown = plain.loss_mask * masked.fixed_mask
-    assert 0 < np.sum(shown) < np.sum(plain.loss_mask)
+    frames = np.ones((1, *FIXED)) if num_seen is None else plain.loss_mask
+    shown = tf.constant(frames * masked.fixed_mask)
+    assert 0 < np.sum(shown) < np.sum(frames)
     np.testing.assert_array_equal(batch.loss_mask, shown)
-    np.testing.assert_array_equal(batch.shown, plain.loss_mask)
+    np.testing.assert_array_equal(batch.shown, frames)
     assert_close(
         batch.label_target,
         drawer.loss.prepare_label(task.fixed_labels[:1], shown, task.fixed_spacing),

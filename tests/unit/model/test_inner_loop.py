@@ -123,6 +123,25 @@ def test_a_step_that_overflows_is_left_out_and_halves_the_scale(new_loop, model,
     assert float(loop.optimizer.loss_scale) == 2.0**14
 
 
+def test_a_gradient_that_overflows_is_zeros_and_halves_the_scale(
+    new_loop, model, batch
+):
+    """That of first-order MAML, in a graph too; the weights stay in either case."""
+    loop = new_loop("Adam", precision="mixed_float16")
+    start = values(model.network.weights)
+    expected = [g.numpy() for g in new_loop().gradients(batch)]
+    for function in (loop.gradients, tf.function(loop.gradients, autograph=False)):
+        scale = float(loop.optimizer.loss_scale)
+        for found, wanted in zip(function(batch), expected, strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
+        assert float(loop.optimizer.loss_scale) == scale
+        overflown = batch._replace(fixed_input=batch.fixed_input * float("inf"))
+        for found in function(overflown):
+            np.testing.assert_array_equal(found, np.zeros(found.shape))
+        assert float(loop.optimizer.loss_scale) == scale / 2
+    assert not differ(model.network.weights, start)
+
+
 def test_the_average_is_the_mean_of_the_iterates_without_the_start(
     new_loop, model, batch, weights
 ):

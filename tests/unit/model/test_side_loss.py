@@ -141,6 +141,39 @@ def test_the_field_so_far_goes_down_with_the_images(factor):
     assert float(loss.compute(tf.zeros_like(back), coarse)["image"]) > 1e-2
 
 
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("factor", [2, 4])
+def test_frames_that_show_a_part_of_a_cell_show_it_as_bright(factor, masked, rng):
+    """
+    Images that are equal, and constant across the frames in each cell, have no loss.
+
+    Masks of users take part in neither: the fixed image is shown off them too.
+    """
+    size = (8, 16, 12)
+    cells = rng.uniform(0.5, 1.0, (1, 8, 16 // factor, 12))
+    image = tf.constant(np.repeat(cells, factor, axis=2), tf.float32)
+    frames = np.zeros((1, *size), np.float32)
+    frames[:, :, [0, 1, 4, 6, 7, 9]] = 1
+    mask = frames.copy()
+    mask[:, :4] = 0
+    batch = make_batch((size, size), np.eye(3), [0.0, 0.0, 0.0])._replace(
+        fixed_input=image * frames,
+        moving_image=image,
+        loss_mask=tf.constant(mask if masked else frames),
+        shown=tf.constant(frames) if masked else None,
+    )
+    coarse = coarse_batch(batch, factor)
+    assert 0 < np.mean(coarse.loss_mask) < 1
+    seen = averaged(frames, [factor] * 3) > 0
+    np.testing.assert_allclose(
+        coarse.fixed_input.numpy()[seen], coarse.moving_image.numpy()[seen], rtol=1e-5
+    )
+    np.testing.assert_array_equal(coarse.fixed_input.numpy()[~seen], 0)
+    loss = RegistrationLoss(dict(image=dict(name="ssd")), labeled=False)
+    field = tf.zeros([*coarse.fixed_input.shape, 3])
+    assert float(loss.compute(field, coarse)["image"]) < 1e-9
+
+
 @pytest.mark.parametrize("sizes", [((8, 12, 9), MOVING), PLANES])
 def test_a_step_of_fcn_ss_moves_the_heads_of_all_resolutions(sizes, rng):
     network = FieldNetwork("ddf", BACKBONE, sizes[0])

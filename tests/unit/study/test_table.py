@@ -65,8 +65,15 @@ def test_methods_are_compared_unpaired_and_paired(rows):
     # standard error of the difference: sqrt(0.1^2 / 3 + 0.1^2 / 3), t = 1.2247, 4 d.f.
     t = 0.1 / np.sqrt(0.02 / 3)
     assert result["p_unpaired"] == pytest.approx(2 * stats.t.sf(t, 4))
-    assert result["p_paired"] < 1e-6 < stats.ttest_ind(a, b).pvalue
     assert result["ci_low"] == pytest.approx(0.1) == result["ci_high"]
+    # all cases differ alike: there is no spread that a paired test could go by
+    assert np.isnan(result["p_paired"])
+    other = table_of("other", {**OTHER, "b": (0.6, 0.38)})
+    uneven = pd.concat([table_of("ours", OURS), other])
+    result = compare_methods(uneven, "ours", "other")
+    # differences 0.1, 0.11 and 0.1: mean 0.31 / 3, its standard error 0.01 / 3
+    assert result["p_paired"] == pytest.approx(2 * stats.t.sf(31.0, 2))
+    assert result["p_paired"] < 0.01 < stats.ttest_ind(a, b).pvalue
 
 
 def test_the_unpaired_test_does_not_take_the_variances_for_equal():

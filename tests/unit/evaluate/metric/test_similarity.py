@@ -25,6 +25,14 @@ def test_ncc_ignores_gain_and_offset_and_shows_the_sign():
     assert np.isnan(metric.ncc(image, np.ones_like(image)))
 
 
+@pytest.mark.parametrize("value", [0.1, 0.7, 1e6 / 3])
+def test_ncc_of_a_constant_image_is_nan_whatever_rounding_leaves_of_its_mean(value):
+    flat = np.full(1001, value)
+    other = np.linspace(0, 1, 1001)
+    assert np.isnan(metric.ncc(flat, other)) and np.isnan(metric.ncc(other, flat))
+    assert np.isnan(metric.ncc(np.where(other < 0.5, other, value), other, other > 0.5))
+
+
 def by_hand(a, b, mask, radius=1):
     """The mean of the squared correlation of every window, in plain loops."""
     found = []
