@@ -687,16 +687,3 @@ def test_frames_of_a_sequence_carry_their_weights_on(folder, sides):
     registrar.register(*sides, adapt_steps=1, keep="best")
     after = registrar.register(*sides, **once).result.outputs["ddf"]
     np.testing.assert_allclose(after, fields[1], atol=1e-5)
-
-
-def test_a_run_adapts_at_several_scales(folder, sides):
-    """Files to files: the history says which scale an update was of."""
-    loss = dict(name="gradient_norm", weight=0.1)
-    config = run_of(dict(adapt=dict(scales=["1/2", 1], steps=[2, 1])), GRID)
-    config["train"]["loss"]["regularization"] = loss
-    path = write_run(folder / "scales", config)
-    pair = Registrar(str(path)).register(*sides)
-    pair.save(folder / "scaled")
-    table = (folder / "scaled" / "adaptation.csv").read_text().splitlines()
-    column = table[0].split(",").index("scale")
-    assert [float(line.split(",")[column]) for line in table[1:]] == [0.5, 0.5, 1.0]

@@ -2,17 +2,21 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from deepreg_meta.checkpoint_path import epoch_of, newest_checkpoint
 from deepreg_meta.config import ConfigError, load_config
+from deepreg_meta.dataset.pipeline import EpisodeLayout
 from deepreg_meta.model_file import load_model
 from deepreg_meta.training import (
     _check_folder,
     _claimed,
     build_model,
     check_names,
+    episode_layout,
+    episodes_per_epoch,
     meta_train,
 )
 from tests.helpers import assert_same_bits, differ, run_config, without_xla, write_yaml
@@ -135,3 +139,28 @@ def test_a_run_goes_on_in_its_folder_from_its_newest_checkpoint_alone(tmp_path):
         _check_folder(tmp_path, str(tmp_path / "save" / "ckpt-3"))
     with pytest.raises(ValueError, match="holds a run already"):
         _check_folder(tmp_path, "")
+
+
+@pytest.mark.parametrize(
+    ("task", "update", "resamples", "batches"),
+    [
+        ("pair", "reptile", False, None),
+        ("domain", "reptile", True, (3, 5)),
+        ("domain", "fomaml", True, (4, 5)),  # the last one for its gradient
+        ("domain", "fomaml", False, (1, 5)),
+    ],
+)
+def test_an_epoch_goes_through_the_training_cases_once(
+    task, update, resamples, batches
+):
+    meta = SimpleNamespace(task=task, update=update, resamples=resamples,
+                           tasks_per_step=2, inner_steps=3,
+                           episodes_per_epoch=None)  # fmt: skip
+    size = SimpleNamespace(batch_size=5)
+    config = SimpleNamespace(reptile_train=SimpleNamespace(meta=meta, preprocess=size))
+    assert episode_layout(config) == EpisodeLayout(2, batches)
+    pairs = 2 * (1 if batches is None else batches[0] * batches[1])
+    assert episodes_per_epoch(config, range(3 * pairs + 1)) == 3
+    assert episodes_per_epoch(config, range(1)) == 1
+    meta.episodes_per_epoch = 7
+    assert episodes_per_epoch(config, range(100)) == 7

@@ -160,3 +160,11 @@ def test_no_pipeline_is_tuned_which_would_hold_up_the_end_of_a_training():
     )
     for dataset in datasets:
         assert dataset.options().autotune.enabled is False
+
+
+def test_a_domain_is_stacked_mini_batch_by_mini_batch():
+    layout = EpisodeLayout(2, (3, 2))
+    tasks = [[{"x": np.array([10 * t + p])} for p in range(6)] for t in range(2)]
+    found = layout.stack(tasks)["x"]
+    assert layout.pairs_per_task == 6 and found.shape == (2, 3, 2, 1)
+    np.testing.assert_array_equal(found[1, ..., 0], [[10, 11], [12, 13], [14, 15]])

@@ -133,3 +133,15 @@ def test_nothing_has_an_interval_of_nan_and_wrong_input_is_refused():
         statistics.bootstrap_ci([1, 2], num=0)
     with pytest.raises(ValueError, match="got 2 and 1 values"):
         statistics.paired_tests([1, 2], [1])
+
+
+@pytest.mark.parametrize("statistic", [np.mean, np.median])
+@pytest.mark.parametrize("count", [2, 3, 21, 200])
+def test_resamples_drawn_at_once_are_those_drawn_one_by_one(
+    statistic, count, monkeypatch
+):
+    monkeypatch.setattr(statistics, "_AT_ONCE", 1000)  # several portions, the last odd
+    values = np.random.default_rng(1).normal(size=count)
+    slow = statistics.bootstrap_ci(values, lambda x: statistic(x), num=203)
+    assert statistics.bootstrap_ci(values, statistic, num=203) == slow
+    assert slow[0] < slow[1]

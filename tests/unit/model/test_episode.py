@@ -6,6 +6,7 @@ import tensorflow as tf
 from deepreg.model.layer_util import resize3d
 
 from deepreg_meta.dataset import frame_mask
+from deepreg_meta.dataset.augmentation import random_affine
 from deepreg_meta.layer.warp import apply_affine, reference_grid, sample
 from deepreg_meta.model.alignment import MODES, soft_centroid
 from deepreg_meta.model.episode import BatchDrawer
@@ -213,6 +214,57 @@ def test_augmented_centroids_still_meet(rng):
     mapped = apply_affine(point, batch.matrix, batch.offset)[:, 0]
     moving = soft_centroid(task.moving_labels[:1], tf.zeros([3]))
     np.testing.assert_allclose(mapped, tf.repeat(moving, 4, axis=0), atol=1e-3)
+
+
+def test_each_side_has_an_affine_map_of_its_own_about_its_own_centre(rng):
+    """Without an alignment the matrix of the mini-batch is that of the moving side."""
+    options = dict(align="corner", frames=None, batch_size=3, affine_scale=0.2)
+    batch = train(make_drawer(DICE, **options), make_task(rng), seed=1)
+    seeds = tf.random.experimental.stateless_split(tf.constant([1, 5]), 4)
+    own = random_affine(seeds[0], 3, MOVING, 0.2)
+    np.testing.assert_allclose(batch.matrix, own[0], atol=1e-6)
+    np.testing.assert_allclose(batch.offset, own[1], atol=1e-5)
+    for other in (
+        random_affine(seeds[1], 3, MOVING, 0.2),
+        random_affine(seeds[0], 3, FIXED, 0.2),
+    ):
+        assert np.abs(other[1] - own[1]).max() > 0.05
+
+
+def test_training_draws_its_frames_within_the_gland_as_it_was_augmented(rng):
+    task = make_task(rng, num_labels=1)
+    drawer = make_drawer(DICE, batch_size=60, affine_scale=0.5)
+    batch = train(drawer, task)
+    label = tf.reshape(batch.label_target.overlap, [60, *FIXED])
+    extent = frame_mask.label_extent(label, AXIS).numpy()
+    slices = shown_slices(batch.fixed_input)
+    for kept, (first, last) in zip(slices, extent, strict=True):
+        assert kept[first : last + 1].sum() == kept.sum()
+    first, last = drawer.constants(task).extent[0].numpy()
+    shown = np.flatnonzero(slices.any(axis=0))
+    assert shown[0] < first or shown[-1] > last  # of the gland as it is in the file
+
+
+@pytest.mark.parametrize("align", ["centroid", "sections"])
+@pytest.mark.parametrize("draw", ["training", "all frames", "three frames"])
+def test_the_label_that_aligns_is_the_channel_asked_for(rng, align, draw):
+    """Two channels that change places, and are asked for by their new numbers."""
+    task, found = make_task(rng), []
+    order = [1, 0, *range(2, task.fixed_labels.shape[0])]
+    swapped = task._replace(
+        moving_labels=tf.gather(task.moving_labels, order),
+        fixed_labels=tf.gather(task.fixed_labels, order),
+    )
+    num_seen = None if draw == "all frames" else 3
+    for label, own in ((0, task), (1, swapped), (0, swapped)):
+        drawer = make_drawer(align=align, align_label=label)
+        is_training = draw == "training"
+        found.append(
+            train(drawer, own, seed=3) if is_training else adapt(drawer, own, num_seen)
+        )
+    np.testing.assert_array_equal(found[0].matrix, found[1].matrix)
+    np.testing.assert_array_equal(found[0].offset, found[1].offset)
+    assert np.abs(found[2].offset - found[0].offset).max() > 0.1
 
 
 @pytest.mark.parametrize("align", ["centroid", "sections"])

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from deepreg_meta.callback.fine_tune import FineTune
-from deepreg_meta.layer.rescale import rescale, rescale_field
+from deepreg_meta.layer.rescale import rescale, rescale_field, rescale_mask
 from deepreg_meta.layer.warp import compose, sample
 from deepreg_meta.model.adapt_plan import AdaptPlan
 from deepreg_meta.model.build import build_optimizer
@@ -15,11 +15,13 @@ from deepreg_meta.model.episode import BatchDrawer
 from deepreg_meta.model.level import FixedSide
 from deepreg_meta.model.plateau import Plateau
 from deepreg_meta.model.registration import locations
+from deepreg_meta.model.score import landmark_points, score_field
 from tests.helpers import (
     FIXED_SHAPE,
     MOVING_SHAPE,
     assert_same_bits,
     differ,
+    eager,
     make_model,
     make_task,
     stack_tasks,
@@ -29,6 +31,16 @@ from tests.helpers import (
 COARSE, SCALE = (8, 7, 5), 2 / 3  # bending energy needs five voxels
 RATE = 0.02
 IMAGE = dict(name="ssd", weight=1.0)
+
+
+GRAPHS = {"test_a_plan_in_numbers_needs_no_new_graph"}
+
+
+@pytest.fixture(autouse=True)
+def as_it_stands(request):
+    """Run what needs no graph without: tracing it takes longer than all updates."""
+    with eager(request.node.originalname not in GRAPHS):
+        yield
 
 
 def scaled_model(*scales, optimizer="SGD", adapt=None, **config):
@@ -162,10 +174,76 @@ def test_the_scores_of_an_update_are_those_of_the_whole_field(task):
     full = model._adaptation.run(task, AdaptPlan(steps=(3, 1)))
     names = model.history_names
     row = dict(zip(names, full["history"][3].numpy(), strict=True))
-    model.network.set_weights([w * 0 for w in model.network.get_weights()])
-    still = model._adaptation.run(task, AdaptPlan(steps=(0, 0)))
-    assert np.abs(still["ddf"]).max() == 0  # no weights, no field
-    assert row["scale"] == 1 and 0 < row["dsc"] <= 1 and row["tre_mm"] > 0
+    first = model._adaptation.run(task, AdaptPlan(steps=(3, 0)))
+    drawer = model.adapt_drawer
+    final = drawer.adaptation(task, drawer.constants(task), 0, None)
+    points = landmark_points(task)
+    expected = score_field(task, points, final, first["ddf"][None])
+    np.testing.assert_allclose([row["dsc"], row["tre_mm"]], expected, rtol=1e-4)
+    without = score_field(task, points, final, 0 * first["ddf"][None])
+    assert row["scale"] == 1 and abs(expected[1] - without[1]) > 1e-2
+
+
+def test_the_coarse_level_is_the_pair_on_a_coarser_grid(task, rng):
+    """Images, labels, masks and millimetres, after what came before."""
+    spacing, mask = np.float32([1.0, 2.0, 0.5]), np.zeros(MOVING_SHAPE, np.float32)
+    mask[:8] = 1
+    task = task._replace(
+        fixed_spacing=tf.constant(spacing),
+        moving_spacing=tf.constant(spacing),
+        moving_mask=tf.constant(mask),
+    )
+    model = scaled_model(SCALE, 1.0)
+    drawer, adaptation = model.adapt_drawer, model._adaptation
+    final = drawer.adaptation(task, drawer.constants(task), 0, None)
+    ddf = tf.constant(rng.normal(0, 0.5, (1, *FIXED_SHAPE, 3)), tf.float32)
+    side = FixedSide(task.fixed_labels[:1], task.fixed_spacing)
+    batch = adaptation._level_batch(adaptation.levels[0], final, side, ddf)
+    loc = locations(ddf, final.matrix, final.offset)
+    moved = rescale(sample(final.moving_label, loc), COARSE)
+    np.testing.assert_allclose(batch.moving_label, moved, atol=1e-6)
+    fixed = rescale(final.fixed_input, COARSE)
+    np.testing.assert_allclose(batch.fixed_input, fixed, atol=1e-6)
+    inside = rescale_mask(sample(final.moving_mask.mask, loc), COARSE)
+    assert 0 < np.mean(inside) < 1
+    np.testing.assert_array_equal(batch.moving_mask.mask, inside)
+    # a voxel is larger by the ratio of the numbers of voxels
+    mm = spacing * np.divide(FIXED_SHAPE, COARSE).astype(np.float32)
+    label = rescale(task.fixed_labels[:1], COARSE)
+    np.testing.assert_allclose(batch.moving_mask.fixed_label, label, atol=1e-6)
+    np.testing.assert_allclose(batch.moving_mask.spacing_mm, mm, rtol=1e-6)
+    target = model.loss_fn.prepare_label(label, batch.loss_mask, tf.constant(mm))
+    np.testing.assert_allclose(batch.label_target.overlap, target.overlap, atol=1e-6)
+
+
+def test_every_scale_adapts_by_the_label_asked_for(task):
+    """Two labels that change places, the second one asked for."""
+    order = [1, 0, *range(2, task.fixed_labels.shape[0])]
+    swapped = task._replace(
+        moving_labels=tf.gather(task.moving_labels, order),
+        fixed_labels=tf.gather(task.fixed_labels, order),
+    )
+    first = scaled_model(SCALE, 1.0, align="corner").adapt(task, 2)
+    second = scaled_model(SCALE, 1.0, align="corner", adapt=dict(labels=[1]))
+    found = second.adapt(swapped, 2)
+    np.testing.assert_allclose(found["ddf"], first["ddf"], atol=1e-6)
+    np.testing.assert_allclose(
+        found["history"][:, 0], first["history"][:, 0], atol=1e-6
+    )
+    assert np.abs(first["ddf"] - first["ddf_unadapted"]).max() > 1e-3
+
+
+def test_a_limit_of_time_is_shared_by_the_sizes_of_the_scales(task, monkeypatch):
+    model, seen = scaled_model(SCALE, 1.0), []
+    for level in model._adaptation.levels:
+
+        def run(draw, judge, steps, seconds=None, *others):
+            seen.append(float(seconds))
+            return tf.zeros([0, len(model.history_names)]), tf.constant(0)
+
+        monkeypatch.setattr(level.loop, "run_for_best", run)
+    model._adaptation.run(task, AdaptPlan(seconds=5.0))
+    np.testing.assert_allclose(seen, [2.0, 3.0], rtol=1e-6)
 
 
 @pytest.mark.parametrize("keep", ["last", "best"])

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from deepreg_meta.model.task import Task
+from deepreg_meta.model.task_draw import domain_draws, pair_draws
 from tests.helpers import (
     assert_close,
     assert_same_bits,
@@ -124,3 +126,29 @@ def test_augmentation_hangs_on_seed_and_episode_alone(resumed):
         assert_same_bits(found, other)
     else:
         assert differ(found, other, atol=1e-6)
+
+
+def seeds_of(draws):
+    """:return: the seeds of all draws of four steps."""
+    seen = []
+
+    class Drawer:
+        def constants(self, task):
+            return None
+
+        def training(self, task, constants, seed):
+            seen.append(tuple(np.asarray(seed).tolist()))
+            return {"x": tf.zeros([1])}
+
+    task = Task(*[tf.zeros([2, 3, 1])] * len(Task._fields))
+    draw = draws(Drawer(), task, tf.constant([3, 5]))
+    for step in range(4):
+        draw(tf.constant(step))
+    return seen
+
+
+@pytest.mark.parametrize(("draws", "count"), [(pair_draws, 4), (domain_draws, 12)])
+def test_every_step_and_every_pair_of_a_mini_batch_draws_anew(draws, count):
+    found = seeds_of(draws)
+    assert len(found) == len(set(found)) == count
+    assert found == seeds_of(draws)
