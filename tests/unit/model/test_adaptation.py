@@ -31,6 +31,15 @@ from tests.helpers import (
 ADAM = {"name": "Adam", "learning_rate": 0.01}
 FRAMES = {"name": "sparse_frames", "frames": [2, 4], "axis": 1}
 BEST = AdaptPlan(steps=6, keep="best")
+GRAPHS = {
+    "test_pairs_and_numbers_of_updates_share_one_trace",
+    "test_the_graph_of_an_adaptation_has_one_loop",
+    "test_tasks_share_one_trace_in_training",
+    "test_no_pair_leaves_a_trace",
+    "test_the_history_has_a_row_for_every_update_that_fits",
+    "test_the_numbers_of_a_plan_reach_a_graph_that_was_traced_before",
+    "test_adaptation_solves_a_toy_pair",
+}
 
 
 def adaptation_of(

@@ -20,6 +20,9 @@ from tests.helpers import (
 IMAGE = dict(name="ssd", weight=1.0)
 SCALE = 2 / 3  # of (12, 10, 8): (8, 7, 5), and bending energy needs five voxels
 SGD = dict(name="SGD", learning_rate=2.0)
+GRAPHS = {
+    "test_a_callback_chooses_its_updates_without_another_trace",
+}
 
 
 def field_model(adapt=None, **field):

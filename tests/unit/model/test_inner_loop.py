@@ -26,6 +26,19 @@ from tests.helpers import (
 )
 
 RATE = 0.05
+GRAPHS = {
+    "test_the_graph_takes_the_same_steps_as_eager_mode",
+    "test_a_gradient_that_overflows_is_zeros_and_halves_the_scale",
+    "test_the_graph_has_one_loop_that_is_traced_once",
+    "test_compiled_steps_are_those_of_plain_ones",
+    "test_the_losses_of_steps_are_compiled_once",
+    "test_the_graph_finds_the_same_best_as_eager_mode",
+    "test_no_gradient_is_computed_for_what_stands_still",
+    "test_compiled_steps_count_the_penalty_as_plain_ones",
+    "test_the_penalty_of_a_network_is_counted_once",
+    "test_as_many_steps_are_taken_as_fit_into_the_time",
+    "test_one_step_is_taken_in_the_shortest_time_and_no_more_than_are_wanted",
+}
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,6 @@ from tests.helpers import (
     MOVING_SHAPE,
     assert_same_bits,
     differ,
-    eager,
     make_model,
     make_task,
     stack_tasks,
@@ -34,13 +33,6 @@ IMAGE = dict(name="ssd", weight=1.0)
 
 
 GRAPHS = {"test_a_plan_in_numbers_needs_no_new_graph"}
-
-
-@pytest.fixture(autouse=True)
-def as_it_stands(request):
-    """Run what needs no graph without: tracing it takes longer than all updates."""
-    with eager(request.node.originalname not in GRAPHS):
-        yield
 
 
 def scaled_model(*scales, optimizer="SGD", adapt=None, **config):
