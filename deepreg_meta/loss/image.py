@@ -126,6 +126,11 @@ class LocalNcc:
             for length in volume.shape[1:4]
         ]
 
+    def _sum(self, volume: tf.Tensor, matrices: list[tf.Tensor]) -> tf.Tensor:
+        """Sum over windows, or back from them, in full precision on GPUs too."""
+        is_exact = self.kernel_type == "rectangular"  # of ones
+        return filter_along_axes(volume, matrices, is_precise=True, is_exact=is_exact)
+
     def _window_weight(self, volume: tf.Tensor) -> float:
         """Return the sum of the weights of one window, W 1 away from the border."""
         num_axes = sum(length > 1 for length in volume.shape[1:4])
@@ -134,11 +139,11 @@ class LocalNcc:
     def _weight_within(self, mask: tf.Tensor) -> tf.Tensor:
         """Return what windows weigh: their part of the mask, and beyond the volume."""
         matrices, whole = self._matrices(mask), self._window_weight(mask)
-        beyond = whole - filter_along_axes(tf.ones_like(mask[:1]), matrices)
+        beyond = whole - self._sum(tf.ones_like(mask[:1]), matrices)
         # rounding would be much to a window that sees one voxel
         beyond = tf.where(beyond > 1e-5 * whole, beyond, tf.zeros_like(beyond))
         # of windows that see nothing all sums are 0: they are divided by anything else
-        return tf.maximum(filter_along_axes(mask, matrices) + beyond, EPS)
+        return tf.maximum(self._sum(mask, matrices) + beyond, EPS)
 
     def prepare(
         self, fixed_image: tf.Tensor, mask: tf.Tensor | None = None
@@ -156,8 +161,8 @@ class LocalNcc:
         matrices, weight = self._matrices(fixed_image), None
         if mask is not None:
             fixed_image, weight = fixed_image * mask, self._weight_within(mask)
-        total = filter_along_axes(fixed_image, matrices)
-        square = filter_along_axes(tf.square(fixed_image), matrices)
+        total = self._sum(fixed_image, matrices)
+        square = self._sum(tf.square(fixed_image), matrices)
         own = self._window_weight(fixed_image) if weight is None else weight
         variance = _variance(square, total, own)
         return NccTarget(fixed_image, total, variance, weight)
@@ -182,7 +187,7 @@ class LocalNcc:
             t: tf.Tensor, t_sum: tf.Tensor, t_var: tf.Tensor, p: tf.Tensor
         ) -> tuple[tf.Tensor, Callable]:
             stacked = tf.concat([p, p * p, t * p], axis=0)
-            p_sum, p2_sum, tp_sum = tf.split(filter_along_axes(stacked, matrices), 3)
+            p_sum, p2_sum, tp_sum = tf.split(self._sum(stacked, matrices), 3)
             p_var = _variance(p2_sum, p_sum, weight)
             product = t_var * p_var
             cross = tp_sum - p_sum * t_sum / weight
@@ -198,7 +203,7 @@ class LocalNcc:
                 by_p_sum = -(by_cross * t_sum + 2.0 * by_p_var * p_sum) / weight
                 by_sums = tf.concat([by_p_sum, by_p_var, by_cross], axis=0)
                 back = [tf.transpose(matrix) for matrix in matrices]
-                a, b, c = tf.split(filter_along_axes(by_sums, back), 3)
+                a, b, c = tf.split(self._sum(by_sums, back), 3)
                 by_t_sum = -by_cross * p_sum / weight
                 return p * c, by_t_sum, by_product * p_var, a + 2.0 * p * b + t * c
 

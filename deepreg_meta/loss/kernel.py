@@ -6,6 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 _NUM_NEAR = 25  # taps from the centre on that are summed one by one
+_TF32_BITS = 0xFFFFE000  # of float32: sign, exponent, and 10 of 23 bits of the mantissa
+_NUM_PARTS = 3  # of 11 bits, which 24 fit into
 
 
 def _gaussian_sum(sigma: tf.Tensor, tail: tf.Tensor) -> tf.Tensor:
@@ -76,23 +78,93 @@ def window_matrix(
     return tf.constant(values, dtype)
 
 
-def filter_along_axes(volume: tf.Tensor, matrices: list[tf.Tensor]) -> tf.Tensor:
+def split_tf32(values: tf.Tensor) -> list[tf.Tensor]:
+    """
+    Split numbers into parts that TF32 holds exactly.
+
+    :param values: float32, any shape.
+    :return: three of the same shape, of 11 bits, of 11 and of what is left, largest
+        first; their sum is exact. Its gradient is that of the first.
+    """
+    parts = []
+    for _ in range(_NUM_PARTS - 1):
+        bits = tf.bitwise.bitwise_and(
+            tf.bitcast(values, tf.uint32), tf.constant(_TF32_BITS, tf.uint32)
+        )
+        rest = tf.stop_gradient(values - tf.bitcast(bits, tf.float32))
+        parts.append(values - rest)
+        values = rest
+    return [*parts, values]
+
+
+def tf32_factors(
+    matrix: tf.Tensor, values: tf.Tensor, is_exact: bool
+) -> list[tuple[tf.Tensor, tf.Tensor]]:
+    """
+    Return factors whose products in TF32 sum up to the one in float32.
+
+    :param matrix: float32.
+    :param values: float32.
+    :param is_exact: whether TF32 holds the matrix exactly, as one of ones.
+    :return: parts of both; products of small parts, which are only rounding, are left
+        out.
+    """
+    left = [matrix] if is_exact else split_tf32(matrix)
+    right = split_tf32(values)
+    return [
+        (a, b)
+        for i, a in enumerate(left)
+        for j, b in enumerate(right)
+        if i + j < _NUM_PARTS
+    ]
+
+
+def multiplies_in_tf32(dtype: tf.DType) -> bool:
+    """Return whether matrices may be multiplied with 11 bits: float32 on GPUs."""
+    return (
+        dtype == tf.float32
+        and tf.config.experimental.tensor_float_32_execution_enabled()
+        and bool(tf.config.get_visible_devices("GPU"))
+    )
+
+
+def filter_along_axes(
+    volume: tf.Tensor,
+    matrices: list[tf.Tensor],
+    is_precise: bool = False,
+    is_exact: bool = False,
+) -> tf.Tensor:
     """
     Apply one matrix along each spatial axis; a singleton axis is left alone.
 
     :param volume: shape = (batch, d1, d2, d3), static but for the batch.
     :param matrices: shapes (m1, d1), (m2, d2), (m3, d3), of the volume's type.
+    :param is_precise: in full precision on GPUs too, which multiply float32 in TF32: of
+        differences of such sums nothing would be left but rounding.
+    :param is_exact: as of `tf32_factors`.
     :return: shape = (batch, m1, m2, m3).
     """
+    is_split = is_precise and multiplies_in_tf32(volume.dtype)
+
+    def product(
+        matrix: tf.Tensor, values: tf.Tensor, from_right: bool = False
+    ) -> tf.Tensor:
+        factors = [(matrix, values)]
+        if is_split:
+            factors = tf32_factors(matrix, values, is_exact)
+        if from_right:
+            return tf.add_n([tf.matmul(b, a, transpose_b=True) for a, b in factors])
+        return tf.add_n([tf.matmul(a, b) for a, b in factors])
+
     d1, d2, d3 = volume.shape[1:4]
     m1, m2, m3 = (matrix.shape[0] for matrix in matrices)
     # few large products where the layout allows: along d3 and d1 the rest is flat
     if d2 > 1:
-        volume = tf.matmul(matrices[1], volume)
+        volume = product(matrices[1], volume)
     if d3 > 1:
         rows = tf.reshape(volume, [-1, d3])
-        volume = tf.matmul(rows, matrices[2], transpose_b=True)
+        volume = product(matrices[2], rows, from_right=True)
     if d1 > 1:
         planes = tf.reshape(volume, [-1, d1, m2 * m3])
-        volume = tf.matmul(matrices[0], planes)
+        volume = product(matrices[0], planes)
     return tf.reshape(volume, [-1, m1, m2, m3])

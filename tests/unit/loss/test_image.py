@@ -8,6 +8,7 @@ import tensorflow as tf
 from deepreg.loss.image import LocalNormalizedCrossCorrelationLoss
 from deepreg.registry import REGISTRY
 
+from deepreg_meta.loss import kernel
 from deepreg_meta.loss.image import EPS, LocalNcc, window_profile
 
 SIZE = (6, 7, 8)
@@ -215,6 +216,23 @@ def test_one_value_per_sample_is_that_of_the_sample_alone(rng):
     for i in range(3):
         alone = function(fixed[i : i + 1], warped[i : i + 1])
         np.testing.assert_allclose(together[i], alone[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("kernel_type", ["rectangular", "gaussian"])
+def test_sums_that_are_split_for_gpus_change_nothing(
+    wrap, rng, monkeypatch, kernel_type
+):
+    """Value and gradients, on a CPU with a GPU made up: with and without a mask."""
+    pair, mask = images(rng), masks(rng, SIZE)
+    loss = LocalNcc(3, kernel_type)
+    functions = [loss, lambda t, p: within(loss)(t, p, mask)]
+    plain = [value_and_gradients(function, *pair) for function in functions]
+    monkeypatch.setattr(kernel, "multiplies_in_tf32", lambda dtype: True)
+    for function, expected in zip(functions, plain, strict=True):
+        found = value_and_gradients(wrap(lambda t, p, f=function: f(t, p)), *pair)
+        for a, b in zip(found, expected, strict=True):
+            scale = np.max(np.abs(b))
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4 * scale)
 
 
 def test_intensities_in_another_scale_change_nothing(rng):

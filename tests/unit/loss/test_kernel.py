@@ -6,7 +6,14 @@ import tensorflow as tf
 from deepreg.loss.label import gaussian_kernel1d
 from scipy import ndimage
 
-from deepreg_meta.loss.kernel import filter_along_axes, gaussian_matrix, window_matrix
+from deepreg_meta.loss import kernel
+from deepreg_meta.loss.kernel import (
+    filter_along_axes,
+    gaussian_matrix,
+    split_tf32,
+    tf32_factors,
+    window_matrix,
+)
 
 SIZE = (6, 7, 8)
 
@@ -70,3 +77,68 @@ def test_a_singleton_axis_is_left_alone(rng, axis):
     matrices[axis] = np.ones((1, 1))
     expected = np.einsum("bijk,pi,qj,rk->bpqr", volume, *matrices)
     np.testing.assert_allclose(filtered, expected, atol=1e-12)
+
+
+# ---- TF32 ----
+
+
+def to_tf32(values):
+    """:return: what tensor cores read of float32: 10 bits of the mantissa."""
+    bits = np.asarray(values, np.float32).view(np.uint32) & np.uint32(0xFFFFE000)
+    return bits.view(np.float32)
+
+
+def test_numbers_are_split_into_parts_that_tf32_holds(mode, rng):
+    """Of every size and sign, and those with all bits set; bit for bit."""
+    values = rng.standard_normal(2000) * 10.0 ** rng.integers(-20, 20, 2000)
+    values = np.append(values, [0.0, -0.0, 1.0, 1 - 2.0**-24, 2 - 2.0**-23])
+    values = values.astype(np.float32)
+    parts = [part.numpy() for part in mode(split_tf32)(tf.constant(values))]
+    for part in parts:
+        np.testing.assert_array_equal(part, to_tf32(part))
+    np.testing.assert_array_equal((parts[0] + (parts[1] + parts[2])), values)
+    assert np.all(np.abs(parts[1]) <= 2.0**-10 * np.abs(parts[0]))
+    assert np.abs(parts[2]).max() > 0
+
+
+@pytest.mark.parametrize("is_exact", [True, False])
+def test_products_of_the_parts_in_tf32_are_that_in_float32(rng, is_exact):
+    """By hand, the sums in float64; the product of the whole is off by 1e-4."""
+    profile = np.ones(9) if is_exact else rng.uniform(0.1, 1.0, 9)
+    matrix = window_matrix(40, profile).numpy()
+    values = rng.uniform(0.5, 1.0, (40, 30)).astype(np.float32)
+    expected = matrix.astype(float) @ values.astype(float)
+    factors = tf32_factors(tf.constant(matrix), tf.constant(values), is_exact)
+    assert len(factors) == (3 if is_exact else 6)
+    found = sum(to_tf32(a).astype(float) @ to_tf32(b).astype(float) for a, b in factors)
+    np.testing.assert_allclose(found, expected, rtol=2e-7)
+    plain = to_tf32(matrix).astype(float) @ to_tf32(values).astype(float)
+    assert np.abs(plain / expected - 1).max() > 1e-4
+
+
+@pytest.mark.parametrize("is_exact", [True, False])
+def test_the_split_sums_are_the_plain_ones(mode, rng, monkeypatch, is_exact):
+    """On a CPU, where nothing is split unless a GPU is made up."""
+    volume = tf.constant(rng.random((2, *SIZE)), tf.float32)
+    profile = np.ones(3) if is_exact else np.array([0.3, 1.0, 0.7])
+    matrices = [window_matrix(n, profile) for n in SIZE]
+
+    def function(x):
+        return filter_along_axes(x, matrices, is_precise=True, is_exact=is_exact)
+
+    def operations():
+        graph = tf.function(lambda x: function(x)).get_concrete_function(volume).graph
+        return {x.type for x in graph.get_operations()}
+
+    plain = filter_along_axes(volume, matrices)
+    np.testing.assert_array_equal(mode(function)(volume), plain)
+    assert "Bitcast" not in operations() and "AddN" not in operations()
+    monkeypatch.setattr(kernel, "multiplies_in_tf32", lambda dtype: True)
+    assert "Bitcast" in operations()
+    np.testing.assert_allclose(mode(lambda x: function(x))(volume), plain, rtol=1e-6)
+    with tf.GradientTape() as tape:
+        tape.watch(volume)
+        value = function(volume)
+    expected = filter_along_axes(plain, [tf.transpose(m) for m in matrices])
+    gradient = tape.gradient(value, volume, output_gradients=plain)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-5)
