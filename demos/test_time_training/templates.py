@@ -55,6 +55,7 @@ class Kept:
 
     def __init__(self, registrar: Registrar) -> None:
         self.config, self.checkpoint = registrar.config, registrar.checkpoint
+        self.description = registrar.description
         self._registrar = registrar
         self._found: dict[tuple[Path, Path], RegisteredPair] = {}
         self.seconds: dict[tuple[Path, Path], float] = {}

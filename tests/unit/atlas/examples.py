@@ -64,6 +64,7 @@ class PoseRegistrar:
 
     def __init__(self, config: RunConfig, checkpoint: str = "none/save/ckpt-1") -> None:
         self.config, self.checkpoint = config, checkpoint
+        self.description = None  # of the training images
         self.calls: list[tuple] = []
 
     def register(self, fixed, moving, **options):
