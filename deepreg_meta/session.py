@@ -158,10 +158,10 @@ class Session:
         fixed: str | Path | Grid,
         moving: PairFiles,
         *,
+        lock: AbstractContextManager,
         initial: str = "config",
         intensity_range: tuple[float, float] | None = None,
         expected: dict | None = None,
-        lock: AbstractContextManager | None = None,
     ) -> None:
         """
         :param config: for the pair, from `pair_config`.
@@ -170,16 +170,16 @@ class Session:
             here, so that no frame has to wait for it.
         :param fixed: as for `Registrar.session`, as are the next three.
         :param moving: see `fixed`.
+        :param lock: held while the network adapts, which others may want to use too.
         :param initial: see `fixed`.
         :param intensity_range: see `fixed`.
         :param expected: what is known of the run's training data.
-        :param lock: held while the network adapts, which others may want to use too.
         :raises ValueError: for files or options that cannot be used.
         """
         self._config, self._model, self._initial = config, model, initial
         self._files, self._expected = moving, expected or {}
         self._adaptation = adaptation
-        self._network_lock = lock or threading.RLock()
+        self._network_lock = lock
         self._frames_lock = threading.Lock()
         self._moving = self._read_moving()
         self._path, grid, place = _grid_of(fixed)

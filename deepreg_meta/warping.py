@@ -90,6 +90,9 @@ def warp(
     space = Space(_read(source), _read(reference_path), to)
     transform = whole_transform(space, ddf_path, transform_paths, initial)
     target = space.target_grid(transform)
+    is_slice = target is not None and target.shape[2] == 1
+    if is_picture(out) and is_slice and space.source is not None:
+        _check_values(out, space.source)  # before anything is written
     # images are sampled from the target to the source
     pull = transform
     if to == "moving" and (save_transform_path or not has_points):
@@ -106,7 +109,6 @@ def warp(
         warped = warp_volume(space.source, target, pull, sampling, outside)
         if is_picture(out):
             if target.shape[2] == 1:  # more slices are refused where they are written
-                _check_values(out, space.source)
                 _warn_of_picture(out, target)
             sides = target.spacing_mm[:2]
             save_picture(out, warped, _picture_type(space.source), sides)

@@ -84,8 +84,7 @@ def _build(merged: Merged, findings: Findings) -> RunConfig | None:
     is_sparse_good = len(findings.errors) == num_errors
     _parse_augmentation(GaussianFieldConfig, raw, is_reptile, findings)
     if is_reptile:
-        _parse_augmentation(AffineConfig, raw, True, findings)
-        _check_augmentation_names(raw, findings)
+        _check_augmentations(raw, findings)
     train = _parse(TrainConfig, raw, "train", findings) if is_reptile else None
     labeled = dataset.labeled if dataset else True
     defaults: dict[str, dict[str, Any]] = {
@@ -110,6 +109,7 @@ def _build(merged: Merged, findings: Findings) -> RunConfig | None:
         _check_together(
             dataset, align, adapt, train, (sparse, sparse_key), method, raw, findings
         )
+    if dataset and adapt:
         image_loss = lookup(raw, ("train", "loss", "image"))
         rules.check_intensities(dataset, domains, adapt, image_loss, findings)
     if method is None or findings.errors:
@@ -253,8 +253,9 @@ def _augmentations(raw: Mapping[str, Any]) -> list[tuple[Any, Key]]:
     return [] if entries is None else [(entries, _AUGMENTATION)]
 
 
-def _check_augmentation_names(raw: Mapping[str, Any], findings: Findings) -> None:
+def _check_augmentations(raw: Mapping[str, Any], findings: Findings) -> None:
     """Refuse augmentations that episodes do not draw: nobody would apply them."""
+    _parse_augmentation(AffineConfig, raw, True, findings)
     for entry, key in _augmentations(raw):
         if not isinstance(entry, Mapping):
             continue  # which its section refuses

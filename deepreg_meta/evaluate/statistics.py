@@ -155,7 +155,7 @@ def _estimates(
     """Return the statistic of every resample, (num,)."""
     count, estimates = len(clusters), np.empty(num)
     if isinstance(clusters, np.ndarray) and statistic in (np.mean, np.median):
-        # many resamples at once, the same ones: a loop takes a hundred times as long
+        # many resamples at once, the same ones as in a loop, which takes far longer
         size = max(1, _AT_ONCE // count)
         for first in range(0, num, size):
             part = estimates[first : first + size]
