@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 _TRUE = ("1", "true", "yes", "on", "")
 _FALSE = ("0", "false", "no", "off")
+INITIAL = ("config", "center", "header", "mass")  # of --initial, any other is a file
 
 
 def parse_bool(text: str) -> bool:
@@ -152,6 +153,50 @@ def add_adapt_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="T",
         help="As many updates as fit into T seconds, compilation not counted; the "
         "best weights on the way are kept. Example: 2.5",
+    )
+
+
+def add_checkpoint_argument(
+    parser: argparse._ActionsContainer, required: bool = False
+) -> None:
+    """Add --ckpt_path, to a parser or to a group of flags that exclude each other."""
+    parser.add_argument(
+        "--ckpt_path",
+        "-k",
+        required=required,
+        help="Checkpoint, or the folder of a run: its newest one.",
+    )
+
+
+def add_registrar_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --keep and --config: how files that are no split are registered."""
+    parser.add_argument(
+        "--keep",
+        choices=("best", "last"),
+        default="best",
+        help="Weights that register: those with the least loss, those of no update "
+        "among them, or those of the last update. Default: best.",
+    )
+    parser.add_argument(
+        "--config_path",
+        "--config",
+        "-c",
+        nargs="*",
+        default=[],
+        metavar="YAML",
+        help="Configuration files instead of the one saved with the run.",
+    )
+
+
+def add_initial_argument(parser: argparse.ArgumentParser) -> None:
+    """Add --initial, one of INITIAL or a file."""
+    parser.add_argument(
+        "--initial",
+        default="config",
+        metavar="config|center|header|mass|FILE",
+        help="How the images lie before the network: as the run's `align` says; "
+        "centre to centre; by their headers; centre of mass to centre of mass; or by "
+        "an affine transform, fixed to moving (.tfm, .txt, .h5). Default: config.",
     )
 
 

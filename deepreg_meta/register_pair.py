@@ -14,8 +14,6 @@ from pathlib import Path
 
 from deepreg_meta import command_line as cli
 
-_INITIAL = ("config", "center", "header", "mass")  # any other is a file
-
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser."""
@@ -28,11 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
     for side in ("fixed", "moving"):
         _add_side(parser, side)
     network = parser.add_mutually_exclusive_group(required=True)
-    network.add_argument(
-        "--ckpt_path",
-        "-k",
-        help="Checkpoint, or the folder of a run: its newest one.",
-    )
+    cli.add_checkpoint_argument(network)
     network.add_argument(
         "--classical",
         action="store_true",
@@ -43,21 +37,16 @@ def build_parser() -> argparse.ArgumentParser:
         "--output", "-o", required=True, metavar="DIR", help="Folder of the results."
     )
     cli.add_adapt_arguments(parser)
-    parser.add_argument(
-        "--keep",
-        choices=("best", "last"),
-        default="best",
-        help="Weights that register: those with the least loss, those of no update "
-        "among them, or those of the last update. Default: best.",
-    )
-    parser.add_argument(
-        "--initial",
-        default="config",
-        metavar="config|center|header|mass|FILE",
-        help="How the images lie before the network: as the run's `align` says; "
-        "centre to centre; by their headers; centre of mass to centre of mass; or by "
-        "an affine transform, fixed to moving (.tfm, .txt, .h5). Default: config.",
-    )
+    cli.add_registrar_arguments(parser)
+    cli.add_initial_argument(parser)
+    _add_limits(parser)
+    cli.add_output_arguments(parser)
+    cli.add_device_arguments(parser)
+    return parser
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    """Add what is reported of a field."""
     parser.add_argument(
         "--max-folds",
         type=float,
@@ -73,18 +62,6 @@ def build_parser() -> argparse.ArgumentParser:
         help="Report a field that moves a voxel further than this. Default: a quarter "
         "of the fixed image's longest side.",
     )
-    cli.add_output_arguments(parser)
-    cli.add_device_arguments(parser)
-    parser.add_argument(
-        "--config_path",
-        "--config",
-        "-c",
-        nargs="*",
-        default=[],
-        metavar="YAML",
-        help="Configuration files instead of the one saved with the run.",
-    )
-    return parser
 
 
 def _add_side(parser: argparse.ArgumentParser, side: str) -> None:
@@ -139,7 +116,7 @@ def register(parsed: argparse.Namespace) -> Path:
         for side in ("fixed", "moving")
         for kind in ("", "-label", "-landmarks", "-mask")
     }
-    if parsed.initial not in _INITIAL:
+    if parsed.initial not in cli.INITIAL:
         files["--initial"] = parsed.initial
     cli.check_files(files)
     cli.check_inputs_stay(folder, _inputs(parsed))
@@ -197,7 +174,7 @@ def _inputs(parsed: argparse.Namespace) -> list[str]:
     names = [f"{s}{k}" for s in ("fixed", "moving")
              for k in ("", "_label", "_landmarks", "_mask")]  # fmt: skip
     given = [getattr(parsed, name) for name in names]
-    given += [] if parsed.initial in _INITIAL else [parsed.initial]
+    given += [] if parsed.initial in cli.INITIAL else [parsed.initial]
     return [
         path for one in given for path in ([one] if isinstance(one, str) else one or ())
     ]

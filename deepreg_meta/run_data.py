@@ -33,7 +33,7 @@ def phantom_folder(config: RunConfig) -> str:
     )
     logger.info(
         "No data folder is configured: using the generated phantom in %s. To use your "
-        "own images, set dataset.dir.train, .valid and .test (README, section Data).",
+        "own images, set dataset.dir.train, .valid and .test (docs/data.md).",
         folder,
     )
     if dataset.type == "paired":

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from deepreg_meta.atlas.run import Job
     from deepreg_meta.dataset.image_folder import ImageFiles
 
-_INITIAL = ("config", "center", "header", "mass")  # any other is a file
 _EPILOG = """\
 Images and labels belong together by their names without suffix. Labels are index maps:
 a whole number for each voxel, 0 for background. The network never sees them.
@@ -43,45 +42,19 @@ def build_parser() -> argparse.ArgumentParser:
         _EPILOG,
     )
     _add_files(parser)
-    parser.add_argument(
-        "--ckpt_path",
-        "-k",
-        required=True,
-        help="Checkpoint, or the folder of a run: its newest one.",
-    )
+    cli.add_checkpoint_argument(parser, required=True)
     parser.add_argument(
         "--output", "-o", required=True, metavar="DIR", help="Folder of the results."
     )
     _add_selection(parser)
     _add_fusion(parser)
     cli.add_adapt_arguments(parser)
-    parser.add_argument(
-        "--keep",
-        choices=("best", "last"),
-        default="best",
-        help="Weights that register: those with the least loss, or the last ones. "
-        "Default: best.",
-    )
-    parser.add_argument(
-        "--initial",
-        default="config",
-        metavar="config|center|header|mass|FILE",
-        help="How images lie before the network, as for deepreg_register. Default: "
-        "config.",
-    )
+    cli.add_registrar_arguments(parser)
+    cli.add_initial_argument(parser)
     parser.add_argument(
         "--no_png", dest="save_png", action="store_false", help="Do not draw figures."
     )
     cli.add_device_arguments(parser)
-    parser.add_argument(
-        "--config_path",
-        "--config",
-        "-c",
-        nargs="*",
-        default=[],
-        metavar="YAML",
-        help="Configuration files instead of the one saved with the run.",
-    )
     return parser
 
 
@@ -312,10 +285,11 @@ def find_templates(parsed: argparse.Namespace) -> list["ImageFiles"]:
                 "--num-templates: expected --template-images with it, got none."
             )
         return []
-    if parsed.initial not in _INITIAL:
+    if parsed.initial not in cli.INITIAL:
         raise ValueError(
-            f"--initial: expected one of {', '.join(_INITIAL)} with --template-images, "
-            f"as a file is of the target and its atlas alone, got {parsed.initial}."
+            f"--initial: expected one of {', '.join(cli.INITIAL)} with "
+            "--template-images, as a file is of the target and its atlas alone, got "
+            f"{parsed.initial}."
         )
     flags = "--template-images", ""
     return find_files(parsed.template_images, None, flags)
@@ -324,7 +298,7 @@ def find_templates(parsed: argparse.Namespace) -> list["ImageFiles"]:
 def _check_flags(parsed: argparse.Namespace) -> None:
     """Check files that flags name one by one, and flags that go with another one."""
     files = {"--target": parsed.target, "--target-label": parsed.target_label}
-    if parsed.initial not in _INITIAL:
+    if parsed.initial not in cli.INITIAL:
         files["--initial"] = parsed.initial
     cli.check_files(files)
     for flag, given, partner, there in (
@@ -340,7 +314,7 @@ def _inputs(
 ) -> list[str | Path]:
     """Return the paths of all inputs."""
     paths = [path for own in images for path in (own.image, own.label) if path]
-    named = [] if parsed.initial in _INITIAL else [parsed.initial]
+    named = [] if parsed.initial in cli.INITIAL else [parsed.initial]
     return [*paths, *(path for path in (parsed.pairs, *named) if path)]
 
 

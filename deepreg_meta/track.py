@@ -37,12 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--sequence", required=True, nargs="+", metavar="PATH",
         help="File, folder of frames, or files of a frame each.",
     )  # fmt: skip
-    parser.add_argument(
-        "--ckpt_path",
-        "-k",
-        required=True,
-        help="Checkpoint, or the folder of a run: its newest one.",
-    )
+    cli.add_checkpoint_argument(parser, required=True)
     parser.add_argument(
         "--output", "-o", required=True, metavar="DIR", help="Folder of the results."
     )
@@ -50,13 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_region(parser)
     _add_known(parser)
     cli.add_adapt_arguments(parser)
-    parser.add_argument(
-        "--keep",
-        choices=("best", "last"),
-        default="best",
-        help="Weights that register: those with the least loss, those of no update "
-        "among them, or those of the last update. Default: best.",
-    )
+    cli.add_registrar_arguments(parser)
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--carry",
@@ -70,15 +59,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_film(parser)
     cli.add_device_arguments(parser)
-    parser.add_argument(
-        "--config_path",
-        "--config",
-        "-c",
-        nargs="*",
-        default=[],
-        metavar="YAML",
-        help="Configuration files instead of the one saved with the run.",
-    )
     return parser
 
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from deepreg_meta.config import dataset_rules, rules
 from deepreg_meta.config.adapt_schema import (
@@ -11,7 +11,12 @@ from deepreg_meta.config.adapt_schema import (
     SparseFramesConfig,
 )
 from deepreg_meta.config.augmentation import AffineConfig, GaussianFieldConfig
-from deepreg_meta.config.dataset_schema import MODES, DatasetConfig, PhantomConfig
+from deepreg_meta.config.dataset_schema import (
+    MODES,
+    DatasetConfig,
+    DomainConfig,
+    PhantomConfig,
+)
 from deepreg_meta.config.domains import check_domains, parse_domains
 from deepreg_meta.config.files import Merged, PathLike, read_files
 from deepreg_meta.config.findings import (
@@ -68,6 +73,23 @@ def load_config(
 # ---- from the merged mapping to the frozen configuration ----
 
 
+class _Sections(NamedTuple):
+    """The sections of a configuration in their typed forms; None is one with errors."""
+
+    dataset: DatasetConfig | None
+    train: TrainConfig | None  # None for DeepReg's own methods, too
+    align: AlignConfig | None
+    adapt: AdaptConfig | None
+    sparse: SparseFramesConfig | None  # None without the augmentation, too
+    sparse_key: Key
+    is_sparse_good: bool
+
+    @property
+    def labeled(self) -> bool:
+        """Whether the data has labels, as far as it is known."""
+        return self.dataset.labeled if self.dataset else True
+
+
 def _build(merged: Merged, findings: Findings) -> RunConfig | None:
     """Validate the merged mapping; None after an error, which `findings` then holds."""
     raw = merged.raw
@@ -75,6 +97,42 @@ def _build(merged: Merged, findings: Findings) -> RunConfig | None:
     method = _find_method(raw, findings)
     is_reptile = method == METHOD
     check_known_keys(raw, is_reptile, findings)
+    sections = _read_sections(raw, is_reptile, findings)
+    dataset, train = sections.dataset, sections.train
+    align, adapt = sections.align, sections.adapt
+    if train:
+        rules.check_train(train, sections.labeled, findings)
+    elif method is not None and not is_reptile:
+        rules.check_deepreg_train(raw["train"], findings)
+    domains = parse_domains(raw["dataset"], dataset, findings) if dataset else {}
+    _check_sections(sections, domains, method, raw, findings)
+    if method is None or findings.errors:
+        return None
+    if dataset is None or align is None or adapt is None:  # of which errors tell
+        return None
+    if is_reptile and dataset.phantom is None:
+        dataset = dataset.model_copy(update={"phantom": PhantomConfig()})
+    config = RunConfig(
+        raw=raw,
+        method=method,
+        dataset=dataset,
+        train=train,
+        align=align,
+        adapt=adapt,
+        sparse_frames=sections.sparse,
+        seed=train.seed if train else raw["train"].get("seed") or 0,
+        source=merged.names,
+        origins=merged.origins,
+        domains=domains,
+    )
+    _write_defaults(config)
+    return config
+
+
+def _read_sections(
+    raw: Mapping[str, Any], is_reptile: bool, findings: Findings
+) -> _Sections:
+    """Validate each section by itself."""
     dataset = _parse(DatasetConfig, raw, "dataset", findings)
     # before `train`, whose typed form then has the defaults of this part of it
     num_errors = len(findings.errors)
@@ -96,41 +154,47 @@ def _build(merged: Merged, findings: Findings) -> RunConfig | None:
     }
     align = _parse(AlignConfig, raw, "align", findings, defaults)
     adapt = _parse(AdaptConfig, raw, "adapt", findings, defaults)
-    if train:
-        rules.check_train(train, labeled, findings)
-    elif method is not None and not is_reptile:
-        rules.check_deepreg_train(raw["train"], findings)
-    domains = parse_domains(raw["dataset"], dataset, findings) if dataset else {}
+    return _Sections(dataset, train, align, adapt, sparse, sparse_key, is_sparse_good)
+
+
+def _check_sections(
+    sections: _Sections,
+    domains: Mapping[str, DomainConfig],
+    method: str | None,
+    raw: Mapping[str, Any],
+    findings: Findings,
+) -> None:
+    """Check the sections, as far as they are good, against each other."""
+    dataset, train, align, adapt, sparse, sparse_key, is_sparse_good = sections
+    is_reptile = method == METHOD
     if dataset and method is not None:
         dataset_rules.check_dataset(dataset, is_reptile, findings)
     if dataset and align:
         check_domains(dataset, domains, align, is_reptile, findings)
     if dataset and align and adapt and method is not None and is_sparse_good:
-        _check_together(
-            dataset, align, adapt, train, (sparse, sparse_key), method, raw, findings
-        )
+        label_loss = lookup(raw, ("train", "loss", "label"))
+        rules.check_labels(dataset, align, adapt, label_loss, findings)
+        rules.check_schedule(sparse, adapt, findings)
+        check_scales(adapt, train, dataset, sparse is not None, findings)
+        rules.check_frames(sparse, adapt, dataset, sparse_key, findings)
+        if not is_reptile:
+            _warn_of_deepreg(dataset, align, method, findings)
     if dataset and adapt:
         image_loss = lookup(raw, ("train", "loss", "image"))
         rules.check_intensities(dataset, domains, adapt, image_loss, findings)
-    if method is None or findings.errors:
-        return None
-    if is_reptile and dataset.phantom is None:
-        dataset = dataset.model_copy(update={"phantom": PhantomConfig()})
-    config = RunConfig(
-        raw=raw,
-        method=method,
-        dataset=dataset,
-        train=train,
-        align=align,
-        adapt=adapt,
-        sparse_frames=sparse,
-        seed=train.seed if train else raw["train"].get("seed") or 0,
-        source=merged.names,
-        origins=merged.origins,
-        domains=domains,
-    )
-    _write_defaults(config)
-    return config
+
+
+def _warn_of_deepreg(
+    dataset: DatasetConfig, align: AlignConfig, method: str, findings: Findings
+) -> None:
+    """Tell what DeepReg's own methods do not look at in training."""
+    if align.mode != "corner":
+        findings.warn(
+            ("align",),
+            f"has no effect on training with train.method {method}: DeepReg lays the "
+            "grids corner on corner.",
+        )
+    dataset_rules.check_preprocessing_is_used(dataset, method, findings)
 
 
 def _remove_nulls(raw: Mapping[str, Any]) -> None:
@@ -147,32 +211,6 @@ def _remove_nulls(raw: Mapping[str, Any]) -> None:
         if isinstance(section, dict):
             for name in [name for name, value in section.items() if value is None]:
                 del section[name]
-
-
-def _check_together(
-    dataset: DatasetConfig,
-    align: AlignConfig,
-    adapt: AdaptConfig,
-    train: TrainConfig | None,
-    sparse: tuple[SparseFramesConfig | None, Key],
-    method: str,
-    raw: Mapping[str, Any],
-    findings: Findings,
-) -> None:
-    """Check our sections, each of them good, against each other."""
-    label_loss = lookup(raw, ("train", "loss", "label"))
-    rules.check_labels(dataset, align, adapt, label_loss, findings)
-    rules.check_schedule(sparse[0], adapt, findings)
-    check_scales(adapt, train, dataset, sparse[0] is not None, findings)
-    rules.check_frames(sparse[0], adapt, dataset, sparse[1], findings)
-    if method != METHOD and align.mode != "corner":
-        findings.warn(
-            ("align",),
-            f"has no effect on training with train.method {method}: DeepReg lays the "
-            "grids corner on corner.",
-        )
-    if method != METHOD:
-        dataset_rules.check_preprocessing_is_used(dataset, method, findings)
 
 
 def _find_method(raw: Mapping[str, Any], findings: Findings) -> str | None:

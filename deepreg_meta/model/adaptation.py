@@ -11,6 +11,7 @@ from deepreg_meta.model.carried import Carried
 from deepreg_meta.model.episode import BatchDrawer
 from deepreg_meta.model.field_stage import FieldStage
 from deepreg_meta.model.inner_loop import MAX_STEPS, InnerLoop, Record
+from deepreg_meta.model.kept import Predicted, keep
 from deepreg_meta.model.level import FixedSide
 from deepreg_meta.model.registration import Batch, RegistrationLoss
 from deepreg_meta.model.score import landmark_points, score_field
@@ -190,9 +191,9 @@ class Adaptation:
         # before anything runs: batch normalisation moves its averages in a mere forward
         # pass when it uses the statistics of the batch at inference too
         start = weights.snapshot(self.variables)
-        unadapted, loss = self.look(final)
-        adapted, step, losses = unadapted, tf.constant(0), [loss, loss]
-        known: tf.Tensor | None = loss  # of the weights that the updates start from
+        ddf, loss = self.look(final)
+        first = kept = Predicted(ddf, loss, tf.constant(0))
+        known: tf.Tensor | None = first.loss  # of the weights that updates start from
         if plan.carry:
             self._carried.resume(start)
             known = None
@@ -201,34 +202,24 @@ class Adaptation:
             # A limit of time counts from here. Not after the losses: where nothing
             # reads them, TensorFlow prunes their compiled function and then misses it.
             # The identity stays behind where the function that predicts is inlined.
-            with tf.control_dependencies([tf.identity(unadapted)]):
+            with tf.control_dependencies([tf.identity(first.ddf)]):
                 history, step = take(known)
-            adapted, losses[1] = self.look(final)
-            if plan.keeps_best:
-                # what training mode found better may not be so in prediction
-                is_better = losses[1] < losses[0]
-                adapted = tf.where(is_better, adapted, unadapted)
-                losses[1] = tf.where(is_better, losses[1], losses[0])
-                step = tf.where(is_better, step, 0)
+            ddf, loss = self.look(final)
+            kept, _ = keep(plan, first, Predicted(ddf, loss, step))
         if refine is not None:
-            refined, more, count = refine(adapted)
-            loss = self._loss.parts(refined, final)["total"]
-            is_better = tf.constant(True)
-            if plan.keeps_best:
-                is_better = loss < losses[1]
-            adapted = tf.where(is_better, refined, adapted)
-            losses[1] = tf.where(is_better, loss, losses[1])
-            step += tf.where(is_better, count, 0)
+            ddf, more, count = refine(kept.ddf)
+            loss = self._loss.parts(ddf, final)["total"]
+            kept, _ = keep(plan, kept, Predicted(ddf, loss, kept.step + count))
             history = tf.concat([self._with_scale(history), more], axis=0)
         if plan.carry:
             self._carried.keep()
         weights.restore(self.variables, start)
         return dict(
-            ddf=adapted,
-            ddf_unadapted=unadapted,
+            ddf=kept.ddf,
+            ddf_unadapted=first.ddf,
             history=history,
-            best_step=step,
-            losses=tf.stack(losses),
+            best_step=kept.step,
+            losses=tf.stack([first.loss, kept.loss]),
         )
 
     def _with_scale(self, history: tf.Tensor) -> tf.Tensor:

@@ -5,6 +5,7 @@ import tensorflow as tf
 from deepreg_meta import weights
 from deepreg_meta.model.adapt_plan import AdaptPlan
 from deepreg_meta.model.adaptation import Adaptation, take_updates
+from deepreg_meta.model.kept import Predicted, keep
 from deepreg_meta.model.registration import Batch
 from deepreg_meta.model.task import Constants, Task
 
@@ -103,37 +104,32 @@ class OpenAdaptation:
         weights.restore(variables, state)
         final = adaptation.drawer.shown(task, constants, self._labels[0], slices)
         ddf, loss = adaptation.look(final)
-        losses, best = [loss, loss], tf.constant(0)
+        first = kept = Predicted(ddf, loss, tf.constant(0))
         history = tf.zeros([0, len(adaptation.loop.loss.names) + 1])
         if steps is not None or seconds is not None:
             before = weights.snapshot(own)
+            plan = self._plan._replace(
+                steps=0 if steps is None else steps, seconds=seconds
+            )
             # as in `Adaptation`: a limit of time counts from the prediction
-            with tf.control_dependencies([tf.identity(ddf)]):
-                plan = self._plan._replace(
-                    steps=0 if steps is None else steps, seconds=seconds
+            with tf.control_dependencies([tf.identity(first.ddf)]):
+                history, step = self._take(task, constants, slices, final, loss, plan)
+            ddf, loss = adaptation.look(final)
+            kept, is_after = keep(plan, first, Predicted(ddf, loss, step))
+            if plan.keeps_best:
+                pairs = zip(own, before, strict=True)
+                weights.restore(
+                    own, [tf.where(is_after, now, then) for now, then in pairs]
                 )
-                history, best = self._take(task, constants, slices, final, loss, plan)
-            after, losses[1] = adaptation.look(final)
-            is_better = tf.constant(True)
-            if plan.keeps_best:  # what training mode found better may not be so
-                is_better = losses[1] < loss
-                kept = [
-                    tf.where(is_better, now, then)
-                    for now, then in zip(own, before, strict=True)
-                ]
-                weights.restore(own, kept)
-            ddf = tf.where(is_better, after, ddf)
-            losses[1] = tf.where(is_better, losses[1], loss)
-            best = tf.where(is_better, best, 0)
         state = weights.snapshot(variables)
         weights.restore(variables, start)
         found = dict(
-            ddf=ddf[0],
+            ddf=kept.ddf[0],
             matrix=final.matrix[0],
             offset=final.offset[0],
             history=history,
-            best_step=best,
-            losses=tf.stack(losses),
+            best_step=kept.step,
+            losses=tf.stack([first.loss, kept.loss]),
         )
         return found, state
 

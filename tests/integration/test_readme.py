@@ -1,4 +1,4 @@
-"""Tests of the READMEs: what they tell a user to type or to open exists."""
+"""Tests of READMEs and pages: what they tell a user to type or to open exists."""
 
 import ast
 import importlib
@@ -34,7 +34,10 @@ READMES = [
     "demos/meta_regularization/README.md",
     "demos/multi_domain/README.md",
     "demos/test_time_training/README.md",
+    "bench/README.md",
+    *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))),
 ]
+KEYS = "docs/configuration.md"  # the page with the table of YAML keys
 MODULES = {
     "train": train,
     "predict": predict,
@@ -56,7 +59,7 @@ INLINE = re.compile(r"`([^`]+)`")
 LINK = re.compile(r"\]\(([^)]+)\)")
 FLAG = re.compile(r"(?<![\w-])--[a-zA-Z][\w-]*")
 # folders that runs write
-WRITTEN = re.compile(r"^(demos/\w+/)?(dataset|logs)")
+WRITTEN = re.compile(r"^(demos/\w+/)?(dataset|logs)|^bench/results")
 
 
 def read(name: str) -> str:
@@ -105,7 +108,8 @@ def test_a_command_is_understood_by_the_program_it_names(name, words):
         configs = [word for word in arguments if word.startswith("config/")]
         assert all((ROOT / config).is_file() for config in configs)
     elif words[0] == "make":
-        assert set(words[1:]) <= make_targets()
+        targets = {word for word in words[1:] if "=" not in word}
+        assert targets <= make_targets()
     elif scripts:
         flags = {word for word in words if word.startswith("--")}
         assert flags <= script_flags(read(scripts[0]))
@@ -128,7 +132,7 @@ def make_targets() -> set[str]:
 def test_make_targets_in_the_text_exist(name):
     text = re.sub(r"\s+", " ", read(name))
     named = set(re.findall(r"`make ([a-z-]+)`", text))
-    assert named or name.startswith("demos")
+    assert named or name != "README.md"
     assert named <= make_targets()
 
 
@@ -137,7 +141,24 @@ def test_links_lead_to_files(name):
     base = (ROOT / name).parent
     local = [target for target in LINK.findall(read(name)) if "://" not in target]
     assert local
-    assert [t for t in local if not (base / t.split("#")[0]).exists()] == []
+    for target in local:
+        path, _, anchor = target.partition("#")
+        page = base / path if path else ROOT / name
+        assert page.exists(), target
+        assert not anchor or anchor in anchors(page), target
+
+
+def anchors(page: Path) -> set[str]:
+    """Name the headings of a page as links do."""
+    text = CODE.sub("", page.read_text(encoding="utf-8"))
+    headings = re.findall(r"^#+ (.*)$", text, re.M)
+    words = (re.sub(r"[^\w\s-]", "", heading.lower()) for heading in headings)
+    return {heading.replace(" ", "-") for heading in words}
+
+
+def test_every_page_of_the_documentation_is_linked_from_the_readme():
+    linked = set(LINK.findall(read("README.md")))
+    assert {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")} <= linked
 
 
 @pytest.mark.parametrize("name", READMES)
@@ -162,21 +183,28 @@ def test_flags_in_the_text_are_known_to_a_program(name):
         for action in parser._actions
         for option in action.option_strings
     }
-    demos = (ROOT / "demos").glob("*/*.py")
-    for script in demos:
+    for script in [*(ROOT / "demos").glob("*/*.py"), ROOT / "bench" / "run.py"]:
         known |= script_flags(script.read_text(encoding="utf-8"))
     flags = set(FLAG.findall(LINK.sub("", read(name))))
     assert flags - known - FOREIGN_FLAGS == set()
 
 
 def test_every_flag_of_the_commands_that_is_not_deepregs_is_explained():
-    assert "--adapt-steps" in read("README.md")
-    assert "--version" in read("README.md")
+    told = {flag for name in READMES for flag in FLAG.findall(read(name))}
+    plain = {"--help", "--animation"}  # that change nothing
+    flags = {
+        option
+        for parser in PARSERS.values()
+        for action in parser._actions
+        for option in action.option_strings
+        if option.startswith("--") and "_" not in option
+    }
+    assert flags - plain - told == set()
 
 
 def rows_of_keys() -> dict[str, str]:
     """Read the table of YAML keys: name to default, as written."""
-    rows = re.findall(r"^\| (`[^|]+`) \| ([^|]*) \|", read("README.md"), re.M)
+    rows = re.findall(r"^\| (`[^|]+`) \| ([^|]*) \|", read(KEYS), re.M)
     return {key.strip("`"): default.strip() for key, default in rows}
 
 
