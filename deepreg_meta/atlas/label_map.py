@@ -13,10 +13,8 @@ from deepreg_meta.dataset.image_folder import ImageFiles
 from deepreg_meta.dataset.place_check import check_place, check_same_place
 from deepreg_meta.dataset.stored import read_place
 from deepreg_meta.geometry.picture_file import is_picture, read_header, save_picture
-from deepreg_meta.geometry.volume_file import read_volume, save_volume
+from deepreg_meta.geometry.volume_file import UNREADABLE, read_volume, save_volume
 from deepreg_meta.geometry.whole_file import whole_file
-
-_UNREADABLE = (ValueError, OSError, EOFError, nib.filebasedimages.ImageFileError)
 
 
 def read_label_map(files: ImageFiles) -> NDArray[np.int32]:
@@ -78,7 +76,7 @@ def header_problems(files: ImageFiles) -> list[str]:
                 f"{shape}, got {own}."
             ]
         label = read_place(str(files.label))
-    except _UNREADABLE as err:
+    except UNREADABLE as err:
         return [str(err)]
     sides = shape[0], shape[1], shape[2]
     return check_same_place(label, place, sides, str(files.label), str(files.image))

@@ -1,6 +1,7 @@
 """Volumes in files, with their place in space."""
 
 import logging
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,12 @@ from deepreg_meta.geometry.whole_file import whole_file
 
 logger = logging.getLogger(__name__)
 
+# what nibabel and the libraries below it raise for a file that is damaged, or none
+UNREADABLE = (
+    *(OSError, EOFError, ValueError, KeyError, zlib.error),
+    nib.filebasedimages.ImageFileError,
+    nib.spatialimages.HeaderDataError,
+)
 _ROUNDING = 1e-2  # of a voxel
 
 
@@ -100,7 +107,7 @@ def read_volume(path: str | Path) -> VolumeFile:
             f"{path}: cannot be read ({err}). Images are NIfTI, other formats that "
             "nibabel reads, and grey PNG: convert it."
         ) from err
-    except (OSError, EOFError, ValueError) as err:
+    except UNREADABLE as err:
         raise ValueError(f"{path}: cannot be read ({err}).") from err
     if voxels.dtype.kind not in "biuf":
         raise ValueError(

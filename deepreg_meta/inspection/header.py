@@ -1,6 +1,5 @@
 """What a file says of its voxels before they are read: shape, type, place in space."""
 
-import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,14 +11,12 @@ from deepreg_meta.dataset.stored import Place, h5_place, place_of, read_place
 from deepreg_meta.geometry.grid import Grid
 from deepreg_meta.geometry.picture_file import is_picture
 from deepreg_meta.geometry.picture_file import read_header as read_picture_header
+from deepreg_meta.geometry.volume_file import UNREADABLE as BY_NIBABEL
 from deepreg_meta.geometry.volume_file import forms_apart, say_of_forms
 from deepreg_meta.inspection.entries import Entry
 from deepreg_meta.inspection.finding import Finding, problems, warnings
 
-UNREADABLE = (
-    *(OSError, EOFError, ValueError, KeyError, zlib.error, MemoryError),
-    nib.filebasedimages.ImageFileError,
-)
+UNREADABLE = (*BY_NIBABEL, MemoryError)
 
 
 @dataclass(frozen=True, eq=False)
