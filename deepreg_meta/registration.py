@@ -223,7 +223,8 @@ class Registrar:
             without `sparse_frames`.
         """
         files = moving if isinstance(moving, PairFiles) else PairFiles(str(moving))
-        check_session(self.config, initial, bool(files.labels))
+        has_range = intensity_range is not None
+        check_session(self.config, initial, bool(files.labels), has_range)
         config = pair_config(self.config, initial, bool(files.labels))
         tuner = FineTune.of(config.adapt, 1, keep=keep)
         check_can_adapt(config, tuner)
