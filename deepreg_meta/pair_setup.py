@@ -97,13 +97,16 @@ def check_can_adapt(config: RunConfig, tuner: FineTune) -> None:
         )
 
 
-def check_session(config: RunConfig, initial: str, labeled: bool) -> None:
+def check_session(
+    config: RunConfig, initial: str, labeled: bool, has_range: bool = False
+) -> None:
     """
     Refuse a session of a run that goes by no frames, or that knows too little to begin.
 
     :param config: of the run.
     :param initial: as for `Registrar.session`.
     :param labeled: whether the moving side has labels.
+    :param has_range: whether intensities are brought to [0, 1] by a given range.
     :raises ValueError: where there can be none.
     """
     if config.sparse_frames is None:
@@ -121,6 +124,12 @@ def check_session(config: RunConfig, initial: str, labeled: bool) -> None:
             f"moving: expected PairFiles with labels, by which the run aligns "
             f"({config.align.mode}), got none. Or give initial: center, header or a "
             "file."
+        )
+    steps = config.dataset.intensity.fixed if config.dataset.intensity else ()
+    if has_range and steps and steps[-1].name == "z_score":
+        raise ValueError(
+            "intensity_range: expected none for a run whose dataset.intensity ends in "
+            "z_score: its network knows images of mean 0, not in [0, 1]."
         )
 
 

@@ -7,6 +7,7 @@ TensorFlow is imported only after the command line has been read.
 """
 
 import argparse
+import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from deepreg_meta.results.outputs import Outputs
 
 if TYPE_CHECKING:
     from deepreg_meta.config import RunConfig
+
+logger = logging.getLogger(__name__)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -173,6 +176,16 @@ def _predict_with_deepreg(
     from deepreg_meta.results.folder import MARK
 
     check_paths(config, mode)
+    if config.sparse_frames is not None:
+        key = "train.preprocess.data_augmentation"
+        logger.warning(
+            "%s %s: DeepReg's own prediction shows its network the whole fixed image; "
+            "sparse_frames is for its training alone. With updates (--adapt-steps) it "
+            "is shown frames; without, a network of train.method reptile is, which "
+            "with meta.inner_steps 1 and meta_step_size 1 is ordinary training.",
+            key,
+            config.locate(key),
+        )
     folder = Path(kwargs["log_root"]).expanduser() / kwargs["log_dir"] / "test"
     # DeepReg deletes the folder, whatever is in it, and uses it for every split
     is_other = mode != "test" or (folder / MARK).is_file()

@@ -92,7 +92,8 @@ def adapt_and_predict_each(
                     model, cases, tuner, working, outputs or Outputs()
                 )
                 text = write_summary(working, found, model.history_names, title=mode)
-                config.dump(working / "config.yaml", header=f"checkpoint {checkpoint}")
+                header = "\n".join([f"checkpoint {checkpoint}", *tuner.remarks])
+                tuner.used_config(config).dump(working / "config.yaml", header=header)
             tqdm.write(text)
             yield folder
     finally:

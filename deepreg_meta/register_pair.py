@@ -70,7 +70,7 @@ def _add_side(parser: argparse.ArgumentParser, side: str) -> None:
         f"--{side}",
         required=True,
         metavar="FILE",
-        help=f"The {side} image (.nii.gz, .png, ...).",
+        help=f"The {side} image (.nii.gz, .nrrd, .png, ...).",
     )
     parser.add_argument(
         f"--{side}-label",

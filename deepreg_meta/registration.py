@@ -141,7 +141,7 @@ class Registrar:
         tuner = FineTune.of(self.config.adapt, adapt_steps, adapt_seconds, keep, carry)
         ready = self._prepare(fixed, moving, initial, tuner)
         result = self._run_network(ready, tuner)
-        return self._finish(ready, result, limits)
+        return self._finish(ready, result, tuner, limits)
 
     def register_together(
         self,
@@ -191,7 +191,7 @@ class Registrar:
             for pair, own in zip(ready, outputs, strict=True)
         ]
         return [
-            self._finish(pair, result, limits)
+            self._finish(pair, result, tuner, limits)
             for pair, result in zip(ready, results, strict=True)
         ]
 
@@ -223,7 +223,8 @@ class Registrar:
             without `sparse_frames`.
         """
         files = moving if isinstance(moving, PairFiles) else PairFiles(str(moving))
-        check_session(self.config, initial, bool(files.labels))
+        has_range = intensity_range is not None
+        check_session(self.config, initial, bool(files.labels), has_range)
         config = pair_config(self.config, initial, bool(files.labels))
         tuner = FineTune.of(config.adapt, 1, keep=keep)
         check_can_adapt(config, tuner)
@@ -279,7 +280,11 @@ class Registrar:
         return _Ready(config, case, shown, landmarks[0], landmarks[1])
 
     def _finish(
-        self, ready: "_Ready", result: CaseResult, limits: Limits | None
+        self,
+        ready: "_Ready",
+        result: CaseResult,
+        tuner: FineTune,
+        limits: Limits | None,
     ) -> RegisteredPair:
         """Score a pair and say what is suspect about it."""
         check_masks_meet(ready.case, result)
@@ -288,11 +293,12 @@ class Registrar:
         pair = RegisteredPair(
             result=result,
             history_names=self._model(ready.config).history_names,
-            config=ready.config,
+            config=tuner.used_config(ready.config),
             checkpoint=self.checkpoint,
             fixed_landmarks=ready.fixed_landmarks,
             moving_landmarks=ready.moving_landmarks,
             limits=limits or Limits(),
+            remarks=tuner.remarks,
         )
         for warning in pair.warnings:
             logger.warning("Suspect transform: %s.", warning)

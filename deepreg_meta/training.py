@@ -33,6 +33,7 @@ from deepreg_meta.dataset.pipeline import (
     training_dataset,
 )
 from deepreg_meta.dataset.tasks import CaseSet
+from deepreg_meta.geometry.whole_file import whole_file
 from deepreg_meta.model.build import build_optimizer
 from deepreg_meta.model.precision import check_precision
 from deepreg_meta.model.replicas import strategy_for
@@ -41,6 +42,7 @@ from deepreg_meta.registered import check_registered
 from deepreg_meta.run_data import open_training
 
 logger = logging.getLogger(__name__)
+LOG_FILE = "log.csv"  # a row for each epoch, in a run's folder
 
 
 def episode_layout(config: RunConfig) -> EpisodeLayout:
@@ -257,6 +259,29 @@ def _provenance(checkpoint: str, fine_tune: bool) -> str:
     return "\n".join(lines)
 
 
+def _cut_log(path: Path, first_epoch: int) -> None:
+    """
+    Take the epochs out of a log that are run again.
+
+    An interruption may come some epochs after the last checkpoint.
+
+    :param path: of the log; it need not exist.
+    :param first_epoch: the first of them, from 0.
+    """
+    if not path.is_file():
+        return
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    numbers = [line.partition(",")[0] for line in lines]
+    kept = [
+        line
+        for line, number in zip(lines, numbers, strict=True)
+        if not number.isdigit() or int(number) < first_epoch
+    ]
+    if kept != lines:
+        with whole_file(path) as part:
+            part.write_text("".join(kept), encoding="utf-8")
+
+
 def fit(
     model: ReptileModel,
     config: RunConfig,
@@ -284,7 +309,8 @@ def fit(
     due = options.saves_after
     if first_epoch == 0 and due(0):
         save(model, folder / "save", 0, None)
-    log = tf.keras.callbacks.CSVLogger(folder / "log.csv", append=start > 0)
+    _cut_log(folder / LOG_FILE, first_epoch)
+    log = tf.keras.callbacks.CSVLogger(folder / LOG_FILE, append=start > 0)
     # Keras would take the columns from the first epoch, which may have no validation
     log.keys = model.log_names
     progress = Progress(end, start)

@@ -35,7 +35,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--image",
         "-i",
         required=True,
-        help="Image or label (.nii.gz, .png, ...), or points (.mrk.json, .fcsv, .csv).",
+        help="Image or label (.nii.gz, .nrrd, .png, ...), or points (.mrk.json, .fcsv, "
+        ".csv).",
     )
     parser.add_argument(
         "--out",

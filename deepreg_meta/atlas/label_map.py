@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -13,10 +12,13 @@ from deepreg_meta.dataset.image_folder import ImageFiles
 from deepreg_meta.dataset.place_check import check_place, check_same_place
 from deepreg_meta.dataset.stored import read_place
 from deepreg_meta.geometry.picture_file import is_picture, read_header, save_picture
-from deepreg_meta.geometry.volume_file import read_volume, save_volume
+from deepreg_meta.geometry.volume_file import (
+    UNREADABLE,
+    load_image,
+    read_volume,
+    save_volume,
+)
 from deepreg_meta.geometry.whole_file import whole_file
-
-_UNREADABLE = (ValueError, OSError, EOFError, nib.filebasedimages.ImageFileError)
 
 
 def read_label_map(files: ImageFiles) -> NDArray[np.int32]:
@@ -78,7 +80,7 @@ def header_problems(files: ImageFiles) -> list[str]:
                 f"{shape}, got {own}."
             ]
         label = read_place(str(files.label))
-    except _UNREADABLE as err:
+    except UNREADABLE as err:
         return [str(err)]
     sides = shape[0], shape[1], shape[2]
     return check_same_place(label, place, sides, str(files.label), str(files.image))
@@ -88,8 +90,7 @@ def _shape_of(path: Path) -> tuple[int, ...]:
     """Read the shape of a file, a slice with a third side of 1, one channel without."""
     if is_picture(path):
         return volume_shape(read_header(path).size)
-    image: Any = nib.load(path)
-    shape = volume_shape(image.shape)
+    shape = volume_shape(load_image(path).shape)
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     return shape
@@ -113,7 +114,7 @@ def save_label_map(folder: Path, name: str, labels: NDArray, image: Path) -> Non
         save_volume(path, small, header.affine, is_planar=True)
         save_picture(folder / f"{name}.png", small, spacing=header.spacing or (1, 1))
         return
-    like: Any = nib.load(image)
+    like = load_image(image)
     if not isinstance(like, nib.Nifti1Image):
         save_volume(path, small, like.affine)
         return

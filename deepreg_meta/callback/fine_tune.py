@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from numbers import Integral
 from typing import Any, Literal
 
@@ -10,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from deepreg_meta import weights
-from deepreg_meta.config.adapt_schema import AdaptConfig
+from deepreg_meta.config import RunConfig
+from deepreg_meta.config.adapt_schema import SECONDS_REMARK, AdaptConfig
 from deepreg_meta.model.adapt_plan import AdaptPlan
 from deepreg_meta.model.plateau import Plateau
 from deepreg_meta.model.reptile import ReptileModel
@@ -116,6 +118,29 @@ class FineTune(tf.keras.callbacks.Callback):
             carry=carry,
             field_steps=() if steps == 0 else adapt.field_steps,
         )
+
+    def used_config(self, config: RunConfig) -> RunConfig:
+        """
+        Return a configuration that says of adaptation what is done, whatever it said.
+
+        :param config: of the run; it may have been overridden by arguments.
+        """
+        plan = self.plan
+        changes: dict[str, Any] = {"keep": "best" if plan.keeps_best else "last"}
+        if plan.seconds is None:
+            changes["steps"] = plan.steps
+        if not plan.field_steps:
+            changes["field"] = None
+        adapt = config.adapt.model_copy(update=changes)
+        written = adapt.model_dump(mode="json", include=set(changes))
+        raw = {**config.raw, "adapt": {**config.raw.get("adapt", {}), **written}}
+        return replace(config, raw=raw, adapt=adapt)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What no key of a configuration says, a line each: a limit of time."""
+        seconds = self.plan.seconds
+        return () if seconds is None else (f"{SECONDS_REMARK} {seconds:g}",)
 
     @contextlib.contextmanager
     def protect(self, model: ReptileModel) -> Iterator[None]:

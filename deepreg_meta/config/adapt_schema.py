@@ -17,6 +17,9 @@ from deepreg_meta.config.section import RuleError, Section
 from deepreg_meta.config.section import as_tuple as _as_tuple
 from deepreg_meta.config.section import rule as _rule
 
+# at the head of a saved configuration: the seconds that updates had to fit into
+SECONDS_REMARK = "adapt-seconds"
+
 
 def _as_frames(value: Any) -> Any:
     value = _as_tuple(value)

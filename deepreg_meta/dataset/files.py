@@ -20,7 +20,7 @@ StrPath = str | PathLike[str]
 @dataclass(frozen=True)
 class PairFiles:
     """
-    The files of one side of a pair: PNG, or any format that nibabel reads.
+    The files of one side of a pair, in any format of `read_volume`.
 
     :param image: the volume.
     :param labels: one file with channels or an index map (`dataset.labels`), or several

@@ -16,7 +16,7 @@ from deepreg_meta.dataset.source import RawVolume, Voxels
 from deepreg_meta.dataset.stored import Place
 from deepreg_meta.dataset.target import Target
 from deepreg_meta.dataset.volume import Volume, prepare
-from deepreg_meta.dataset.volume_check import DataError
+from deepreg_meta.dataset.volume_check import ROUNDING, DataError
 from deepreg_meta.geometry.grid import Grid
 
 
@@ -130,7 +130,7 @@ class FrameStack:
                 f"label: expected {count} channels of {shape[0]} x {shape[1]} voxels, "
                 f"got shape {own.shape}."
             )
-        if not ((own >= 0) & (own <= 1)).all():
+        if not ((own >= -ROUNDING) & (own <= 1 + ROUNDING)).all():
             raise ValueError(
                 f"label: expected values in [0, 1], got {own.min():g} to "
                 f"{own.max():g}. Of a mask with other values give `mask > 0`."

@@ -161,7 +161,7 @@ def read_reference(path: str) -> NDArray:
     """
     Read a volume that images are matched to.
 
-    :param path: of a file that nibabel reads.
+    :param path: of a file that `read_volume` reads.
     :return: (d1, d2, d3), float32.
     :raises ValueError: when it cannot be read, is no volume, or has no contrast.
     :raises FileNotFoundError: when there is no such file.

@@ -1,10 +1,8 @@
 """The volumes of one kind in a split, read through DeepReg's file loaders."""
 
-import zlib
 from collections.abc import Callable
 from typing import Any
 
-import nibabel as nib
 from numpy.typing import NDArray
 
 from deepreg_meta.dataset.flat import label_shape, volume_shape
@@ -13,11 +11,7 @@ from deepreg_meta.dataset.stored import Place, file_path, stored_place, stored_s
 from deepreg_meta.dataset.target import Target
 from deepreg_meta.dataset.volume import Volume, prepare
 from deepreg_meta.dataset.volume_check import DataError, check_image
-
-UNREADABLE = (
-    *(OSError, EOFError, ValueError, KeyError, zlib.error),
-    nib.filebasedimages.ImageFileError,
-)
+from deepreg_meta.geometry.volume_file import UNREADABLE
 
 
 class VolumeReader:

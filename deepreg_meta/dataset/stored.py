@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from deepreg_meta.geometry.affine import GeometryError
 from deepreg_meta.geometry.picture_file import Layout, is_picture, read_header
-from deepreg_meta.geometry.volume_file import check_unit, forms_apart
+from deepreg_meta.geometry.volume_file import check_unit, forms_apart, load_image
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,11 +47,11 @@ def read_place(path: str) -> Place:
     """
     Read where the voxels of a file lie.
 
-    :param path: of a PNG, or a file that nibabel reads.
+    :param path: of a PNG, or another file that `read_volume` reads.
     :return: the place; that of a picture is ITK's, and states a spacing at most.
     """
     if not is_picture(path):
-        return place_of(nib.load(path), path)
+        return place_of(load_image(path), path)
     header = read_header(path)
     return Place(header.affine, header.spacing is not None, (), layout="picture")
 
@@ -154,5 +154,4 @@ def stored_shape(loader: Any, index: int) -> tuple[int, ...]:
     path = file_path(loader, index)
     if is_picture(path):
         return read_header(path).size
-    image: Any = nib.load(path)
-    return image.shape
+    return load_image(path).shape

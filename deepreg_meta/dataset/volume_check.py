@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 MAX_LINES = 20
+# by which soft labels may lie beyond [0, 1]: a slope of 1 / 255 in a header is rounded
+ROUNDING = 1e-5
 
 
 class DataError(ValueError):
@@ -151,13 +153,16 @@ def _check_values(
     if not np.isfinite(label).all():
         return ["expected finite label values, got NaN or infinite ones."]
     if indices is None:
-        if label.min() >= 0 and label.max() <= 1:
+        if label.min() >= -ROUNDING and label.max() <= 1 + ROUNDING:
             return []
         rule = "expected values in [0, 1]"
         wrong = np.unique(label)
         example = f"dataset.labels: {{gland: {np.abs(wrong).max():g}}}"
         fix = f"Declare the integers of an index map, as in `{example}`."
-        if is_structure:
+        if (wrong % 1).any():
+            wrong = wrong[[0, -1]]  # of as many as there are voxels
+            fix = "Clip a soft label, which other interpolations overshoot."
+        elif is_structure:
             fix = f"Of several files each is one structure: divide by {wrong.max():g}."
     else:
         wrong = np.setdiff1d(label, [0, *indices.values()])

@@ -114,7 +114,8 @@ COLUMNS: dict[str, str] = {
     "num_updates": "adaptation updates made",
     "seconds": "time of adaptation and prediction in s",
     "cpu_seconds": "CPU time of adaptation and prediction in s, all cores together",
-    "seconds_per_update": "time of one adaptation update in s",
+    "seconds_per_update": "seconds by num_updates, s: an update, and its share of the "
+    "predictions before and after",
     "best_step": "update whose weights were kept, 0 for those before adaptation",
     "loss_unadapted": "total loss of the unadapted weights on what the prediction saw",
     "loss_adapted": "total loss of the weights kept on what the prediction saw",

@@ -8,6 +8,7 @@ Source: github.com/MDL-UzL/L2R, evaluation/L2RTest/evaluation.py at commit 00106
 """
 
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from deepreg_meta.geometry.affine import GeometryError
 from deepreg_meta.geometry.grid import Grid
 from deepreg_meta.geometry.nifti_field import save_deepreg_ddf
 from deepreg_meta.geometry.transform import Affine, Field, Transform
+from deepreg_meta.geometry.volume_file import UNREADABLE
 from deepreg_meta.geometry.whole_file import suffix_of
 
 _IMAGE_NAME = re.compile(r"_(\d{4})_(\d{4})\.nii\.gz$")
@@ -125,7 +127,7 @@ def read_displacement(path: Path) -> NDArray[np.floating]:
         else:
             image: Any = nib.load(path)
             field = image.get_fdata()
-    except (OSError, EOFError, nib.filebasedimages.ImageFileError, ValueError) as err:
+    except (*UNREADABLE, zipfile.BadZipFile) as err:
         raise ValueError(f"{path}: cannot be read as a field ({err}).") from err
     if field.ndim != 4 or field.shape[-1] != 3:
         raise GeometryError(

@@ -16,6 +16,7 @@ from deepreg_meta.geometry.affine import (
     swap_ras_lps,
 )
 from deepreg_meta.geometry.grid import Grid
+from deepreg_meta.geometry.itk_image import image_affine
 from deepreg_meta.geometry.transform import Affine, Field, Part, Transform
 from deepreg_meta.geometry.whole_file import whole_file
 
@@ -161,11 +162,8 @@ def _field(image: sitk.Image) -> Field:
     small = vectors.astype(np.float32)
     # most fields were float32 before ITK made them float64
     vectors = small if np.array_equal(small, vectors) else vectors
-    direction = np.reshape(image.GetDirection(), (dimension, dimension))
-    to_lps = _with_z(direction * image.GetSpacing(), np.array(image.GetOrigin()))
-    affine = np.diag([*FLIP, 1.0]) @ to_lps
     shape = (*image.GetSize(), 1)
-    return Field(Grid((shape[0], shape[1], shape[2]), affine), vectors)
+    return Field(Grid((shape[0], shape[1], shape[2]), image_affine(image)), vectors)
 
 
 def _sampled(itk: sitk.Transform, path: str, grid: Grid | None) -> Field:

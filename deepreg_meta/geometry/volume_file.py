@@ -1,6 +1,7 @@
 """Volumes in files, with their place in space."""
 
 import logging
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from deepreg_meta.geometry.affine import GeometryError
 from deepreg_meta.geometry.grid import Grid
+from deepreg_meta.geometry.itk_image import is_itk_image, read_itk_image
 from deepreg_meta.geometry.picture_file import (
     Layout,
     is_picture,
@@ -21,6 +23,12 @@ from deepreg_meta.geometry.whole_file import whole_file
 
 logger = logging.getLogger(__name__)
 
+# what nibabel and the libraries below it raise for a file that is damaged, or none
+UNREADABLE = (
+    *(OSError, EOFError, ValueError, KeyError, zlib.error),
+    nib.filebasedimages.ImageFileError,
+    nib.spatialimages.HeaderDataError,
+)
 _ROUNDING = 1e-2  # of a voxel
 
 
@@ -71,11 +79,22 @@ def check_unit(header: Any, path: str | Path) -> None:
         )
 
 
+def load_image(path: str | Path) -> Any:
+    """
+    Open a file that is no picture, as nibabel does.
+
+    :param path: of the file.
+    :raises Exception: one of `UNREADABLE`.
+    """
+    return read_itk_image(path) if is_itk_image(path) else nib.load(path)
+
+
 def read_volume(path: str | Path) -> VolumeFile:
     """
     Read a volume with its geometry.
 
-    :param path: a file that nibabel reads (.nii, .nii.gz, .mgz, ...), or a PNG.
+    :param path: of NIfTI (.nii, .nii.gz), MetaImage, NRRD (.mha, .nrrd, ...), another
+        format that nibabel reads, or a PNG.
     :return: voxels and grid.
     :raises FileNotFoundError: when there is no such file.
     :raises GeometryError: for a unit that is not mm, or an affine that cannot be.
@@ -90,17 +109,17 @@ def read_volume(path: str | Path) -> VolumeFile:
         grid = Grid(shape, read_header(path).affine)
         return VolumeFile(path, pixels, grid, "picture", is_placed=False)
     try:
-        image: Any = nib.load(path)
+        image = load_image(path)
         check_unit(image.header, path)
         voxels = np.asanyarray(image.dataobj)
     except GeometryError:
         raise
     except nib.filebasedimages.ImageFileError as err:
         raise ValueError(
-            f"{path}: cannot be read ({err}). Images are NIfTI, other formats that "
-            "nibabel reads, and grey PNG: convert it."
+            f"{path}: cannot be read ({err}). Images are NIfTI, MetaImage, NRRD, other "
+            "formats that nibabel reads, and grey PNG: convert it."
         ) from err
-    except (OSError, EOFError, ValueError) as err:
+    except UNREADABLE as err:
         raise ValueError(f"{path}: cannot be read ({err}).") from err
     if voxels.dtype.kind not in "biuf":
         raise ValueError(

@@ -3,15 +3,14 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import h5py
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
 from deepreg_meta.dataset.flat import label_shape, volume_shape
 from deepreg_meta.geometry.picture_file import is_picture, mask_to_unit, read_picture
+from deepreg_meta.geometry.volume_file import load_image
 from deepreg_meta.inspection.entries import Entry
 from deepreg_meta.inspection.finding import Finding
 from deepreg_meta.inspection.header import UNREADABLE, unreadable
@@ -68,8 +67,7 @@ def read_voxels(entry: Entry) -> tuple[NDArray | None, list[Finding]]:
         elif is_picture(entry.path):
             voxels = read_picture(entry.path)
         else:
-            image: Any = nib.load(entry.path)
-            voxels = np.asarray(image.dataobj)
+            voxels = np.asarray(load_image(entry.path).dataobj)
     except UNREADABLE as err:
         return None, [unreadable(entry, err)]
     while voxels.ndim > 3 and voxels.shape[-1] == 1:

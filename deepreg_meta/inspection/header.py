@@ -1,25 +1,21 @@
 """What a file says of its voxels before they are read: shape, type, place in space."""
 
-import zlib
 from dataclasses import dataclass
 from typing import Any
 
 import h5py
-import nibabel as nib
 
 from deepreg_meta.dataset.place_check import check_place
 from deepreg_meta.dataset.stored import Place, h5_place, place_of, read_place
 from deepreg_meta.geometry.grid import Grid
 from deepreg_meta.geometry.picture_file import is_picture
 from deepreg_meta.geometry.picture_file import read_header as read_picture_header
-from deepreg_meta.geometry.volume_file import forms_apart, say_of_forms
+from deepreg_meta.geometry.volume_file import UNREADABLE as BY_NIBABEL
+from deepreg_meta.geometry.volume_file import forms_apart, load_image, say_of_forms
 from deepreg_meta.inspection.entries import Entry
 from deepreg_meta.inspection.finding import Finding, problems, warnings
 
-UNREADABLE = (
-    *(OSError, EOFError, ValueError, KeyError, zlib.error, MemoryError),
-    nib.filebasedimages.ImageFileError,
-)
+UNREADABLE = (*BY_NIBABEL, MemoryError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +60,7 @@ def read_header(entry: Entry) -> tuple[Header | None, list[Finding]]:
             shape, dtype, _ = read_picture_header(entry.path)
             place, unit = read_place(entry.path), "-"
         else:
-            image: Any = nib.load(entry.path)
+            image = load_image(entry.path)
             shape, dtype = tuple(image.shape), str(image.get_data_dtype())
             place, unit = place_of(image, entry.place), _unit(image.header)
             found += _check_forms(entry, image.header)

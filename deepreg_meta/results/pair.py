@@ -1,6 +1,7 @@
 """What the registration of two files gives."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,11 +31,12 @@ class RegisteredPair:
 
     :param result: what the model put out.
     :param history_names: columns of the history of its adaptation.
-    :param config: of the run, as it was used.
+    :param config: of the run, as it was used: with the updates that were asked for.
     :param checkpoint: its path; "" without a network.
     :param fixed_landmarks: read from a file, or None.
     :param moving_landmarks: the same for the moving image.
     :param limits: beyond which the transform is reported as suspect.
+    :param remarks: on how it was registered, beside the configuration.
     """
 
     result: CaseResult
@@ -44,6 +46,7 @@ class RegisteredPair:
     fixed_landmarks: Landmarks | None
     moving_landmarks: Landmarks | None
     limits: Limits
+    remarks: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         """Score the pair."""
@@ -91,7 +94,8 @@ class RegisteredPair:
                 logger.warning("No landmarks are written: %s", err)
             name = self.result.case.name
             text = write_summary(working, [self.result], self.history_names, name)
-            header = f"checkpoint {self.checkpoint or 'none: no network took part'}"
+            used = self.checkpoint or "none: no network took part"
+            header = "\n".join([f"checkpoint {used}", *self.remarks])
             self.config.dump(working / "config.yaml", header=header)
         return text
 

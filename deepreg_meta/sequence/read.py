@@ -3,16 +3,15 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
 from deepreg_meta.dataset.stored import Place, read_place
 from deepreg_meta.geometry.grid import Grid
 from deepreg_meta.geometry.picture_file import Layout
-from deepreg_meta.geometry.volume_file import VolumeFile, read_volume
+from deepreg_meta.geometry.volume_file import VolumeFile, load_image, read_volume
 from deepreg_meta.geometry.whole_file import suffix_of
 from deepreg_meta.sequence.frames import FrameSequence
 
@@ -242,7 +241,7 @@ def header_time_step(path: str | Path) -> float | None:
     :return: seconds; None where the header states none, or in no unit of time: nibabel
         and others write 1 without a unit where nothing is known.
     """
-    image: Any = nib.load(path)
+    image = load_image(path)
     header = image.header
     if not hasattr(header, "get_xyzt_units") or len(image.shape) < 4:
         return None

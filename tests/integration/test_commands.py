@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -161,6 +162,8 @@ def test_a_run_goes_on_from_its_folder_as_if_it_had_never_stopped(trained, logs)
     """From the first of two checkpoints to the very same second one."""
     checkpoint = trained / "save" / "ckpt-1"
     arguments = ["-c", str(trained / "config.yaml"), "-k", str(checkpoint)]
+    (logs / "resumed").mkdir()  # as an interruption leaves it, after the second epoch
+    shutil.copy(trained / "log.csv", logs / "resumed")
     with without_xla():
         status = train.main([*arguments, "--log_root", str(logs), "-l", "resumed"])
     assert status == 0
@@ -170,7 +173,7 @@ def test_a_run_goes_on_from_its_folder_as_if_it_had_never_stopped(trained, logs)
     for name, value in expected.items():
         np.testing.assert_array_equal(found[name], value, err_msg=name)
     log = pd.read_csv(logs / "resumed" / "log.csv")
-    assert list(log["epoch"]) == [1]
+    assert list(log["epoch"]) == [0, 1]
     head = (logs / "resumed" / "config.yaml").read_text().splitlines()[:2]
     assert __version__ in head[0] and "tensorflow" in head[0]
     assert head[1] == f"# continued from {checkpoint}"

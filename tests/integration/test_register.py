@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import SimpleITK as sitk
+import yaml
 from scipy.spatial.transform import Rotation
 
 from deepreg_meta import register_pair
@@ -271,6 +272,9 @@ def test_the_command_writes_what_it_found(run, sides, tmp_path, capsys, caplog):
     assert 0 < row["inverse_residual_mean_mm"] < 1
     config = (out / "config.yaml").read_text()
     assert f"# checkpoint {run}/save/ckpt-1" in config and "mode: affine" in config
+    # what was done; the run itself has no updates, and keeps the last
+    adapt = yaml.safe_load(config)["adapt"]
+    assert (adapt["steps"], adapt["keep"]) == (2, "best")
     landmarks = pd.read_csv(out / "landmarks.csv", comment="#").set_index("landmark")
     transform = load_transform(out / "transform.h5")
     points = [read_landmarks(side.landmarks).points for side in sides]

@@ -9,6 +9,7 @@ from deepreg_meta.callback.fine_tune import FineTune
 from deepreg_meta.config import load_config
 from deepreg_meta.pair_setup import (
     check_can_adapt,
+    check_session,
     pair_config,
     reading_config,
     warn_of_places,
@@ -64,6 +65,19 @@ def test_a_pair_without_labels_loses_their_loss_and_cannot_adapt_by_them(config)
 def test_alignment_by_labels_without_labels_is_refused(config):
     with pytest.raises(ValueError, match="aligns by 'centroid', which needs labels"):
         pair_config(config, "config", labeled=False)
+
+
+def test_a_range_is_no_substitute_for_z_scores(tmp_path):
+    """A network that was trained on them would see images in [0, 1]."""
+    raw, steps = run_config(), [dict(name="clip", percentiles=[1, 99])]
+    for has_scores in (False, True):
+        raw["dataset"]["intensity"] = steps + [dict(name="z_score")] * has_scores
+        config = load_config([write_yaml(tmp_path / "run.yaml", raw)])
+        check_session(config, "config", labeled=True)
+        if not has_scores:
+            check_session(config, "config", labeled=True, has_range=True)
+    with pytest.raises(ValueError, match="intensity_range: expected none for a run"):
+        check_session(config, "config", labeled=True, has_range=True)
 
 
 def test_headers_that_name_two_places_are_told(caplog):

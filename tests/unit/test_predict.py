@@ -196,13 +196,15 @@ def test_time_and_outputs_of_the_command_line_are_handed_on(run, calls):
     assert outputs == Outputs(volumes=False, formats=())
 
 
-def to_deepreg(run: Path) -> None:
+def to_deepreg(run: Path, augmentation: dict | None = None) -> None:
     """Turn a run into one of DeepReg's method ddf."""
     config = run_config()
     config.pop("align")
     config["train"].pop("meta")
     config["train"]["method"] = "ddf"
     config["train"]["preprocess"] = dict(batch_size=1, shuffle_buffer_num_batch=1)
+    if augmentation is not None:
+        config["train"]["preprocess"]["data_augmentation"] = augmentation
     write_yaml(run / "config.yaml", config)
 
 
@@ -252,6 +254,17 @@ def test_deepregs_own_prediction_deletes_no_results_of_others(run, calls, tmp_pa
     with pytest.raises(ValueError, match="--log_dir: .*d/test holds results"):
         predict.predict(str(run), "test", **root)
     assert not calls and (folder / "pair_1").is_dir()
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+def test_that_deepregs_own_prediction_shows_no_frames_is_told(
+    run, calls, caplog, steps
+):
+    """A comparison on sparse frames would be one on whole volumes."""
+    to_deepreg(run, dict(name="sparse_frames", frames=[2, 5], axis=1))
+    predict.predict(str(run), "test", adapt_steps=steps)
+    assert ("deepreg" in calls) is (steps == 0)
+    assert ("the whole fixed image" in caplog.text) is (steps == 0)
 
 
 def test_a_model_of_deepreg_is_adapted_by_us(run, calls):

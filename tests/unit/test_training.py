@@ -13,6 +13,7 @@ from deepreg_meta.model_file import load_model
 from deepreg_meta.training import (
     _check_folder,
     _claimed,
+    _cut_log,
     build_model,
     check_names,
     episode_layout,
@@ -139,6 +140,19 @@ def test_a_run_goes_on_in_its_folder_from_its_newest_checkpoint_alone(tmp_path):
         _check_folder(tmp_path, str(tmp_path / "save" / "ckpt-3"))
     with pytest.raises(ValueError, match="holds a run already"):
         _check_folder(tmp_path, "")
+
+
+@pytest.mark.parametrize("last", ["", "4,-0."])
+def test_epochs_that_are_run_again_leave_the_log(tmp_path, last):
+    """Those after the last checkpoint, the row that a kill has cut off among them."""
+    path = tmp_path / "log.csv"
+    _cut_log(path, 2)
+    assert not path.exists()
+    rows = ["epoch,loss\n", "0,-0.5\n", "1,-0.6\n", "2,-0.7\n", "3,-0.8\n"]
+    path.write_text("".join(rows) + last)
+    _cut_log(path, 2)
+    assert path.read_text() == "".join(rows[:3])
+    assert [own.name for own in tmp_path.iterdir()] == ["log.csv"]
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def local_ncc(
     :param b: image of the same shape.
     :param mask: voxels that count and are used, see `check_mask`; None takes all.
     :param window: side of the cube in voxels, odd, >= 3.
-    :return: in [0, 1]; nan when no window counts.
+    :return: in [0, 1]; nan when no window counts, or a voxel that does is no number.
     :raises ValueError: when the shapes do not agree or the window is another one.
     """
     if window < 3 or window % 2 == 0:
@@ -73,7 +73,7 @@ def local_ncc(
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     check_shapes(a, b, "local_ncc")
     keep = check_mask(True if mask is None else mask, a.shape, "local_ncc")
-    if not keep.any():
+    if not keep.any() or not np.isfinite([a[keep], b[keep]]).all():
         return float("nan")
     a, b = _standardise(a, keep), _standardise(b, keep)
     sides = [window if side > 1 else 1 for side in a.shape]

@@ -3,11 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from deepreg_meta.config.adapt_schema import SECONDS_REMARK
 from deepreg_meta.evaluate.page.document import Block, Notices, Table
 from deepreg_meta.evaluate.page.run_results import RunResults
 from deepreg_meta.evaluate.page.study import Study
 
 _SEEN = "labels that adaptation saw"
+_UPDATES = "adaptation updates"
 # what the table of runs lists: words, and where the configuration has them
 _SETTINGS = (
     ("method", ("train", "method")),
@@ -20,7 +22,7 @@ _SETTINGS = (
     ("optimiser", ("train", "optimizer")),
     ("seed", ("train", "seed")),
     ("initial alignment", ("align",)),
-    ("adaptation updates", ("adapt", "steps")),
+    (_UPDATES, ("adapt", "steps")),
     ("optimiser of adaptation", ("adapt", "optimizer")),
     (_SEEN, ("adapt", "labels")),
     ("frames", ("adapt", "frames")),
@@ -66,6 +68,8 @@ def _settings(run: RunResults) -> dict[str, str]:
         found[name] = (_words(used) if used else "") or "generated phantom"
     for name, keys in _SETTINGS:
         value = run.setting(*keys)
+        if name == _UPDATES and SECONDS_REMARK in found:
+            continue  # as many as fitted into that time
         if value is not None:
             is_seen = name == _SEEN and isinstance(value, list)
             found[name] = _words(_label_names(run, value) if is_seen else value)

@@ -9,6 +9,7 @@ label lost has a Dice of 0 and no surface distance, and is counted.
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -239,12 +240,12 @@ def _score_points(
 def _score_images(
     fixed: VolumeFile, moving: VolumeFile, transform: Transform, stage: str
 ) -> Row:
-    """Compare the images where the warped one has values."""
+    """Compare the images where both have values."""
     image = moving.voxels.astype(np.float32)
     warped = resample(image, moving.grid, fixed.grid, transform, outside=np.nan)
     covered = np.isfinite(warped)
-    warped = np.where(covered, warped, 0)
-    pairing = fixed.voxels.astype(np.float32), warped, covered
+    own = fixed.voxels.astype(np.float32)
+    pairing = own, np.where(covered, warped, 0), covered & np.isfinite(own)
     return {
         f"overlap_{stage}": float(covered.mean()),
         f"mse_{stage}": metric.mse(*pairing),
@@ -269,11 +270,14 @@ def _score_field(transform: Transform, grid: Grid) -> Row:
 
 def _read_image(path: Path) -> VolumeFile:
     volume = read_volume(path)
-    if volume.voxels.ndim != 3:
+    voxels = volume.voxels
+    while voxels.ndim > 3 and voxels.shape[-1] == 1:
+        voxels = voxels[..., 0]
+    if voxels.ndim != 3:
         raise ValueError(
-            f"{path}: expected an image (d1, d2, d3), got shape {volume.voxels.shape}."
+            f"{path}: expected an image (d1, d2, d3), got shape {voxels.shape}."
         )
-    return volume
+    return replace(volume, voxels=voxels)
 
 
 def read_label(path: Path) -> NDArray[np.int32]:

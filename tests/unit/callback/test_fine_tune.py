@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from deepreg_meta.callback.fine_tune import FineTune
+from deepreg_meta.config import load_config
 from deepreg_meta.config.adapt_schema import AdaptConfig, FieldConfig
 from deepreg_meta.dataset.pipeline import single_dataset
 from deepreg_meta.model.adapt_plan import AdaptPlan
@@ -15,8 +16,10 @@ from tests.helpers import (
     assert_same_bits,
     make_model,
     make_task,
+    run_config,
     stack_tasks,
     values,
+    write_yaml,
 )
 
 STEPS = 2
@@ -262,3 +265,44 @@ def test_the_whole_plan_of_the_model_comes_back(model):
         raise RuntimeError("stop")
     assert model.adapt_plan == plan
     model.adapt_plan = AdaptPlan()
+
+
+# ---- what is saved of it ----
+
+
+@pytest.mark.parametrize(
+    ("options", "expected", "remarks"),
+    [
+        (dict(steps=3), (3, "last", True), ()),
+        (dict(steps=0), (0, "last", False), ()),
+        (dict(keep="best"), (5, "best", True), ()),
+    ],
+)
+def test_the_configuration_that_is_saved_says_what_was_done(
+    tmp_path, options, expected, remarks
+):
+    """Whatever its own numbers are; it is read again as it was written."""
+    config = run_with_field(tmp_path)
+    tuner = FineTune.of(config.adapt, **options)
+    used = tuner.used_config(config)
+    used.dump(tmp_path / "used.yaml")
+    for found in (used, load_config(tmp_path / "used.yaml")):
+        adapt = found.adapt
+        assert (adapt.steps, adapt.keep, adapt.field is not None) == expected
+    assert tuner.remarks == remarks
+    assert config.adapt.steps == 5 and config.raw["adapt"]["steps"] == 5
+
+
+def test_a_limit_of_time_is_a_remark_and_keeps_the_best(tmp_path):
+    config = run_with_field(tmp_path, field=None)
+    tuner = FineTune.of(config.adapt, seconds=2.5)
+    assert tuner.remarks == ("adapt-seconds 2.5",)
+    assert tuner.used_config(config).raw["adapt"]["keep"] == "best"
+
+
+def run_with_field(tmp_path, **adapt):
+    """:return: a run of five updates, after which the field is fitted."""
+    config = run_config()
+    config["train"]["preprocess"]["data_augmentation"] = []
+    config["adapt"] = {"steps": 5, "field": {"steps": 2}, **adapt}
+    return load_config(write_yaml(tmp_path / "run.yaml", config))

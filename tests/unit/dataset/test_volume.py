@@ -148,6 +148,18 @@ def test_what_is_wrong_with_values_says_what_helps():
     assert "Declare the integers" in problem
 
 
+def test_soft_labels_may_be_rounded_beyond_one_and_overshoot_no_further():
+    """255 times a slope of 1 / 255, which headers hold in 32 bits, is more than 1."""
+    slope = np.float32(1 / 255) * (1 + 1e-7)
+    soft = (slope * np.float32(255) * label(SHAPE)).astype(np.float32)
+    assert soft.max() > 1
+    volume = prepared(raw_volume(image(SHAPE), labels=[soft]), Target(SHAPE))
+    np.testing.assert_allclose(volume.labels[0], label(SHAPE), atol=1e-6)
+    soft = np.where(label(SHAPE) > 0, 1.03, -0.02)
+    (problem,) = problems_of(raw_volume(image(SHAPE), labels=[soft]))
+    assert "expected values in [0, 1], got -0.02, 1.03. Clip" in problem
+
+
 def test_a_volume_that_the_keys_cannot_be_used_on_is_named():
     raw = raw_volume(image(SHAPE), place=place(AFFINE, forms=()))
     (problem,) = problems_of(raw, Target(SHAPE, orientation="RAS"))

@@ -104,7 +104,10 @@ def test_fields_of_another_layout_and_broken_files_are_refused(tmp_path):
         learn2reg.read_displacement(tmp_path / "itk.nii")
     (tmp_path / "broken.npz").write_bytes(b"no archive")
     (tmp_path / "broken.nii.gz").write_bytes(b"no image")
-    for name in ("broken.npz", "broken.nii.gz", "absent.nii.gz"):
+    np.savez(tmp_path / "whole.npz", np.zeros((5, 6, 7, 3), np.float32))
+    half = (tmp_path / "whole.npz").read_bytes()[:900]
+    (tmp_path / "half.npz").write_bytes(half)
+    for name in ("broken.npz", "half.npz", "broken.nii.gz", "absent.nii.gz"):
         with pytest.raises(ValueError, match=f"{name}: cannot be read"):
             learn2reg.read_displacement(tmp_path / name)
 

@@ -1,5 +1,6 @@
 """Tests of deepreg_meta/geometry/volume_file.py; reference: SimpleITK and nibabel."""
 
+import gzip
 import logging
 
 import nibabel as nib
@@ -12,13 +13,15 @@ from scipy.spatial.transform import Rotation
 from deepreg_meta.dataset.stored import read_place
 from deepreg_meta.geometry.affine import GeometryError, from_parts
 from deepreg_meta.geometry.volume_file import check_unit, read_volume, save_volume
+from deepreg_meta.inspection.entries import Entry
+from deepreg_meta.inspection.header import read_header
 from tests.unit.geometry.places import PLANES
 
 SHAPE = (5, 6, 7)
 TURN = Rotation.from_euler("xyz", (20, -35, 50), degrees=True).as_matrix()
 OBLIQUE = from_parts(TURN @ np.diag([0.8, 1.3, 2.5]), (-12, 30, 7))
 # where the numbers of a header begin, in bytes
-SCALE, UNITS, SFORM = 112, 123, 280
+DATATYPE, SCALE, UNITS, SFORM = 70, 112, 123, 280
 
 
 def spoil(path, offset, values, kind="<f4"):
@@ -182,6 +185,21 @@ def test_a_file_that_ends_too_early_is_named(tmp_path, volume):
         path.write_bytes(path.read_bytes()[:-60])
         with pytest.raises(ValueError, match=f"short{suffix}: cannot be read"):
             read_volume(path)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_a_damaged_header_or_stream_is_named(tmp_path, volume, suffix):
+    """A type that NIfTI does not have; a block that is not one of a compressed file."""
+    path = tmp_path / f"damaged{suffix}"
+    if suffix == ".nii":
+        save_volume(path, volume, OBLIQUE)
+        spoil(path, DATATYPE, [999], "<i2")
+    else:
+        path.write_bytes(gzip.compress(b"")[:10] + b"\xff" * 500)
+    with pytest.raises(ValueError, match=f"damaged{suffix}: cannot be read"):
+        read_volume(path)
+    header, [finding] = read_header(Entry("fixed image", str(path)))
+    assert header is None and "cannot be read" in finding.text
 
 
 def test_a_file_without_a_known_unit_code_is_named(tmp_path):

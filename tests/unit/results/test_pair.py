@@ -142,6 +142,22 @@ def test_landmarks_are_written_where_the_other_image_shows_them(tmp_path):
     np.testing.assert_allclose(back.points, apply(fixed, VOXELS[::-1]), atol=1e-2)
 
 
+def test_landmarks_that_a_folding_field_cannot_lead_back_are_told(
+    tmp_path, caplog, rng
+):
+    make_pair().save(tmp_path / "smooth", PLAIN)
+    assert "misses" not in caplog.text
+    ddf = make_pair().result.ddf("adapted")
+    ddf = ddf + rng.normal(scale=4, size=ddf.shape).astype(np.float32)
+    pair = make_pair(ddf=ddf)
+    pair.save(tmp_path / "rough", PLAIN)
+    back = read_landmarks(tmp_path / "rough" / "moving_landmarks_on_fixed.mrk.json")
+    returned = pair.transform.map_points(back.points)
+    missed = np.linalg.norm(returned - pair.moving_landmarks.points, axis=1)
+    assert missed.max() > 2
+    assert f"misses by more than a voxel, up to {missed.max():.1f} mm: " in caplog.text
+
+
 def test_landmarks_of_one_image_are_led_to_the_other_and_not_scored(tmp_path):
     pair = make_pair()
     alone = replace(pair, moving_landmarks=None, result=replace(pair.result))

@@ -101,6 +101,15 @@ def test_local_correlation_equals_deepregs_loss_away_from_the_border(rng):
     assert metric.local_ncc(a, b) == pytest.approx(ours, rel=1e-3)
 
 
+@pytest.mark.parametrize("measure", [metric.mse, metric.ncc, metric.local_ncc])
+def test_what_is_no_number_leaves_no_measure_unless_a_mask_leaves_it_out(measure, rng):
+    a = rng.random((9, 8, 7))
+    b = a.copy()
+    b[4, 4, 4] = np.nan
+    assert np.isnan(measure(a, b)) and np.isnan(measure(b, a))
+    assert measure(a, b, np.isfinite(b)) == pytest.approx(measure(a, a))
+
+
 def test_a_mask_restricts_every_measure():
     a, b = np.zeros(SHAPE), np.zeros(SHAPE)
     a[:, :3], b[:, :3] = np.arange(7), np.arange(7) * 3

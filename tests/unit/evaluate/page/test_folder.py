@@ -156,6 +156,17 @@ def test_the_settings_of_the_runs_are_told(page):
     assert page.row(caption, "initial alignment")[1] == "mode sections, label 0"
 
 
+def test_of_updates_that_fit_into_a_time_the_time_is_told(tmp_path):
+    """The number in the configuration does not count then."""
+    folder = write_run(tmp_path / "one" / "test")
+    config = folder / "config.yaml"
+    config.write_text(f"# adapt-seconds 2.5\n{config.read_text()}")
+    output = report.write_report(gather([folder]), tmp_path / "report").parent
+    settings = (output / "report.md").read_text().split("## ")[0]
+    assert "| adapt-seconds | 2.5 |" in settings
+    assert "adaptation updates" not in settings
+
+
 def test_the_worst_case_comes_first_and_what_is_amiss_is_told(page):
     table = next(t for key, t in page.tables.items() if key.startswith("k1: 7 cases"))
     assert [row[0] for row in table[1:4]] == ["case4", "case2", "case1"]

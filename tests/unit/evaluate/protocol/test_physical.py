@@ -120,6 +120,24 @@ def test_images_are_compared_where_the_warped_one_has_values(make):
     assert abs(case["ncc_before"]) < 0.2
 
 
+def test_voxels_without_a_number_and_trailing_axes_of_one_are_left_out(make):
+    """Both as ITK and FSL write them; of the rest the images are the same."""
+    own = grid((12, 11, 10))
+    labels = (np.ones(own.shape),) * 2
+    pair = make(own, own, labels, field_of(own, np.eye(3)))
+    image = nib.load(pair.images[1]).get_fdata(dtype=np.float32)
+    image[:3] = np.nan
+    for path, voxels in ((pair.images[0], image), (pair.labels[0], labels[0])):
+        whole = nib.Nifti1Image(voxels[..., None].astype(np.float32), own.affine)
+        nib.save(whole, path)
+    assert physical.check(pair, None) == []
+    case = score(pair).case
+    assert case["mse_registered"] == pytest.approx(0, abs=1e-10)
+    for name in ("ncc", "lncc"):
+        assert case[f"{name}_registered"] == pytest.approx(1, abs=1e-5)
+    assert case["dsc_registered"] == case["overlap_registered"] == 1.0
+
+
 def test_folding_is_that_of_the_map_in_space_under_an_oblique_grid(make):
     own, moving = grid((7, 6, 5)), grid((6, 7, 8), (0, 0.1, 0.3), (1, 1, 1))
     labels = np.ones(own.shape), np.ones(moving.shape)
