@@ -109,8 +109,23 @@ def _train_with_deepreg(
 
     from deepreg_meta.checkpoint_path import newest_checkpoint
     from deepreg_meta.config import ConfigError, check_paths
+    from deepreg_meta.config.dataset_schema import SHAPE_KEYS
 
-    if not config.dataset.folders("train"):
+    dataset = config.dataset
+    for name in SHAPE_KEYS[dataset.type]:
+        shape = getattr(dataset, name)
+        if 1 in shape:  # zeros would be registered with the fixed image
+            key = f"dataset.{name}"
+            raise ConfigError(
+                [
+                    f"{key} {config.locate(key)}: expected three sides > 1 with "
+                    f"train.method {config.method}, which DeepReg trains, got "
+                    f"{list(shape)}: of 2-D images its warping makes zeros. Use "
+                    "train.method: reptile, which with meta.inner_steps 1 and "
+                    "meta_step_size 1 is ordinary training."
+                ]
+            )
+    if not dataset.folders("train"):
         key = "dataset.dir.train"
         raise ConfigError(
             [

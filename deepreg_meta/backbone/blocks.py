@@ -170,6 +170,12 @@ def _forgetful(base: Any) -> type:
     return Forgetful
 
 
+def has_large_blocks(backbone: tf.Module) -> bool:
+    """Return whether `recompute` of `fast_blocks` changes anything of a backbone."""
+    kinds = tuple(getattr(layer, name) for name in _LARGE_BLOCKS)
+    return any(isinstance(part, kinds) for part in backbone.submodules)
+
+
 def singleton_axes(size: Sequence[int]) -> tuple[int, ...]:
     """
     Return the axes along which a grid has a single voxel, such as (2,) for an image.

@@ -124,20 +124,28 @@ class KernelPicture(tf.keras.callbacks.Callback):
     """
 
     def __init__(
-        self, layer: RadialConv, log_dir: str | Path, due: Callable[[int], bool]
+        self,
+        layer: RadialConv,
+        log_dir: str | Path,
+        due: Callable[[int], bool],
+        number: int | None = None,
     ) -> None:
         """
         :param layer: with its weights.
         :param log_dir: folder of the run.
         :param due: whether to write after an epoch, from its number, which starts at 1.
+        :param number: of the layer, where a network has several: then the files are
+            `epoch-<n>-<number>`.
         """
         super().__init__()
         self._layer, self._folder = layer, Path(log_dir) / FOLDER
         self._due, self._epoch, self._written = due, 0, 0
+        self._mark = "" if number is None else f"-{number}"
 
     def _write(self) -> None:
-        path = self._folder / f"epoch-{self._epoch}.png"
-        figure = kernel_figure(self._layer, f"{self._layer.name}, epoch {self._epoch}")
+        path = self._folder / f"epoch-{self._epoch}{self._mark}.png"
+        title = f"{self._layer.name}{self._mark}, epoch {self._epoch}"
+        figure = kernel_figure(self._layer, title)
         save_figure(figure, path)
         text = "\n".join(describe(self._layer))
         path.with_suffix(".txt").write_text(f"{text}\n", encoding="utf-8")
@@ -164,7 +172,13 @@ def kernel_pictures(
     :param network: that may hold such layers.
     :param log_dir: folder of the run.
     :param due: whether to write after an epoch, from its number, which starts at 1.
-    :return: none for a network without.
+    :return: none for a network without. Of several layers, as with `train.scales`, each
+        has a number, 1 for that of the coarsest scale.
     """
     layers = [part for part in network.submodules if isinstance(part, RadialConv)]
-    return [KernelPicture(layer, log_dir, due) for layer in layers]
+    if len(layers) == 1:
+        return [KernelPicture(layers[0], log_dir, due)]
+    return [
+        KernelPicture(layer, log_dir, due, number)
+        for number, layer in enumerate(layers, start=1)
+    ]

@@ -52,7 +52,9 @@ class GaussianFieldConfig(Section):
 
     name: Literal["gaussian_field"] = "gaussian_field"
     sigma: float = rule(
-        "a number >= 0, the root mean square of the displacement", default=10.0, ge=0
+        "a number >= 0, the root mean square of the displacement's components",
+        default=10.0,
+        ge=0,
     )
     num_centers: PositiveInt | None = rule(
         "null (16 of an image, 64 of a volume) or an integer >= 1", default=None

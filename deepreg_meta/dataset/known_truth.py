@@ -117,6 +117,10 @@ def write_known_truth(
     no other way to say it, and whoever reads the pairs takes it for mm. With
     `dataset.spacing_mm: 1` a run counts voxels again, and says so.
 
+    Intensities are those of the image. A run scales each image by its own range, and
+    what was warped has often lost its extremes: to keep both alike, let it end
+    `dataset.intensity` with `{name: clip, range: [low, high]}`.
+
     The field of a 2-D image is one of a single slice, which ITK's reader does not take
     for a transform: see `write_field`.
 

@@ -1,5 +1,10 @@
 """What losses check of the tensors that they are given."""
 
+import functools
+import inspect
+from collections.abc import Callable
+
+import numpy as np
 import tensorflow as tf
 
 
@@ -68,3 +73,32 @@ def as_field(field: tf.Tensor) -> tf.Tensor:
             "it."
         )
     return field
+
+
+def in_models_too(call: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
+    """
+    Let a loss be called while Keras builds a model, as DeepReg's own methods do.
+
+    An operation with a gradient written out takes no tensor of a model that is being
+    built: of such ones a layer computes the loss.
+
+    :param call: `__call__` of the loss, with tensors as arguments.
+    :return: the same, for tensors of both kinds.
+    """
+    signature = inspect.signature(call)
+
+    @functools.wraps(call)
+    def computed(*args: object, **kwargs: object) -> tf.Tensor:
+        loss, *tensors = signature.bind(*args, **kwargs).args
+        if not any(_is_of_model(tensor) for tensor in tensors):
+            return call(loss, *tensors)
+        return tf.keras.layers.Lambda(lambda values: call(loss, *values))(tensors)
+
+    return computed
+
+
+def _is_of_model(tensor: object) -> bool:
+    """Whether a tensor stands for what a model will be given."""
+    if isinstance(tensor, (np.ndarray, list, tuple, int, float)):
+        return False  # which Keras refuses to be asked of
+    return bool(tf.keras.backend.is_keras_tensor(tensor))

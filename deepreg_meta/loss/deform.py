@@ -6,7 +6,7 @@ from typing import NamedTuple
 import tensorflow as tf
 from deepreg.registry import REGISTRY
 
-from deepreg_meta.loss.checks import as_field
+from deepreg_meta.loss.checks import as_field, in_models_too
 
 Offset = tuple[int, int, int]
 
@@ -171,6 +171,7 @@ class BendingEnergy:
         """Return the arguments that build an equal loss."""
         return dict(name=self.name)
 
+    @in_models_too
     def __call__(self, inputs: tf.Tensor) -> tf.Tensor:
         """
         Return the bending energy, a mean over the batch as well.
@@ -211,6 +212,7 @@ class GradientNorm:
         """Return the arguments that build an equal loss."""
         return dict(l1=self.l1, name=self.name)
 
+    @in_models_too
     def __call__(self, inputs: tf.Tensor) -> tf.Tensor:
         """
         Return the norm of the gradient, a mean over the batch as well.

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from deepreg.registry import REGISTRY
 
-from deepreg_meta.loss.checks import as_volume, check_alike
+from deepreg_meta.loss.checks import as_volume, check_alike, in_models_too
 from deepreg_meta.loss.kernel import filter_along_axes, window_matrix
 
 EPS = 1e-7  # as DeepReg's, so that both agree on windows that see nothing
@@ -212,6 +212,7 @@ class LocalNcc:
 
         return -correlation(*target[:3], warped_image)
 
+    @in_models_too
     def __call__(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         """
         Return the loss summed over the batch, DeepReg's convention for image losses.

@@ -1,13 +1,21 @@
 """The network that predicts the field of a batch of pairs."""
 
+import logging
+
 import tensorflow as tf
 from deepreg.model.backbone.global_net import GlobalNet
 from deepreg.model.backbone.interface import Backbone
 from deepreg.registry import BACKBONE_CLASS, REGISTRY
 
 from deepreg_meta import compat
-from deepreg_meta.backbone.blocks import fast_blocks, singleton_axes
+from deepreg_meta.backbone.blocks import (
+    fast_blocks,
+    has_large_blocks,
+    singleton_axes,
+)
 from deepreg_meta.layer.warp import integrate
+
+logger = logging.getLogger(__name__)
 
 
 class FieldNetwork(tf.keras.layers.Layer):
@@ -73,6 +81,12 @@ class FieldNetwork(tf.keras.layers.Layer):
                 f"{sorted(outputs)}."
             )
         self.backbone = backbones[0]
+        if recompute and not has_large_blocks(self.backbone):
+            logger.warning(
+                "train.recompute: has no effect with the backbone %s, which has none "
+                "of the blocks whose inside is computed again.",
+                backbone["name"],
+            )
         # without it, every backbone may normalise differently in training
         self.is_same_in_training = getattr(self.backbone, "is_same_in_training", False)
         self._is_velocity = "dvf" in outputs

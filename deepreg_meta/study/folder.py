@@ -188,11 +188,12 @@ def without_folders(config: dict[str, Any]) -> dict[str, Any]:
     :return: a copy without folders.
     """
     dataset = {k: v for k, v in (config.get("dataset") or {}).items() if k != "dir"}
-    domains = dataset.get("domains") or {}
-    dataset["domains"] = {
-        name: {k: v for k, v in domain.items() if k != "dir"}
-        for name, domain in domains.items()
-    }
+    domains = dataset.pop("domains", None)
+    if domains:  # a mapping of none is no configuration
+        dataset["domains"] = {
+            name: {k: v for k, v in domain.items() if k != "dir"}
+            for name, domain in domains.items()
+        }
     return {**config, "dataset": dataset}
 
 

@@ -182,6 +182,22 @@ def test_folders_are_checked_before_deepreg_starts(tmp_path, calls):
     assert not calls
 
 
+@pytest.mark.parametrize("kind", ["png", "nifti"])
+def test_a_method_of_deepreg_is_not_trained_on_2d_images(tmp_path, calls, kind):
+    """Its warp multiplies by 0 along a singleton axis; of PNG it would know nothing."""
+    config = deepreg_config(tmp_path)
+    config["dataset"] |= dict(format=kind, labeled=False)
+    for name in ("moving_image_shape", "fixed_image_shape"):
+        config["dataset"][name] = [8, 9]
+    path = write_yaml(tmp_path / "run.yaml", config)
+    message = (
+        r"dataset.moving_image_shape in run.yaml: .* train.method ddf, .*\[8, 9, 1\]"
+    )
+    with pytest.raises(ValueError, match=message):
+        train.train(path, log_root="r", log_dir="d")
+    assert not calls
+
+
 def test_a_method_of_deepreg_without_a_folder_to_train_on_is_refused(tmp_path):
     raw = run_config()
     raw["train"]["method"] = "ddf"

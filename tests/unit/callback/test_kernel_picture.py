@@ -15,6 +15,8 @@ from deepreg_meta.callback.kernel_picture import (
 )
 from deepreg_meta.config import load_config
 from deepreg_meta.layer.radial_conv import RadialConv
+from deepreg_meta.model.field_network import FieldNetwork
+from deepreg_meta.model.pyramid import PyramidNetwork
 from deepreg_meta.training import meta_train
 from tests.helpers import make_model, run_config, without_xla, write_yaml
 
@@ -113,6 +115,26 @@ def test_a_network_without_such_a_layer_has_no_pictures(tmp_path):
     (callback,) = kernel_pictures(holder, tmp_path, lambda epoch: True)
     callback.on_epoch_end(0)
     assert (tmp_path / "kernel" / "epoch-1.png").exists()
+
+
+def test_each_scale_of_a_network_has_a_picture_of_its_own(tmp_path):
+    """The first one is that of the coarsest scale; before, the last one was left."""
+    backbone = dict(
+        name="meta_regularized",
+        backbone=dict(name="voxelmorph2", num_channel_initial=1, depth=1),
+        kernel_size=3,
+    )
+    grids = [(4, 4, 1), (6, 6, 1), (8, 8, 1)]
+    network = PyramidNetwork([FieldNetwork("ddf", backbone, grid) for grid in grids])
+    for number, part in enumerate(network.networks, start=1):
+        part.backbone.radial_conv.kernel_weights.assign(number * KERNEL)
+    for callback in kernel_pictures(network, tmp_path, lambda epoch: True):
+        callback.on_epoch_end(0)
+    names = {path.name for path in (tmp_path / "kernel").glob("*.png")}
+    assert names == {"epoch-1-1.png", "epoch-1-2.png", "epoch-1-3.png"}
+    for number in (1, 2, 3):
+        text = (tmp_path / "kernel" / f"epoch-1-{number}.txt").read_text()
+        assert f"sum {9 * number}," in text
 
 
 def test_a_run_leaves_pictures_of_its_kernel(tmp_path):

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from deepreg_meta.config import load_config
+from deepreg_meta.study.plan import read_plan
 from deepreg_meta.study.schedule import plan_runs
 
 
@@ -35,6 +36,21 @@ def test_training_is_joint_training_with_two_pairs(runs):
         assert (meta.inner_steps, meta.tasks_per_step) == (1, 2)
         assert (meta.meta_step_size, meta.meta_step_size_end) == (1.0, 0.02)
         assert meta.inner_optimizer_state == "carry"
+
+
+def test_no_training_of_the_smoke_form_is_long(study):
+    """Sweeps have a length of their own: each of them has to be shortened."""
+    runs = plan_runs(study.plan_of("smoke"), "/data")
+    sweeps = read_plan(study.plan_of("reduced")).sweeps
+    assert {run.sweep for run in runs} == {"", *sweeps}
+    assert max(run.overrides["train"]["epochs"] for run in runs) <= 2
+
+
+def test_the_readme_says_how_many_trainings_a_form_has(study):
+    readme = (study.HERE / "README.md").read_text()
+    for form in ("smoke", "reduced"):
+        count = len(plan_runs(study.plan_of(form), "/data"))
+        assert f"; {count} trainings |" in readme
 
 
 def test_liver_is_deformed_by_the_energy_of_its_name(runs):

@@ -69,3 +69,25 @@ def test_fields_of_whole_numbers_are_refused(loss):
 def test_fields_may_be_arrays(rng, loss):
     field = rng.random((1, 6, 7, 8, 3)).astype(np.float32)
     assert loss(field) == loss(tf.constant(field)) > 0
+
+
+@pytest.mark.parametrize(
+    "loss", [*COMPARING, BendingEnergy(), GradientNorm(), GradientNorm(l1=True)]
+)
+def test_losses_are_parts_of_models_as_deepreg_builds_them(rng, loss):
+    """By their arguments' names, as DeepReg's own methods call them; with gradients."""
+    is_of_field = isinstance(loss, (BendingEnergy, GradientNorm))
+    names = ["inputs"] if is_of_field else ["y_true", "y_pred"]
+    shape = (*SHAPE, 3) if is_of_field else SHAPE
+    values = [tf.constant(rng.random(shape), tf.float32) for _ in names]
+    symbols = [tf.keras.Input(shape[1:]) for _ in names]
+    model = tf.keras.Model(symbols, loss(**dict(zip(names, symbols, strict=True))))
+    found = []
+    for function in (lambda: model(values), lambda: loss(*values)):
+        with tf.GradientTape() as tape:
+            tape.watch(values[-1])
+            value = function()
+        found.append((value, tape.gradient(value, values[-1])))
+    np.testing.assert_allclose(*[value for value, _ in found], rtol=1e-6)
+    np.testing.assert_allclose(*[gradient for _, gradient in found], rtol=1e-5)
+    assert np.abs(found[0][1]).max() > 0

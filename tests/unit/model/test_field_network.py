@@ -94,6 +94,17 @@ def test_lower_precision_and_recomputing_give_nearly_the_same_float32_field(
     assert 1e-6 < difference < 0.05
 
 
+def test_where_nothing_is_recomputed_it_is_told(caplog):
+    """Only DeepReg's backbones, and what inherits from them, have such blocks."""
+    for backbone in (BACKBONE, dict(name="unet", num_channel_initial=1, depth=1)):
+        FieldNetwork("ddf", backbone, FIXED, recompute=True)
+    own = dict(name="voxelmorph2", num_channel_initial=1, depth=1)
+    FieldNetwork("ddf", own, FIXED)
+    assert "train.recompute" not in caplog.text
+    FieldNetwork("ddf", own, FIXED, recompute=True)
+    assert "recompute: has no effect with the backbone voxelmorph2" in caplog.text
+
+
 def test_affine_maps_need_float32():
     backbone = dict(name="global", num_channel_initial=2, extract_levels=[0, 1])
     FieldNetwork("ddf", backbone, FIXED)

@@ -5,9 +5,15 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+import yaml
 
 from deepreg_meta.study.archive import pack_runs, unpack_runs
-from deepreg_meta.study.folder import gather_rows, is_finished, run_folder
+from deepreg_meta.study.folder import (
+    gather_rows,
+    is_finished,
+    merged_config,
+    run_folder,
+)
 from deepreg_meta.study.run import run_study
 from tests.unit.study.trainer import Trainer
 
@@ -37,6 +43,15 @@ def test_unpacked_runs_are_finished_and_only_the_others_are_trained(
     here = gather_rows(runs, tmp_path / "here")
     rows = gather_rows(runs, there)
     pd.testing.assert_frame_equal(rows[rows["method"] == "plain"], here)
+
+
+def test_the_configuration_of_an_unpacked_run_is_one(packed, runs, tmp_path):
+    """It lacks the folders of the data alone, and can be run with others."""
+    unpack_runs(packed, tmp_path, ["seconds.csv"])
+    saved = yaml.safe_load((run_folder(runs[0], tmp_path) / "run.yaml").read_text())
+    expected = merged_config(runs[0])
+    expected["dataset"].pop("dir", None)
+    assert saved == expected
 
 
 def test_unpacked_rows_of_other_tests_are_refused(packed, runs, tmp_path):
