@@ -9,6 +9,7 @@ from deepreg_meta import weights
 from deepreg_meta.model.adapt_plan import AdaptPlan
 from deepreg_meta.model.carried import Carried
 from deepreg_meta.model.episode import BatchDrawer
+from deepreg_meta.model.field_network import FieldNetwork
 from deepreg_meta.model.field_stage import FieldStage
 from deepreg_meta.model.inner_loop import MAX_STEPS, InnerLoop, Record
 from deepreg_meta.model.level import FixedSide
@@ -255,7 +256,7 @@ class Adaptation:
 
     def _predict(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
         """Return the field of the present weights and its total loss."""
-        ddf = self._network(batch.moving_input, batch.fixed_input, training=False)
+        ddf = predict_each(self._network, batch.moving_input, batch.fixed_input)
         return ddf, self._loss.parts(ddf, batch)["total"]
 
     def _take_steps(
@@ -370,6 +371,35 @@ def take_updates(
         start_loss,
         is_own_judge,
         plan.plateau,
+    )
+
+
+def predict_each(
+    network: FieldNetwork, moving_input: tf.Tensor, fixed_input: tf.Tensor
+) -> tf.Tensor:
+    """
+    Predict the fields of several pairs, each as if it were the only one.
+
+    A network may normalise by what the whole mini-batch shows: updates see one pair,
+    and so does a prediction.
+
+    :param network: predicts.
+    :param moving_input: shape = (batch, f1, f2, f3), the batch static.
+    :param fixed_input: the same shape.
+    :return: shape = (batch, f1, f2, f3, 3).
+    """
+    if fixed_input.shape[0] == 1:
+        return network(moving_input, fixed_input, training=False)
+
+    def predict(pair: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        moving, fixed = pair
+        return network(moving[None], fixed[None], training=False)[0]
+
+    return tf.map_fn(
+        predict,
+        (moving_input, fixed_input),
+        fn_output_signature=tf.TensorSpec([*fixed_input.shape[1:], 3], tf.float32),
+        parallel_iterations=1,
     )
 
 

@@ -16,6 +16,7 @@ from deepreg_meta.model.adaptation import (
     Adaptation,
     draw_in_turn,
     history_names,
+    predict_each,
     take_updates,
 )
 from deepreg_meta.model.episode import BatchDrawer
@@ -153,7 +154,7 @@ class MultiScaleAdaptation(Adaptation):
         if ddf is not None:
             moved = moved_volume(batch.moving_image, batch, ddf)
         images = rescale(moved, level.size), rescale(batch.fixed_input, level.size)
-        residual = level.loop.network(*images, training=False)
+        residual = predict_each(level.loop.network, *images)
         return refine(ddf, residual, self.drawer.fixed_size)
 
     def _take_steps(
@@ -227,7 +228,7 @@ class MultiScaleAdaptation(Adaptation):
             return tf.concat([[0.0], found, [level.scale]], axis=0)
 
         def judge() -> tf.Tensor:
-            field = network(batch.moving_input, batch.fixed_input, training=False)
+            field = predict_each(network, batch.moving_input, batch.fixed_input)
             return level.loop.loss.parts(field, batch)["total"]
 
         draw, num_pairs = draw_in_turn(batch)

@@ -473,6 +473,24 @@ def test_two_equal_pairs_together_are_one_pair():
         np.testing.assert_allclose(found["ddf"][index], expected["ddf"], atol=1e-5)
 
 
+@pytest.mark.parametrize("scales", [None, [dict(scale=SCALE), dict(scale=1.0)]])
+def test_pairs_together_are_each_predicted_alone(scales):
+    """A network that normalises by the mini-batch sees one pair at a time."""
+    model = make_model(
+        image=IMAGE, normalization="batch", label={}, labeled=False, align="center",
+        adapt=dict(scales=scales),
+    )  # fmt: skip
+    first, other = (make_task(seed, labeled=False) for seed in (1, 2))
+    brighter = other._replace(
+        moving_image=3 * other.moving_image, fixed_image=3 * other.fixed_image
+    )
+    plan = AdaptPlan(steps=0)
+    found = model._adaptation.run_together([first, brighter], plan)
+    for index, task in enumerate((first, brighter)):
+        alone = model._adaptation.run(task, plan)
+        np.testing.assert_allclose(found["ddf"][index], alone["ddf"], atol=1e-4)
+
+
 def test_labels_do_not_go_together(task):
     model = scaled_model(SCALE, 1.0)
     with pytest.raises(ValueError, match=r"train\.loss\.label: expected weight 0"):
