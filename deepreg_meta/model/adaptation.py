@@ -204,6 +204,9 @@ class Adaptation:
             # The identity stays behind where the function that predicts is inlined.
             with tf.control_dependencies([tf.identity(unadapted)]):
                 history, step = take(known)
+        if (
+            plan.carry or not plan.is_none
+        ):  # carried weights predict without updates too
             adapted, losses[1] = self.look(final)
             if plan.keeps_best:
                 # what training mode found better may not be so in prediction
@@ -305,7 +308,7 @@ class Adaptation:
         is_own_judge = is_constant and self._network.is_same_in_training
         return take_updates(
             self.loop,
-            plan,
+            plan.in_turn(len(options.adapt_labels)),
             draw,
             lambda: self.look(final)[1],
             record,
@@ -326,12 +329,13 @@ class Adaptation:
             the weights.
         """
         del spacing  # no label is filtered
-        draw, _ = draw_in_turn(final)
+        draw, num_pairs = draw_in_turn(final)
 
         def record(step: tf.Tensor, batch: Batch, ddf: tf.Tensor) -> tf.Tensor:
             return tf.constant([0.0, float("nan"), float("nan")])
 
-        return take_updates(self.loop, plan, draw, lambda: self.look(final)[1], record)
+        own = plan.in_turn(num_pairs)
+        return take_updates(self.loop, own, draw, lambda: self.look(final)[1], record)
 
 
 def take_updates(

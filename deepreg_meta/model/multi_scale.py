@@ -233,8 +233,9 @@ class MultiScaleAdaptation(Adaptation):
 
         draw, num_pairs = draw_in_turn(batch)
         is_own_judge = num_pairs == 1 and network.is_same_in_training
+        own = plan.in_turn(num_pairs)
         return take_updates(
-            level.loop, plan, draw, judge, record, is_own_judge=is_own_judge
+            level.loop, own, draw, judge, record, is_own_judge=is_own_judge
         )
 
     def _level_batch(

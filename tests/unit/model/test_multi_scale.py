@@ -337,6 +337,16 @@ def test_a_pair_that_carries_on_starts_where_the_last_one_ended(task):
     np.testing.assert_allclose(adaptation.run(task, carry)["ddf"], first["ddf"])
 
 
+def test_carried_weights_predict_without_updates_too(task):
+    model = scaled_model()
+    adaptation, carry = model._adaptation, AdaptPlan(steps=2, carry=True)
+    adaptation.prepare(carry)
+    first = adaptation.run(task, carry)
+    second = adaptation.run(task, carry._replace(steps=0))
+    np.testing.assert_allclose(second["ddf"], first["ddf"], atol=1e-6)
+    np.testing.assert_allclose(second["losses"], first["losses"], rtol=1e-5)
+
+
 def test_scales_carry_on_too(task):
     """
     Both scales go on: the first one where the last one of the pair before ended, as it
@@ -489,6 +499,18 @@ def test_pairs_together_are_each_predicted_alone(scales):
     for index, task in enumerate((first, brighter)):
         alone = model._adaptation.run(task, plan)
         np.testing.assert_allclose(found["ddf"][index], alone["ddf"], atol=1e-4)
+
+
+@pytest.mark.parametrize("scales", [(), (1.0,)])
+def test_a_plateau_of_pairs_together_is_one_of_all_of_them(scales):
+    """Of two pairs one is perfect from the start, and the other is not done yet."""
+    model = image_model(*scales)
+    task = make_task(1, labeled=False)
+    flat = task._replace(
+        moving_image=0.3 * tf.ones(MOVING_SHAPE), fixed_image=0.3 * tf.ones(FIXED_SHAPE)
+    )
+    plan = AdaptPlan(steps=8, plateau=Plateau(patience=1, min_delta=0.0))
+    assert len(model._adaptation.run_together([flat, task], plan)["history"]) == 8
 
 
 def test_labels_do_not_go_together(task):
