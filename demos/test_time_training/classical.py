@@ -149,14 +149,12 @@ def classical_rows(method: str, folder: Path, source: Source) -> pd.DataFrame:
             seconds = time.process_time() - begin
             moved = source.label(folder / "moving_labels" / name)
             truth = source.label(folder / "fixed_labels" / name)
-            determinant = jacobian_determinant(ddf)
+            own = ddf  # on the voxels of the file, as the fields of networks are judged
+            if source.restore is not None:
+                own = source.restore(ddf, nib.load(path).shape)
+            determinant = jacobian_determinant(own)
             case = name.removesuffix(source.ending)
-            errors = {}
-            if has_truth(folder):
-                own = ddf
-                if source.restore is not None:
-                    own = source.restore(ddf, nib.load(path).shape)
-                errors = endpoint_errors(own, folder, case)
+            errors = endpoint_errors(own, folder, case) if has_truth(folder) else {}
             rows.append(
                 {
                     "case": case,

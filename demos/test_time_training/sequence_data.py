@@ -51,23 +51,25 @@ def prepare(source: Path | None, output: Path, size: int, seed: int = 0) -> list
 
     :param source: folder with camus_echo, or None.
     :param output: folder of the pairs; what this call wrote before is kept, and
-        replaced where its arguments were others.
+        replaced where its arguments were others. Without a source, pairs of patients
+        that are there are kept too.
     :param size: pixels along each side.
     :param seed: of splits and hearts.
     :return: the names of the data sets.
-    :raises ValueError: when the output is not ours.
+    :raises ValueError: for a source without camus_echo, or when the output is not ours.
     """
-    has_camus = source is not None and (source / "camus_echo").is_dir()
-    found = [CAMUS, SIMULATED] if has_camus else [SIMULATED]
+    if source is not None and not (source / "camus_echo").is_dir():
+        raise ValueError(f"--from: expected a folder with camus_echo, got {source}.")
 
     def write(folder: Path) -> Written:
-        rows = []
-        if has_camus and source is not None:
+        sets, rows = [SIMULATED], []
+        if source is not None:
+            sets = [CAMUS, SIMULATED]
             rows += _write_camus(source / "camus_echo", folder / CAMUS, size, seed)
         rows += _write_simulated(folder / SIMULATED, size, seed)
-        return Written(found, rows, list(folder.glob("*/*/*_images/*")))
+        return Written(sets, rows, list(folder.glob("*/*/*_images/*")))
 
-    settings = {"size": size, "seed": seed, "sets": found}
+    settings = {"source": str(source), "size": size, "seed": seed}
     return prepare_once(output, settings, write, _voxels)
 
 
