@@ -53,7 +53,8 @@ class Scales:
     """
     How the networks of several scales come to be; a plain class, as `Part` is.
 
-    :param options: of the scales, from the coarsest to the finest, which is 1.
+    :param options: of the scales, from the coarsest to the finest: 1, or where the
+        field is to end.
     :param networks: one for each scale.
     :param start: weights that every scale starts from; None leaves each its own.
     :param consecutive: a scale starts from the adapted weights of the coarser one.
@@ -110,7 +111,8 @@ class MultiScaleAdaptation(Adaptation):
         stage: FieldStage | None = None,
     ) -> None:
         """
-        :param levels: from the coarsest scale to the finest, which is 1.
+        :param levels: from the coarsest scale to the finest; one below 1 ends there,
+            and its field is brought to the full grid.
         :param drawer: draws the pair on the full grid; sees all frames.
         :param loss: judges the field of all scales together.
         :param start: weights that every level has before it adapts; None leaves each

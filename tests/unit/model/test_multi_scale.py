@@ -139,6 +139,28 @@ def test_two_scales_adapt_one_after_the_other(task):
     assert_same_bits(before, model.network.weights)
 
 
+@pytest.mark.parametrize("trained", [None, [SCALE, 1.0]])
+def test_the_field_of_a_coarse_scale_can_be_had_by_itself(task, trained):
+    """SSMSR (s) of the source: what the whole pyramid has got to after that scale."""
+    model = scaled_model(SCALE, scales=trained)
+    whole = scaled_model(SCALE, 1.0, scales=trained)
+    networks = [model.network, whole.network]
+    for a, b in zip(*(network.weights for network in networks), strict=True):
+        a.assign(b)
+    before = values(model.network.weights)
+    found = model._adaptation.run(task, AdaptPlan(steps=2))
+    [level] = model._adaptation.levels
+    assert level.size == COARSE and found["ddf"].shape == (*FIXED_SHAPE, 3)
+    np.testing.assert_allclose(found["history"][:, -1], [SCALE] * 2)
+    assert_same_bits(before, model.network.weights)
+    # a fine scale that adds nothing leaves it as it is
+    fine = whole._adaptation.levels[-1].loop.network
+    fine.call = lambda *images, training=None: tf.zeros([1, *FIXED_SHAPE, 3])
+    expected = whole._adaptation.run(task, AdaptPlan(steps=(2, 0)))
+    np.testing.assert_allclose(found["ddf"], expected["ddf"], atol=1e-5)
+    assert np.abs(found["ddf"] - found["ddf_unadapted"]).max() > 1e-3
+
+
 def test_a_scale_that_starts_from_its_own_weights_does_not_see_the_coarser_ones(task):
     """Without updates at the coarse scale both ways are one; with them they differ."""
     fields = {}
