@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from deepreg_meta.config.loss_schema import LOSS_CHANGE_RULE, LossChange
 from deepreg_meta.config.optimizer_schema import OptimizerConfig
 from deepreg_meta.config.scales import (
+    RISING_RULE,
     SCALES_RULE,
     AdaptScales,
     PlateauConfig,
@@ -116,7 +117,7 @@ class AdaptConfig(Section):
         "an integer >= 0, the number of updates, or a list of them, one for each scale",
         default=0,
     )
-    scales: AdaptScales = _rule(SCALES_RULE, default=None)
+    scales: AdaptScales = _rule(RISING_RULE, default=None)
     scale_start: Literal["previous", "own"] = _rule(
         "previous or own", default="previous"
     )

@@ -40,11 +40,11 @@ def check_scales(
     _check_field(adapt, dataset, is_sparse, findings)
     if scales is None:
         return
-    if trained is not None and trained != scales:
+    if trained is not None and trained[: len(scales)] != scales:
         findings.error(
             ("adapt", "scales"),
-            f"expected those of train.scales, {show(list(trained))}, got "
-            f"{show(list(scales))}.",
+            f"expected those of train.scales, {show(list(trained))}, or the coarser "
+            f"ones of them, got {show(list(scales))}.",
         )
     if trained is None and adapt.scale_start == "own":
         findings.error(

@@ -9,10 +9,11 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from deepreg_meta.config.loss_schema import LOSS_CHANGE_RULE, LossChange
 from deepreg_meta.config.section import Section, as_tuple, rule
 
-SCALES_RULE = (
+RISING_RULE = (
     "null or a list of scales in (0, 1], such as [1/4, 1/2, 1], each larger than the "
-    "one before, the last one 1"
+    "one before"
 )
+SCALES_RULE = f"{RISING_RULE}, the last one 1"
 
 
 def _as_number(value: Any) -> Any:
@@ -55,13 +56,19 @@ class PlateauConfig(Section):
 
 
 def _check_rising(scales: Any) -> Any:
-    """Refuse scales that do not lead from coarse to fine, up to the full grid."""
+    """Refuse scales that do not lead from coarse to fine."""
     if scales is None:
         return scales
     numbers = [getattr(scale, "scale", scale) for scale in scales]
-    rising = all(a < b for a, b in itertools.pairwise(numbers))
-    if not rising or numbers[-1:] != [1.0]:
+    if not numbers or any(a >= b for a, b in itertools.pairwise(numbers)):
         raise ValueError("not from coarse to fine")
+    return scales
+
+
+def _check_full(scales: Any) -> Any:
+    """Refuse scales that do not lead up to the full grid."""
+    if scales is not None and scales[-1] != 1.0:
+        raise ValueError("not up to the full grid")
     return scales
 
 
@@ -71,5 +78,8 @@ AdaptScales = Annotated[
     AfterValidator(_check_rising),
 ]
 TrainScales = Annotated[
-    tuple[Scale, ...] | None, BeforeValidator(as_tuple), AfterValidator(_check_rising)
+    tuple[Scale, ...] | None,
+    BeforeValidator(as_tuple),
+    AfterValidator(_check_rising),
+    AfterValidator(_check_full),
 ]

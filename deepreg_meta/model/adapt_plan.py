@@ -71,6 +71,16 @@ class AdaptPlan(NamedTuple):
         seconds = None if self.seconds is None else self.seconds * share
         return self._replace(steps=steps, seconds=seconds)
 
+    def in_turn(self, count: int) -> "AdaptPlan":
+        """
+        Return the plan of updates that see several pairs or labels in turn.
+
+        :param count: of pairs or labels.
+        """
+        if self.plateau is None:
+            return self
+        return self._replace(plateau=self.plateau._replace(turns=count))
+
     def fewest(self) -> "AdaptPlan":
         """Return a plan of the same kind that takes a single update at every scale."""
         fewest = self._replace(field_steps=tuple(min(n, 1) for n in self.field_steps))

@@ -9,6 +9,7 @@ from deepreg_meta import weights
 from deepreg_meta.model.adapt_plan import AdaptPlan
 from deepreg_meta.model.carried import Carried
 from deepreg_meta.model.episode import BatchDrawer
+from deepreg_meta.model.field_network import FieldNetwork
 from deepreg_meta.model.field_stage import FieldStage
 from deepreg_meta.model.inner_loop import MAX_STEPS, InnerLoop, Record
 from deepreg_meta.model.kept import Predicted, keep
@@ -197,13 +198,15 @@ class Adaptation:
         if plan.carry:
             self._carried.resume(start)
             known = None
-        history = tf.zeros([0, len(self.history_names)])
+        history, step = tf.zeros([0, len(self.history_names)]), tf.constant(0)
         if not plan.is_none:
             # A limit of time counts from here. Not after the losses: where nothing
             # reads them, TensorFlow prunes their compiled function and then misses it.
             # The identity stays behind where the function that predicts is inlined.
             with tf.control_dependencies([tf.identity(first.ddf)]):
                 history, step = take(known)
+        # carried weights predict something else than the first ones without updates too
+        if plan.carry or not plan.is_none:
             ddf, loss = self.look(final)
             kept, _ = keep(plan, first, Predicted(ddf, loss, step))
         if refine is not None:
@@ -246,7 +249,7 @@ class Adaptation:
 
     def _predict(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
         """Return the field of the present weights and its total loss."""
-        ddf = self._network(batch.moving_input, batch.fixed_input, training=False)
+        ddf = predict_each(self._network, batch.moving_input, batch.fixed_input)
         return ddf, self._loss.parts(ddf, batch)["total"]
 
     def _take_steps(
@@ -295,7 +298,7 @@ class Adaptation:
         is_own_judge = is_constant and self._network.is_same_in_training
         return take_updates(
             self.loop,
-            plan,
+            plan.in_turn(len(options.adapt_labels)),
             draw,
             lambda: self.look(final)[1],
             record,
@@ -316,12 +319,13 @@ class Adaptation:
             the weights.
         """
         del spacing  # no label is filtered
-        draw, _ = draw_in_turn(final)
+        draw, num_pairs = draw_in_turn(final)
 
         def record(step: tf.Tensor, batch: Batch, ddf: tf.Tensor) -> tf.Tensor:
             return tf.constant([0.0, float("nan"), float("nan")])
 
-        return take_updates(self.loop, plan, draw, lambda: self.look(final)[1], record)
+        own = plan.in_turn(num_pairs)
+        return take_updates(self.loop, own, draw, lambda: self.look(final)[1], record)
 
 
 def take_updates(
@@ -361,6 +365,35 @@ def take_updates(
         start_loss,
         is_own_judge,
         plan.plateau,
+    )
+
+
+def predict_each(
+    network: FieldNetwork, moving_input: tf.Tensor, fixed_input: tf.Tensor
+) -> tf.Tensor:
+    """
+    Predict the fields of several pairs, each as if it were the only one.
+
+    A network may normalise by what the whole mini-batch shows: updates see one pair,
+    and so does a prediction.
+
+    :param network: predicts.
+    :param moving_input: shape = (batch, f1, f2, f3), the batch static.
+    :param fixed_input: the same shape.
+    :return: shape = (batch, f1, f2, f3, 3).
+    """
+    if fixed_input.shape[0] == 1:
+        return network(moving_input, fixed_input, training=False)
+
+    def predict(pair: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        moving, fixed = pair
+        return network(moving[None], fixed[None], training=False)[0]
+
+    return tf.map_fn(
+        predict,
+        (moving_input, fixed_input),
+        fn_output_signature=tf.TensorSpec([*fixed_input.shape[1:], 3], tf.float32),
+        parallel_iterations=1,
     )
 
 

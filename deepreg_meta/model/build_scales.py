@@ -52,10 +52,14 @@ def build_scales(
         _check_grid("adapt.scales", own.scale, grid, own.loss or common)
     if isinstance(network, PyramidNetwork):
         is_own = adapt.get("scale_start") == "own"
-        return Scales(tuple(options), tuple(network.networks), None, not is_own)
-    grids = [scaled_size(network.fixed_image_size, own.scale) for own in options[:-1]]
-    networks = [*map(network_of, grids), network]
-    shapes = [[tuple(w.shape) for w in x.weights] for x in networks]
+        own_networks = network.networks[: len(options)]
+        return Scales(tuple(options), tuple(own_networks), None, not is_own)
+    full = network.fixed_image_size
+    networks = [
+        network if own.scale == 1 else network_of(scaled_size(full, own.scale))
+        for own in options
+    ]
+    shapes = [[tuple(w.shape) for w in x.weights] for x in (*networks, network)]
     if any(found != shapes[-1] for found in shapes):
         raise ValueError(
             "adapt.scales: expected a backbone whose weights are the same on every "

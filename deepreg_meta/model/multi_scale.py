@@ -16,6 +16,7 @@ from deepreg_meta.model.adaptation import (
     Adaptation,
     draw_in_turn,
     history_names,
+    predict_each,
     take_updates,
 )
 from deepreg_meta.model.episode import BatchDrawer
@@ -52,7 +53,8 @@ class Scales:
     """
     How the networks of several scales come to be; a plain class, as `Part` is.
 
-    :param options: of the scales, from the coarsest to the finest, which is 1.
+    :param options: of the scales, from the coarsest to the finest: 1, or where the
+        field is to end.
     :param networks: one for each scale.
     :param start: weights that every scale starts from; None leaves each its own.
     :param consecutive: a scale starts from the adapted weights of the coarser one.
@@ -109,7 +111,8 @@ class MultiScaleAdaptation(Adaptation):
         stage: FieldStage | None = None,
     ) -> None:
         """
-        :param levels: from the coarsest scale to the finest, which is 1.
+        :param levels: from the coarsest scale to the finest; one below 1 ends there,
+            and its field is brought to the full grid.
         :param drawer: draws the pair on the full grid; sees all frames.
         :param loss: judges the field of all scales together.
         :param start: weights that every level has before it adapts; None leaves each
@@ -153,7 +156,7 @@ class MultiScaleAdaptation(Adaptation):
         if ddf is not None:
             moved = moved_volume(batch.moving_image, batch, ddf)
         images = rescale(moved, level.size), rescale(batch.fixed_input, level.size)
-        residual = level.loop.network(*images, training=False)
+        residual = predict_each(level.loop.network, *images)
         return refine(ddf, residual, self.drawer.fixed_size)
 
     def _take_steps(
@@ -227,13 +230,14 @@ class MultiScaleAdaptation(Adaptation):
             return tf.concat([[0.0], found, [level.scale]], axis=0)
 
         def judge() -> tf.Tensor:
-            field = network(batch.moving_input, batch.fixed_input, training=False)
+            field = predict_each(network, batch.moving_input, batch.fixed_input)
             return level.loop.loss.parts(field, batch)["total"]
 
         draw, num_pairs = draw_in_turn(batch)
         is_own_judge = num_pairs == 1 and network.is_same_in_training
+        own = plan.in_turn(num_pairs)
         return take_updates(
-            level.loop, plan, draw, judge, record, is_own_judge=is_own_judge
+            level.loop, own, draw, judge, record, is_own_judge=is_own_judge
         )
 
     def _level_batch(

@@ -159,7 +159,7 @@ class OpenAdaptation:
 
         return take_updates(
             adaptation.loop,
-            plan,
+            plan.in_turn(len(labels)),
             draw,
             lambda: adaptation.look(final)[1],
             start_loss=start_loss,

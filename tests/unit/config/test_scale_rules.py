@@ -73,16 +73,27 @@ def test_the_field_is_fitted_to_whole_images_and_one_label(write):
 
 @pytest.mark.parametrize("key", ["adapt.scales", "train.scales"])
 @pytest.mark.parametrize(
-    "value", [[], ["1/2"], [1, "1/2"], [0.5, 0.5, 1], [0, 1], [0.5, 2], ["half", 1], 1]
+    "value", [[], [1, "1/2"], [0.5, 0.5, 1], [0, 1], [0.5, 2], ["half", 1], 1]
 )
 def test_scales_lead_from_coarse_to_fine(write, key, value):
     with pytest.raises(ConfigError, match=rf"{key}.* expected .*\(0, 1\]"):
         load(write, key, value)
 
 
+def test_adaptation_may_end_at_a_coarse_scale_and_training_may_not(write):
+    config = load(write, "adapt.scales", ["1/4", "1/2"])
+    assert [scale.scale for scale in config.adapt.scales] == [0.25, 0.5]
+    base = with_key("train.scales", ["1/4", "1/2", 1])
+    assert load(write, "adapt.scales", ["1/4", "1/2"], base=base).adapt.scales
+    with pytest.raises(ConfigError, match=r"train\.scales.*, the last one 1, got"):
+        load(write, "train.scales", ["1/2"])
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"train.scales": [0.4, 0.7, 1], "adapt.scales": [0.7, 1]},
+         r"those of train\.scales, .*, or the coarser ones of them, got \[0\.7"),
         ({"adapt.scales": [0.5, 1], "adapt.steps": [1]},
          r"adapt\.steps .* one integer or 2, one for each of adapt\.scales, got \[1\]"),
         ({"adapt.steps": [1, 2]}, r"one integer without adapt\.scales, got \[1, 2\]"),
@@ -93,7 +104,7 @@ def test_scales_lead_from_coarse_to_fine(write, key, value):
         ({"train.scales": [0.5, 1], "adapt.layers": "decoder"},
          r"adapt\.layers .* expected all with train\.scales, got 'decoder'"),
         ({"train.scales": [0.5, 1], "adapt.scales": [0.6, 1]},
-         r"adapt\.scales .* those of train\.scales, \[0\.5, 1\.0\], got \[0\.6"),
+         r"adapt\.scales .* those of train\.scales, \[0\.5, 1\.0\], or .* got \[0\.6"),
         ({"adapt.scales": [0.5, 1], "adapt.scale_start": "own"},
          r"adapt\.scale_start .* expected previous without train\.scales"),
         ({"adapt.scales": [0.5, 1], "adapt.labels": [0, 1]},

@@ -88,6 +88,15 @@ def test_written_pairs_are_kept_and_others_replace_them(data, tmp_path):
         data.prepare(None, tmp_path / "mine", 32)
 
 
+def test_patients_are_kept_where_no_source_is_named(data, tmp_path):
+    source = write_synthetic(tmp_path / "source")
+    both = data.prepare(source, tmp_path / "data", 32)
+    assert data.prepare(None, tmp_path / "data", 32) == both
+    assert names_in(tmp_path / "data" / "camus" / "test" / "fixed_images")
+    with pytest.raises(ValueError, match="--from: expected a folder with camus_echo"):
+        data.prepare(tmp_path, tmp_path / "other", 32)
+
+
 @pytest.mark.parametrize("form", ["smoke", "sequences"])
 def test_every_method_takes_as_many_steps_and_no_choice_looks_at_a_test(study, form):
     runs = plan_runs(study.plan_of(form), "/data")

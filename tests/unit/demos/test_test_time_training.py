@@ -128,6 +128,29 @@ def test_labels_are_warped_linearly_and_to_the_nearest_voxel(load_demo):
     assert row["dice"] == pytest.approx(np.mean(both)) and row["dice"] < 1
 
 
+def test_folds_are_counted_on_the_voxels_of_the_file(
+    load_demo, source, tmp_path, monkeypatch
+):
+    """As those of networks are: where an image was padded there is nothing to fold."""
+    demo, classical = (
+        load_demo("test_time_training", name) for name in ("demo_data", "classical")
+    )
+    output = demo.prepare(source / "hippocampus", tmp_path / "data")
+
+    def mirror(moving, fixed):
+        """Fold the rows that the file has, (2, 22) of 24, and no other."""
+        ddf = np.zeros((*fixed.shape, 3))
+        ddf[2:22, ..., 0] = -2.0 * np.arange(20)[:, None, None]
+        return ddf
+
+    monkeypatch.setitem(classical.METHODS, "mirror", mirror)
+    files = classical.Source(
+        demo.read_scaled, demo.read_label, LABELS, restore=demo.undo_pad_or_cut
+    )
+    rows = classical.classical_rows("mirror", output / "valid", files)
+    assert rows["positive"].tolist() == [0.0, 0.0]
+
+
 def test_given_rivals_are_read_case_by_case(study, source):
     rows = study.peer_rows(source / "hippocampus")
     # their labels took the value of the nearest voxel

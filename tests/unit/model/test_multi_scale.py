@@ -139,6 +139,28 @@ def test_two_scales_adapt_one_after_the_other(task):
     assert_same_bits(before, model.network.weights)
 
 
+@pytest.mark.parametrize("trained", [None, [SCALE, 1.0]])
+def test_the_field_of_a_coarse_scale_can_be_had_by_itself(task, trained):
+    """SSMSR (s) of the source: what the whole pyramid has got to after that scale."""
+    model = scaled_model(SCALE, scales=trained)
+    whole = scaled_model(SCALE, 1.0, scales=trained)
+    networks = [model.network, whole.network]
+    for a, b in zip(*(network.weights for network in networks), strict=True):
+        a.assign(b)
+    before = values(model.network.weights)
+    found = model._adaptation.run(task, AdaptPlan(steps=2))
+    [level] = model._adaptation.levels
+    assert level.size == COARSE and found["ddf"].shape == (*FIXED_SHAPE, 3)
+    np.testing.assert_allclose(found["history"][:, -1], [SCALE] * 2)
+    assert_same_bits(before, model.network.weights)
+    # a fine scale that adds nothing leaves it as it is
+    fine = whole._adaptation.levels[-1].loop.network
+    fine.call = lambda *images, training=None: tf.zeros([1, *FIXED_SHAPE, 3])
+    expected = whole._adaptation.run(task, AdaptPlan(steps=(2, 0)))
+    np.testing.assert_allclose(found["ddf"], expected["ddf"], atol=1e-5)
+    assert np.abs(found["ddf"] - found["ddf_unadapted"]).max() > 1e-3
+
+
 def test_a_scale_that_starts_from_its_own_weights_does_not_see_the_coarser_ones(task):
     """Without updates at the coarse scale both ways are one; with them they differ."""
     fields = {}
@@ -337,6 +359,16 @@ def test_a_pair_that_carries_on_starts_where_the_last_one_ended(task):
     np.testing.assert_allclose(adaptation.run(task, carry)["ddf"], first["ddf"])
 
 
+def test_carried_weights_predict_without_updates_too(task):
+    model = scaled_model()
+    adaptation, carry = model._adaptation, AdaptPlan(steps=2, carry=True)
+    adaptation.prepare(carry)
+    first = adaptation.run(task, carry)
+    second = adaptation.run(task, carry._replace(steps=0))
+    np.testing.assert_allclose(second["ddf"], first["ddf"], atol=1e-6)
+    np.testing.assert_allclose(second["losses"], first["losses"], rtol=1e-5)
+
+
 def test_scales_carry_on_too(task):
     """
     Both scales go on: the first one where the last one of the pair before ended, as it
@@ -471,6 +503,36 @@ def test_two_equal_pairs_together_are_one_pair():
     found = model._adaptation.run_together([task, task], AdaptPlan(steps=4))
     for index in range(2):
         np.testing.assert_allclose(found["ddf"][index], expected["ddf"], atol=1e-5)
+
+
+@pytest.mark.parametrize("scales", [None, [dict(scale=SCALE), dict(scale=1.0)]])
+def test_pairs_together_are_each_predicted_alone(scales):
+    """A network that normalises by the mini-batch sees one pair at a time."""
+    model = make_model(
+        image=IMAGE, normalization="batch", label={}, labeled=False, align="center",
+        adapt=dict(scales=scales),
+    )  # fmt: skip
+    first, other = (make_task(seed, labeled=False) for seed in (1, 2))
+    brighter = other._replace(
+        moving_image=3 * other.moving_image, fixed_image=3 * other.fixed_image
+    )
+    plan = AdaptPlan(steps=0)
+    found = model._adaptation.run_together([first, brighter], plan)
+    for index, task in enumerate((first, brighter)):
+        alone = model._adaptation.run(task, plan)
+        np.testing.assert_allclose(found["ddf"][index], alone["ddf"], atol=1e-4)
+
+
+@pytest.mark.parametrize("scales", [(), (1.0,)])
+def test_a_plateau_of_pairs_together_is_one_of_all_of_them(scales):
+    """Of two pairs one is perfect from the start, and the other is not done yet."""
+    model = image_model(*scales)
+    task = make_task(1, labeled=False)
+    flat = task._replace(
+        moving_image=0.3 * tf.ones(MOVING_SHAPE), fixed_image=0.3 * tf.ones(FIXED_SHAPE)
+    )
+    plan = AdaptPlan(steps=8, plateau=Plateau(patience=1, min_delta=0.0))
+    assert len(model._adaptation.run_together([flat, task], plan)["history"]) == 8
 
 
 def test_labels_do_not_go_together(task):

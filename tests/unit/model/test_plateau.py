@@ -24,3 +24,19 @@ def test_it_ends_after_steps_in_a_row_without_a_share_of_the_least_loss(losses, 
             break
         state, count = plateau.after(state, tf.constant(loss)), count + 1
     assert count == taken
+
+
+@pytest.mark.parametrize(
+    ("losses", "taken"),
+    [
+        # the first pair of two is easy, and the second one's losses never reach its
+        ([0.1, 9.0, 0.1, 8.0, 0.1, 7.0, 0.1, 6.9, 0.1, 6.8], 8),
+        ([0.1, 9.0, 0.1, 9.0, 0.0, 0.0], 4),
+    ],
+)
+def test_pairs_that_are_seen_in_turn_are_judged_round_by_round(losses, taken):
+    plateau, count = Plateau(patience=1, min_delta=0.1, turns=2), 0
+    state = plateau.begin()
+    while plateau.goes_on(state):
+        state, count = plateau.after(state, tf.constant(losses[count])), count + 1
+    assert count == taken
