@@ -108,5 +108,26 @@ class RegisteredPair:
         if self.moving_landmarks is not None:
             inverse, _ = invert(self.transform, self._scene.fixed_grid)
             mapped = inverse.map_points(self.moving_landmarks.points)
+            self._warn_of_missed(mapped)
             path = folder / "moving_landmarks_on_fixed.mrk.json"
             save_landmarks(path, Landmarks(self.moving_landmarks.names, mapped))
+
+    def _warn_of_missed(self, mapped: NDArray) -> None:
+        """
+        Say which moving landmarks have no place in the fixed image.
+
+        :param mapped: where the inverse led them, (N, 3), mm.
+        """
+        if self.moving_landmarks is None:
+            return
+        returned = self.transform.map_points(mapped)
+        missed = np.linalg.norm(returned - self.moving_landmarks.points, axis=-1)
+        is_wrong = ~(missed <= self._scene.moving_grid.spacing_mm.max())
+        if is_wrong.any():
+            names = [self.moving_landmarks.names[i] for i in np.flatnonzero(is_wrong)]
+            logger.warning(
+                "moving_landmarks_on_fixed.mrk.json: the field folds, and the inverse "
+                "misses by more than a voxel, up to %.1f mm: %s",
+                missed.max(),
+                ", ".join(names),
+            )
