@@ -1,6 +1,5 @@
 """What registers two images without a network: a configuration made for them."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,8 +37,8 @@ def classical_config(
     :raises ConfigError: for wrong keys, and where a network takes part.
     :raises ValueError: for an image that cannot be read.
     """
-    is_one = isinstance(config_path, str | os.PathLike)
-    paths = [DEFAULT, *([config_path] if is_one else config_path)]
+    given = [config_path] if isinstance(config_path, PathLike) else config_path
+    paths = [DEFAULT, *given]
     own = _own_dataset(
         read_files(paths).raw, read_volume(Path(fixed)), read_volume(Path(moving))
     )
