@@ -6,18 +6,21 @@ from typing import Any
 
 from deepreg_meta.config import ConfigError, RunConfig, load_config
 from deepreg_meta.config.adapt_schema import AlignConfig
-from deepreg_meta.config.files import read_files
+from deepreg_meta.config.files import PathLike, read_files
 from deepreg_meta.config.findings import Findings, parse_section
-from deepreg_meta.config.preprocessing import GridConfig
-from deepreg_meta.dataset.route import turned_shape
+from deepreg_meta.config.preprocessing import GridConfig, SpacingConfig
+from deepreg_meta.dataset.route import plan_route
 from deepreg_meta.dataset.stored import read_place
+from deepreg_meta.dataset.target import Target, three_sides
 from deepreg_meta.geometry.volume_file import VolumeFile, read_volume
 
 DEFAULT = Path(__file__).parent / "config" / "classical.yaml"
 
 
 def classical_config(
-    fixed: str | Path, moving: str | Path, config_path: Sequence[str] = ()
+    fixed: str | Path,
+    moving: str | Path,
+    config_path: PathLike | Sequence[PathLike] = (),
 ) -> RunConfig:
     """
     Configure the classical registration of two images, each on its own grid.
@@ -28,12 +31,14 @@ def classical_config(
 
     :param fixed: image file.
     :param moving: image file.
-    :param config_path: YAML files that are merged after the default.
-    :return: the configuration; shapes that no file states are those of the images.
+    :param config_path: YAML file, or files, that are merged after the default.
+    :return: the configuration; shapes that no file states are those of the images, or
+        what they are with voxels of `dataset.grid.spacing_mm`.
     :raises ConfigError: for wrong keys, and where a network takes part.
     :raises ValueError: for an image that cannot be read.
     """
-    paths = [str(DEFAULT), *config_path]
+    given = [config_path] if isinstance(config_path, PathLike) else config_path
+    paths = [DEFAULT, *given]
     own = _own_dataset(
         read_files(paths).raw, read_volume(Path(fixed)), read_volume(Path(moving))
     )
@@ -69,9 +74,18 @@ def _own_dataset(
         orientation = _common_orientation(fixed, moving)
         if orientation is not None:
             own["grid"] = {"orientation": orientation}
-    for key, volume in (("moving_image_shape", moving), ("fixed_image_shape", fixed)):
+    stated = parse_section(SpacingConfig, given.get("spacing_mm") or {}, (), unheard)
+    wanted = (grid and grid.spacing_mm) or SpacingConfig()
+    for role, volume in (("moving", moving), ("fixed", fixed)):
+        key, shape = f"{role}_image_shape", volume.grid.shape
         if not given.get(key):
-            own[key] = list(turned_shape(volume.grid, orientation))
+            target = Target(
+                shape,
+                spacing_mm=three_sides(getattr(stated, role, None)),
+                orientation=orientation,
+                voxel_mm=three_sides(getattr(wanted, role)),
+            )
+            own[key] = list(plan_route(shape, volume.grid.affine, target).sampled)
     return own
 
 

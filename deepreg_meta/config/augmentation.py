@@ -37,9 +37,11 @@ class AffineConfig(Section):
 
     name: Literal["affine"] = "affine"
     scale: float = rule(
-        "a number >= 0, how far the corners move, as a share of half the image",
+        "a number in [0, 0.5], how far the corners move, as a share of half the image; "
+        "maps that move them further may flip it",
         default=0.1,
         ge=0,
+        le=0.5,
     )
 
 

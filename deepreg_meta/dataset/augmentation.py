@@ -24,7 +24,8 @@ def random_affine(
     :param seed: int32, shape = (2,).
     :param batch: number of maps.
     :param size: (d1, d2, d3) of the grid.
-    :param scale: in [0, 1); 0 gives the identity.
+    :param scale: in [0, 0.5], so that no corner passes the plane of the others; 0 gives
+        the identity.
     :return: matrix (batch, 3, 3) and offset (batch, 3): a voxel at x of the augmented
         image shows the original image at matrix x + offset.
     """

@@ -56,10 +56,10 @@ def build_targets(config: RunConfig) -> dict[str, Target]:
     return {
         role: Target(
             shape=shapes[role],
-            spacing_mm=_three(getattr(spacing, role)),
+            spacing_mm=three_sides(getattr(spacing, role)),
             label_indices=dataset.labels,
             orientation=grid.orientation,
-            voxel_mm=_three(getattr(voxel, role)),
+            voxel_mm=three_sides(getattr(voxel, role)),
             fit=grid.fit,
             intensity=intensity[role],
         )
@@ -67,7 +67,7 @@ def build_targets(config: RunConfig) -> dict[str, Target]:
     }
 
 
-def _three(sides: Sequence[float] | None) -> Sides | None:
+def three_sides(sides: Sequence[float] | None) -> Sides | None:
     """Give the voxels of 2-D images a third side, whose length does not matter."""
     return None if sides is None else (sides[0], sides[1], (*sides, 1.0)[2])
 

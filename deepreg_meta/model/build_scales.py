@@ -1,5 +1,6 @@
 """Build what adapts scale by scale, networks and fields, from a configuration."""
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ from deepreg_meta.model.level import Level
 from deepreg_meta.model.multi_scale import ScaleOptions, Scales
 from deepreg_meta.model.pyramid import PyramidNetwork
 from deepreg_meta.model.registration import RegistrationLoss
+
+_LEAST = (1, 3, 5)  # voxels for no derivative, first and second ones along an axis
 
 
 def build_scales(
@@ -93,13 +96,36 @@ def build_field_stage(
     own = _field_loss(loss, section.get("loss"), labeled, common)
     levels = []
     for scale in section["scales"]:
-        size = scaled_size(full, scale)
-        _check_grid("adapt.field", scale, size, own)
+        size = _field_grid(scale, full, own)
         # a single large variable: its update is worth a kernel of its own
         optimizer = build_optimizer({"jit_compile": True, **section["optimizer"]})
         network = FreeField(size, section["sigma_vox"])
         levels.append(Level(scale, InnerLoop(network, own, optimizer)))
     return FieldStage(levels, common, full)
+
+
+def _field_grid(scale: float, full: Size, loss: RegistrationLoss) -> Size:
+    """
+    Return the grid of a scale of `adapt.field`.
+
+    Axes of few voxels, as those across a stack of slices, are shortened no further than
+    the derivatives of a field need, as long as another axis has the scale.
+
+    :param scale: in (0, 1].
+    :param full: the full grid.
+    :param loss: of the field.
+    :raises ValueError: when the loss can take no such grid.
+    """
+    d1, d2, d3 = scaled = scaled_size(full, scale)
+    for least in _LEAST:
+        n1, n2, n3 = (min(n, least) for n in full)
+        grid = max(d1, n1), max(d2, n2), max(d3, n3)
+        if any(a == b > 1 for a, b in zip(grid, scaled, strict=True)):
+            with contextlib.suppress(ValueError):
+                loss.check_grid(grid)
+                return grid
+    _check_grid("adapt.field", scale, scaled, loss)
+    return scaled
 
 
 def _check_grid(key: str, scale: float, grid: Size, loss: RegistrationLoss) -> None:

@@ -28,10 +28,10 @@ def case_rows(results: Path, test_folder: str | Path) -> list[dict]:
         known.
     :param test_folder: of the test set; its folder `truth` has the true fields.
     :return: of each case `case`; `dice_before`, `dice_centroids`, with the centroids of
-        the first structure aligned, and `dice`, means over the structures, and
-        `dice_<structure>`, in [0, 1]; likewise `dice_nearest`, of labels that take the
-        nearest voxel's value, `asd` and `hd95`, surface distances in
-        mm, or in voxels where the spacing is only nominal, nan where a structure was
+        the first structure aligned, and `dice`, means over the structures, and those of
+        each, such as `dice_<structure>_before`, in [0, 1]; likewise `dice_nearest`, of
+        labels that take the nearest voxel's value, `asd` and `hd95`, surface distances
+        in mm, or in voxels where the spacing is only nominal, nan where a structure was
         lost; `mse_before` and `mse`, `ncc_before` and `ncc`, of the images; `positive`,
         the share of Jacobian determinants > 0 in %, and `jacobian_min`; `updates`,
         `seconds` and `cpu_seconds` of adaptation and prediction; `loss`, which
@@ -79,16 +79,17 @@ def _label_scores(results: Path, stage: str) -> dict[str, dict[str, float]]:
         patterns |= {name: f"{name}_{{}}{units[0]}" for name in ("asd", "hd95")}
         present = {k: v for k, v in patterns.items() if v.format(stage) in group}
         for column, pattern in present.items():
-            for other in ("before", BASELINE):
-                if pattern.format(other) in group:
-                    before = group[pattern.format(other)]
-                    row[f"{column}_{other}"] = before.mean(skipna=False)
-            after = group[pattern.format(stage)]
-            # a structure that is lost has no distance, and so the case has none
-            row[column] = after.mean(skipna=False)
-            row |= {
-                f"{column}_{n}": v for n, v in zip(group["label"], after, strict=True)
-            }
+            for when in ("before", BASELINE, stage):
+                if pattern.format(when) not in group:
+                    continue
+                ending = "" if when == stage else f"_{when}"
+                values = group[pattern.format(when)]
+                # a structure that is lost has no distance, and so the case has none
+                row[f"{column}{ending}"] = values.mean(skipna=False)
+                row |= {
+                    f"{column}_{label}{ending}": value
+                    for label, value in zip(group["label"], values, strict=True)
+                }
     return rows
 
 

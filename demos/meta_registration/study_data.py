@@ -103,7 +103,7 @@ def deal(name: str, folder: Path, known: Sequence[str], size: Size) -> dict[str,
     Deal the patients of a data set to the splits.
 
     Where the source names patients for one look (`pairs_40.json`), the tests are some
-    of them, and nobody else is.
+    of those whose files are there, and nobody else is.
 
     :param name: of the data set.
     :param folder: of its source.
@@ -113,11 +113,11 @@ def deal(name: str, folder: Path, known: Sequence[str], size: Size) -> dict[str,
     """
     given, others, tests = folder / "pairs_40.json", list(known), []
     if given.is_file():
-        held = [pair["test"] for pair in json.loads(given.read_text())]
+        held = {pair["test"] for pair in json.loads(given.read_text())}
         others = [patient for patient in known if patient not in held]
-        tests = held
-        if size.test < len(held):
-            tests = deal_patients(held, {"test": size.test}, "rest", SEED)["test"]
+        tests = [patient for patient in known if patient in held]
+        if size.test < len(tests):
+            tests = deal_patients(tests, {"test": size.test}, "rest", SEED)["test"]
     numbers = {"valid": size.valid}
     if not tests:
         numbers = {"test": size.test, **numbers}

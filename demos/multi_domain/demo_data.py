@@ -32,7 +32,6 @@ import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 from PIL import Image
-from scipy.ndimage import convolve
 
 from deepreg_meta.dataset.gaussian_field import FieldOptions
 from deepreg_meta.dataset.known_truth import write_known_truth
@@ -54,6 +53,8 @@ HERE = Path(__file__).resolve().parent
 NUM_PAIRS = {"train": 400, "few": 20, "valid": 20, "test": 60}
 SIGMA = 10.0  # energy of the deformations of single images
 FIELDS = {"train": 12, "valid": 2, "test": 4}  # of every such image, at most
+# steps to the neighbours of a pixel, one after the other
+_AROUND = [(-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1)]
 MIN_BRAIN = 0.15  # share of a slice of the volumes that shows brain
 
 
@@ -138,11 +139,16 @@ def bifurcations(vessels: np.ndarray) -> np.ndarray:
     Find where vessels part or cross.
 
     :param vessels: mask, 2-D.
-    :return: mask of the pixels of their centre lines with three neighbours or more.
+    :return: mask of the pixels of their centre lines from which three lines or more
+        lead away: so many times it comes to a line, going once around the pixel. Steps
+        of an oblique line have three neighbours on it too, but lead away twice.
     """
     thin = sitk.BinaryThinning(sitk.GetImageFromArray((vessels > 0).astype(np.uint8)))
-    line = sitk.GetArrayFromImage(thin)
-    return (line > 0) & (convolve(line, np.ones((3, 3), int), mode="constant") >= 4)
+    line = sitk.GetArrayFromImage(thin) > 0
+    wide, (height, width) = np.pad(line, 1), line.shape
+    ring = [wide[1 + y : 1 + y + height, 1 + x : 1 + x + width] for y, x in _AROUND]
+    begins = [~one & other for one, other in pairwise([*ring, ring[0]])]
+    return line & (np.sum(begins, axis=0) >= 3)
 
 
 def prepare(

@@ -10,11 +10,11 @@ which are for choices.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
-from demo_data import HERE, prepare
+from demo_data import DOMAINS, HERE, prepare
 
 from deepreg_meta.study.command import (
     check_source,
@@ -43,12 +43,16 @@ from deepreg_meta.study.table import (
 
 PLAN = HERE / "plan"
 FORMS = {"smoke": ["reduced.yml", "smoke.yml"], "reduced": ["reduced.yml"],
-         "choices": ["reduced.yml", "choices.yml"]}  # fmt: skip
+         "choices": ["reduced.yml", "choices.yml"],
+         "landmarks": ["reduced.yml", "landmarks.yml"]}  # fmt: skip
 STARTS = ("pooled", "meta")  # what others start from is no strategy
 OURS, PLAIN, START_OF_PLAIN = "ours", "fine_tune", "transfer"
 FEW = 10  # epochs of fine-tuning, those of the paper's Table 1
+LANDMARKS = "epe_label"  # how far points are mapped from where they truly are
+SURFACES = ("asd", "hd95", "dice")  # of structures, which points are not
 # heading -> (column, digits, factor)
 COLUMNS = {
+    "landmarks (px)": (LANDMARKS, 3, 1.0),
     "ASD (px)": ("asd", 3, 1.0),
     "HD95 (px)": ("hd95", 2, 1.0),
     "Dice (%)": ("dice", 2, 100.0),
@@ -57,10 +61,11 @@ COLUMNS = {
     "det > 0 (%)": ("positive", 2, 1.0),
 }
 # quantity -> (column, whether more (1) or less (-1) of it is better)
-REACHED = {"ASD": ("asd", -1), "Dice": ("dice", 1), "NCC": ("ncc", 1),
-           "loss": ("loss", -1)}  # fmt: skip
+REACHED = {"landmarks": (LANDMARKS, -1), "ASD": ("asd", -1), "Dice": ("dice", 1),
+           "NCC": ("ncc", 1), "loss": ("loss", -1)}  # fmt: skip
 # panels of the paper's Fig. 3, and Dice
 CURVES = {
+    "landmark distance (px)": (LANDMARKS, 1.0),
     "mean surface distance (px)": ("asd", 1.0),
     "Dice (%)": ("dice", 100.0),
     "NCC": ("ncc", 1.0),
@@ -84,6 +89,20 @@ def needed_domains(form: str) -> set[str]:
     plan = read_plan(plan_of(form))
     sources = [entry.get("sources", plan.domains) for entry in plan.data.values()]
     return {name for names in sources for name in names} | set(plan.data)
+
+
+def by_test(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """
+    Part the rows by their test sets.
+
+    :param rows: of a study.
+    :return: names of the test sets, which are those of domains, and their rows: with
+        distances of points where the labels are points, of surfaces where they are not.
+    """
+    for test, own in rows.groupby("test", sort=False):
+        others = SURFACES if DOMAINS[str(test)].landmarks else (LANDMARKS,)
+        left_out = [name for name in own if name.removesuffix("_before") in others]
+        yield str(test), own.drop(columns=left_out)
 
 
 def with_epochs(rows: pd.DataFrame) -> pd.DataFrame:
@@ -198,7 +217,7 @@ def epochs_table(rows: pd.DataFrame) -> pd.DataFrame:
         dash are more than were run.
     """
     lines = []
-    for test, own in rows.groupby("test", sort=False):
+    for test, own in by_test(rows):
         few = _few(own)
         means = epoch_means(own, [column for column, _ in REACHED.values()])
         overall = means.groupby(["method", "epoch"], sort=False).mean().reset_index()
@@ -244,7 +263,7 @@ def write_report(
     epochs = epochs_table(main)
     if len(epochs):
         parts += ["## Epochs to the same result", markdown(epochs)]
-    for test, own in main.groupby("test", sort=False):
+    for test, own in by_test(main):
         parts += [f"## Table 1: {test}", markdown(result_table(own))]
         tests = test_table(own)
         if len(tests):

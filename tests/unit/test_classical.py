@@ -51,6 +51,35 @@ def test_the_grids_are_those_of_the_files_unless_given(files, tmp_path):
     assert config.adapt.field_steps == (5, 5, 5)
 
 
+def test_voxels_of_another_size_make_grids_of_other_shapes(files, tmp_path):
+    """(24, 22, 20) voxels of 1, 1.2 and 0.8 mm; a nominal spacing replaces those."""
+    own = {"dataset": {"grid": {"spacing_mm": 2}}}
+    config = classical_config(*files, write_yaml(tmp_path / "own.yaml", own))
+    assert config.dataset.fixed_shape == config.dataset.moving_shape == (12, 13, 8)
+    turned = stored(files[0], "PIR", tmp_path)
+    config = classical_config(files[0], turned, tmp_path / "own.yaml")
+    assert config.dataset.moving_shape == (12, 13, 8)
+    own["dataset"]["spacing_mm"] = {"moving": 1}
+    config = classical_config(*files, write_yaml(tmp_path / "own.yaml", own))
+    assert config.dataset.fixed_shape == (12, 13, 8)
+    assert config.dataset.moving_shape == (12, 11, 10)
+
+
+def test_a_stack_of_few_slices_is_registered_by_the_defaults(tmp_path):
+    """Six slices, of which a quarter is too few for a gradient across them."""
+    thin = []
+    for name, shift in (("fixed", np.zeros(3)), ("moving", [2.0, -1.0, 0.0])):
+        thin.append(tmp_path / f"thin_{name}.nii.gz")
+        slices = blobs(np.asarray(shift))[..., 7:13]
+        save_volume(thin[-1], slices, np.diag([1.0, 1.0, 4.0, 1.0]))
+    steps = {"adapt": {"field": {"steps": [20, 20, 20]}}}
+    config = classical_config(*thin, [write_yaml(tmp_path / "own.yaml", steps)])
+    with without_xla():
+        pair = Registrar(None, config=config).register(*thin)
+    assert config.adapt.field.scales == (0.25, 0.5, 1.0)
+    assert pair.scores["ncc_adapted"] > 0.99 > 0.9 > pair.scores["ncc_before"]
+
+
 @pytest.mark.parametrize(
     ("own", "message"),
     [

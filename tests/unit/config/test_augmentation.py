@@ -87,8 +87,9 @@ def test_there_is_one_at_most(write):
         ({"name": "affine", "scale": "0.5"}, "got '0.5'. Write a number without"),
         (
             {"name": "affine", "scale": -3},
-            "scale in .*expected a number >= 0, .*got -3",
+            r"scale in .*expected a number in \[0, 0\.5\], .*got -3",
         ),
+        ({"name": "affine", "scale": 0.8}, r"further may flip it, got 0\.8"),
         ({"scale": 0.1}, "name in .*expected affine, .*got no name"),
         ({"name": "ddf"}, "name in .*expected affine, sparse_frames or .*got 'ddf'"),
         ({"name": "afine"}, "got 'afine'. Did you mean `affine`"),

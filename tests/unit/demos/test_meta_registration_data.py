@@ -83,6 +83,18 @@ def test_patients_are_in_one_split_and_pairs_are_of_one_split(demo, source, tmp_
         )
 
 
+def test_of_the_patients_named_for_the_tests_those_that_are_there_are_taken(
+    demo, source, tmp_path
+):
+    for kind in ("images", "labels"):
+        (source / "hippocampus" / kind / "case000002.nii.gz").unlink()
+    demo.prepare(source, tmp_path / "data", "smoke")
+    rows = table(tmp_path / "data" / "splits.csv")
+    tests = {r["patient"] for r in rows
+             if (r["data"], r["split"]) == ("hippocampus", "test")}  # fmt: skip
+    assert tests == {"case000000", "case000001", "case000003"}
+
+
 def test_the_gland_alone_is_the_label_of_an_ultrasound_volume(demo, source, tmp_path):
     demo.prepare(source, tmp_path / "data", "smoke")
     path = next((tmp_path / "data" / "trus" / "test" / "fixed_labels").iterdir())

@@ -156,6 +156,7 @@ def rows_of(study, gains):
         dict(method=method, adaptation=adaptation, data="trus", test="trus", seed=seed,
              sweep="", setting="", case=f"pair{case}", dice_before=0.3 + case / 10,
              hd95_before=8.0, dice_centroids=0.8, hd95_centroids=3.0,
+             dice_gland_before=0.25, dice_gland_centroids=0.75, dice_gland=0.9,
              dice=0.3 + case / 10 + gain + seed / 50 + case * gain / 10,
              hd95=8.0 - 10 * gain - case * gain, positive=99.0, updates=2,
              cpu_seconds=10 * gain, loss=0.1)
@@ -176,6 +177,9 @@ def test_table_1_is_in_the_papers_order_with_what_is_there_without_it(study):
     ]  # fmt: skip
     assert table["HD95"].tolist() == [
         "8.00 ± 0.00", "3.00 ± 0.00", "6.90 ± 0.10", "5.80 ± 0.20"
+    ]  # fmt: skip
+    assert table["gland"].tolist() == [
+        "25.00 ± 0.00", "75.00 ± 0.00", "90.00 ± 0.00", "90.00 ± 0.00"
     ]  # fmt: skip
     assert table["seeds"].tolist() == ["1", "1", "2", "2"]
 

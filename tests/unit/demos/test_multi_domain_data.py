@@ -66,6 +66,17 @@ def test_bifurcations_are_where_three_lines_meet(demo):
     assert not demo.bifurcations(vessels).any()
 
 
+@pytest.mark.parametrize("slope", [0.3, 0.5, 1.0, 1.7])
+def test_an_oblique_vessel_has_no_bifurcation_and_a_fork_of_two_has_one(demo, slope):
+    y, x = np.indices((60, 60)) - 30
+    vessel = np.abs(y - slope * x) < 1.8 * np.hypot(1, slope)
+    assert not demo.bifurcations(vessel).any()
+    other = (np.abs(x + slope * y) < 1.8 * np.hypot(1, slope)) & (y < slope * x)
+    rows, columns = np.nonzero(demo.bifurcations(vessel | other))
+    assert 1 <= len(rows) <= 3
+    assert np.hypot(rows - 30, columns - 30).max() < 4
+
+
 def test_no_patient_is_in_two_splits(prepared):
     splits = defaultdict(set)
     with (prepared / "splits.csv").open(newline="", encoding="utf-8") as file:

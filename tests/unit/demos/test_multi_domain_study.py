@@ -20,7 +20,7 @@ def study(load_demo):
     return load_demo("multi_domain", "study")
 
 
-@pytest.fixture(params=["smoke", "reduced", "choices"])
+@pytest.fixture(params=["smoke", "reduced", "choices", "landmarks"])
 def runs(request, study):
     """:return: the runs of a form."""
     return plan_runs(study.plan_of(request.param), "/data")
@@ -34,8 +34,9 @@ def gradients(run):
     return number * meta.tasks_per_step * train.preprocess.batch_size
 
 
-def test_all_strategies_have_one_budget(study):
-    runs = plan_runs(study.plan_of("reduced"), "/data", parts=["main"])
+@pytest.mark.parametrize("form", ["reduced", "landmarks"])
+def test_all_strategies_have_one_budget(study, form):
+    runs = plan_runs(study.plan_of(form), "/data", parts=["main"])
     by_name = {run.name: run for run in runs}
 
     def total(run):
@@ -78,13 +79,27 @@ def test_each_target_takes_its_turn_with_three_seeds(study):
 
 
 def test_no_training_reads_a_label_and_choices_look_at_no_test(study):
-    for form in ("smoke", "reduced", "choices"):
+    for form in study.FORMS:
         for run in plan_runs(study.plan_of(form), "/data"):
             config = load_config(run.files, run.overrides)
             assert not config.dataset.labeled and config.train.loss.label is None
             folders = {Path(folder).name for folder in run.tests.values()}
             is_choice = run.sweep or form == "choices"
             assert folders == ({"valid"} if is_choice else {"test"})
+
+
+def test_the_retina_alone_is_the_target_of_the_landmarks(study):
+    runs = plan_runs(study.plan_of("landmarks"), "/data", parts=["main"])
+    assert {run.data for run in runs} == {"retina"} and len(runs) == 7 * 3
+    for run in runs:  # pictures and files of one grid side by side
+        config = load_config(run.files, run.overrides)
+        formats = {name: one.format for name, one in config.domains.items()}
+        assert config.dataset.format == "nifti"
+        assert all((formats[n] == "nifti") == (n == "abdomen") for n in formats)
+        assert all(
+            one.spacing_mm is None for one in config.domains.values()
+            if one.format == "png"
+        )  # fmt: skip
 
 
 def test_forms_of_meta_learning_to_choose_from_have_one_budget(study):
@@ -133,6 +148,26 @@ def test_the_epochs_to_the_same_result_are_read_from_the_curve(study):
     never = study.epochs_table(rows_of(CURVES | {"ours": {0: 2.5, 10: 0.1}}))
     line = never.set_index(["of", "method"]).loc["ASD", "fine_tune"]
     assert np.isnan(line["epochs"]) and line["by seed"] == "–, –"
+
+
+def test_of_points_the_distances_are_told_and_of_structures_those_of_surfaces(study):
+    rows = rows_of(CURVES).assign(epe_label=3.0, epe_label_before=5.0)
+    points = rows.assign(test="retina", epe_label=2 * rows["loss"])
+    both = pd.concat([rows, points])
+    found = study.epochs_table(both)
+    quantities = found.groupby("test", sort=False)["of"].unique()
+    assert quantities["chest"].tolist() == ["ASD", "Dice", "NCC", "loss"]
+    assert quantities["retina"].tolist() == ["landmarks", "NCC", "loss"]
+    line = found[(found["of"] == "landmarks") & (found["method"] == "fine_tune")]
+    assert line["epochs"].tolist() == pytest.approx([100 + 200 * 0.5 / 0.6])
+    tables = {name: study.result_table(own) for name, own in study.by_test(both)}
+    assert "landmarks (px)" not in tables["chest"] and "ASD (px)" in tables["chest"]
+    assert not {"ASD (px)", "Dice (%)"} & set(tables["retina"])
+    assert tables["retina"]["landmarks (px)"].tolist()[:2] == [
+        "5.000 ± 0.000", "2.400 ± 0.000"
+    ]  # fmt: skip
+    own = study.test_table(dict(study.by_test(both))["retina"])
+    assert own["of"].unique().tolist() == ["landmarks", "NCC", "loss"]
 
 
 def test_the_table_has_the_strategies_in_the_papers_order(study):

@@ -8,6 +8,9 @@ from deepreg_meta.callback.fine_tune import FineTune
 from deepreg_meta.config.adapt_schema import AdaptConfig
 from deepreg_meta.layer.rescale import rescale_field
 from deepreg_meta.model.adapt_plan import AdaptPlan
+from deepreg_meta.model.build import build_optimizer
+from deepreg_meta.model.build_scales import build_field_stage
+from deepreg_meta.model.registration import RegistrationLoss
 from tests.helpers import (
     FIXED_SHAPE,
     assert_same_bits,
@@ -177,6 +180,25 @@ def test_its_loss_may_be_another_one(task):
     )
     with pytest.raises(ValueError, match="adapt.field: expected a loss with the parts"):
         field_model(loss=dict(image=dict(weight=0.0)))
+
+
+@pytest.mark.parametrize(
+    ("size", "scale", "name", "expected"),
+    [
+        ((64, 56, 6), 1 / 4, "gradient_norm", (16, 14, 3)),
+        ((64, 56, 6), 1 / 4, "bending_energy", (16, 14, 5)),
+        ((64, 56, 8), 1 / 2, "gradient_norm", (32, 28, 4)),  # nothing is too short
+        ((64, 56, 1), 1 / 4, "bending_energy", (16, 14, 1)),
+    ],
+)
+def test_axes_of_few_voxels_are_shortened_as_far_as_derivatives_allow(
+    size, scale, name, expected
+):
+    config = dict(image=IMAGE, regularization=dict(name=name))
+    loss = RegistrationLoss(config, labeled=False)
+    section = dict(scales=[scale, 1.0], sigma_vox=1.0, optimizer=SGD)
+    stage = build_field_stage(section, config, False, loss, size, build_optimizer)
+    assert [level.size for level in stage.levels] == [expected, size]
 
 
 def test_what_does_not_go_together_is_refused(task):

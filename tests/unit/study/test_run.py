@@ -38,6 +38,8 @@ def test_every_test_case_of_every_run_has_one_row(study, tmp_path):
     assert rows.dice_before.tolist() == pytest.approx([0.3] * 4)
     assert rows.dice.tolist() == pytest.approx([0.75] * 4)
     assert rows.dice_y.tolist() == pytest.approx([0.9] * 4)
+    assert rows.dice_y_before.tolist() == pytest.approx([0.4] * 4)
+    assert rows.hd95_x_before.tolist() == pytest.approx([5.0] * 4)
     assert rows.hd95_before.tolist() == pytest.approx([5.5] * 4)
     assert rows.hd95.tolist() == pytest.approx([1.5] * 4)
     assert rows.hd95_x.tolist() == pytest.approx([2.0] * 4)
