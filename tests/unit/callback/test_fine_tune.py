@@ -41,7 +41,7 @@ def dataset():
     return tf.data.Dataset.from_tensor_slices(stacked).batch(1)
 
 
-def test_every_pair_is_adapted_timed_and_recorded(model, start, dataset):
+def test_every_pair_is_adapted_timed_and_recorded(model, start, dataset, untraced):
     """The same as `adapt` for each of them; the weights are untouched throughout."""
     seen = []
 
@@ -92,7 +92,7 @@ def test_no_step_is_plain_prediction(model, dataset):
     model.adapt_steps = 0
 
 
-def test_the_weights_come_back_after_a_failure(model, start, dataset):
+def test_the_weights_come_back_after_a_failure(model, start, dataset, untraced):
     """Whatever a callback did to them before it raised."""
 
     def spoil(index, outputs, seconds):
@@ -228,7 +228,7 @@ def test_a_warm_up_compiles_what_predicts_and_leaves_no_trace(
 
 
 def test_the_best_weights_predict_when_they_are_kept(
-    model, start, dataset, monkeypatch
+    model, start, dataset, monkeypatch, untraced
 ):
     """Each pair for itself, at a rate where the last ones are not the best."""
     optimizer = build_optimizer(dict(name="Adam", learning_rate=1.0))

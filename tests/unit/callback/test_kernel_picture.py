@@ -16,7 +16,7 @@ from deepreg_meta.callback.kernel_picture import (
 from deepreg_meta.config import load_config
 from deepreg_meta.layer.radial_conv import RadialConv
 from deepreg_meta.training import meta_train
-from tests.helpers import make_model, run_config, without_xla, write_yaml
+from tests.helpers import make_model, run_config, write_yaml
 
 KERNEL = np.array([[1.0, 0, 2], [0, 3, 0], [2, 0, 1]])  # eigenvalues 3, 3 and -1
 
@@ -115,7 +115,7 @@ def test_a_network_without_such_a_layer_has_no_pictures(tmp_path):
     assert (tmp_path / "kernel" / "epoch-1.png").exists()
 
 
-def test_a_run_leaves_pictures_of_its_kernel(tmp_path):
+def test_a_run_leaves_pictures_of_its_kernel(tmp_path, untraced):
     """Two epochs, a picture of each; the kernel has moved in between."""
     config = run_config()
     config["train"]["meta"] = dict(inner_steps=1, episodes_per_epoch=1)
@@ -126,8 +126,7 @@ def test_a_run_leaves_pictures_of_its_kernel(tmp_path):
         kernel_size=3,
     )
     path = write_yaml(tmp_path / "run.yaml", config)
-    with without_xla():
-        folder = meta_train(load_config(path), log_dir="run", log_root=str(tmp_path))
+    folder = meta_train(load_config(path), log_dir="run", log_root=str(tmp_path))
     texts = [(folder / "kernel" / f"epoch-{n}.txt").read_text() for n in (1, 2)]
     assert texts[0].startswith("penalty, 3 x 3 x 3, border edge")
     assert texts[0] != texts[1]
