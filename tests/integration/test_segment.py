@@ -92,9 +92,7 @@ def words_of(folder: Path, *more: str) -> list[str]:
     ]
 
 
-def test_a_command_segments_an_image(
-    folder, files, registrar, tmp_path, capsys, untraced
-):
+def test_a_command_segments_an_image(folder, files, registrar, tmp_path, capsys):
     """As Python does; each atlas' labels lie where the registration leads them."""
     target = files["target"]
     words = ["--target", f"{target.image}", "--target-label", f"{target.label}"]
