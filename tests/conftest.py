@@ -63,6 +63,15 @@ def mode(request):
 
 
 @pytest.fixture
+def untraced():
+    """Run functions as they stand: to trace one takes longer than a few calls."""
+    from tests.helpers import eager  # loads TensorFlow, which few tests need
+
+    with eager():
+        yield
+
+
+@pytest.fixture
 def real_data():
     """
     Return a function that finds a folder of real images, or skips the test.

@@ -1,4 +1,9 @@
-"""Training and prediction from YAML to files, as the two commands run them."""
+"""
+Training and prediction from YAML to files, as the two commands run them.
+
+`trained`, `predicted` and the run that goes on are graphs, as users have them, and one
+run has all of XLA's kernels. The others compute as functions stand, without a trace.
+"""
 
 import json
 import os
@@ -23,7 +28,13 @@ from deepreg_meta.geometry.grid import Grid
 from deepreg_meta.geometry.transform_file import load_transform
 from deepreg_meta.registration import Registrar
 from deepreg_meta.results.outputs import TRANSFORM_FORMATS
-from tests.helpers import PHANTOM_FIXED_SHAPE, run_config, without_xla, write_yaml
+from tests.helpers import (
+    PHANTOM_FIXED_SHAPE,
+    eager,
+    run_config,
+    without_xla,
+    write_yaml,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ("before", "unadapted", "adapted")
@@ -199,7 +210,7 @@ def test_a_run_that_goes_on_with_fewer_episodes_keeps_its_schedule(trained, logs
         str(write_yaml(logs / "few.yaml", few)),
     ]
     words += ["-k", str(trained / "save" / "ckpt-1"), "--log_root", str(logs)]
-    with without_xla():
+    with eager():
         assert train.main([*words, "-l", "fewer"]) == 0
     log = pd.read_csv(logs / "fewer" / "log.csv")
     assert list(log["epoch"]) == [1, 2, 3]
@@ -307,7 +318,7 @@ def test_a_single_pair_is_registered_as_in_its_split(trained, predicted):
         )
         for side in ("fixed", "moving")
     ]
-    with without_xla():
+    with eager():
         pair = Registrar(str(trained)).register(*sides, adapt_steps=3, keep="last")
     table = pd.read_csv(predicted / "metrics.csv", comment="#").set_index("case")
     row = table.loc[name].drop(["seconds", "cpu_seconds", "seconds_per_update"])
@@ -323,7 +334,7 @@ def test_a_single_pair_is_registered_as_in_its_split(trained, predicted):
 def test_seconds_are_an_alternative_to_steps(trained, logs):
     """As many updates as fit, the best weights kept; no more files than tables."""
     words = ["-k", str(trained), "-m", "test", "--adapt-seconds", "0.2", "--no_nifti"]
-    with without_xla():
+    with eager():
         root = ["--no_png", "--log_root", str(logs), "-l", "seconds"]
         assert predict.main([*words, *root]) == 0
     folder = logs / "seconds" / "test"
@@ -338,7 +349,7 @@ def test_no_step_leaves_the_unadapted_prediction(trained, predicted, logs):
     config = str(trained / "config.yaml")
     arguments = ["-k", str(trained / "save" / "ckpt-2"), "-m", "test", "-c", config]
     arguments += ["--adapt_steps", "0", "--no_nifti", "--no_png", "-g", "", "-b", "2"]
-    with without_xla():
+    with eager():
         status = predict.main([*arguments, "--log_root", str(logs), "-l", "plain"])
     assert status == 0
     found = pd.read_csv(logs / "plain" / "test" / "metrics.csv", comment="#")
@@ -369,7 +380,7 @@ def test_results_are_replaced_as_a_whole(trained, logs):
         (kept / name).write_text("old")
     arguments = ["-k", str(trained), "-m", "test", "--no_nifti", "--no_png"]
     arguments += ["--log_root", str(logs), "-l", "again", "--adapt-steps", "0"]
-    with without_xla():
+    with eager():
         assert predict.main(arguments) == 0
     assert not (kept / "adaptation.png").exists()
     assert (kept / "metrics.csv").read_text() != "old"
@@ -406,7 +417,7 @@ def test_unpaired_volumes_without_labels_train_and_adapt(tmp_path):
     """The loss falls in adaptation; there is no Dice to report."""
     path = write_yaml(tmp_path / "plain.yaml", unlabeled_config())
     root = ["--log_root", str(tmp_path), "-l"]
-    with without_xla():
+    with eager():
         assert train.main(["--config", path, *root, "run"]) == 0
         arguments = ["-k", str(tmp_path / "run"), "-m", "test", "--adapt-steps", "4"]
         arguments += ["--inverse", "--transform-format", *TRANSFORM_FORMATS]

@@ -17,7 +17,7 @@ from PIL import Image
 
 from deepreg_meta import check, predict, register_pair, report, train, warp
 from deepreg_meta.geometry.picture_file import read_picture
-from tests.helpers import ball, without_xla, write_yaml
+from tests.helpers import ball, eager, write_yaml
 
 COLUMNS, ROWS = 24, 20
 LABELS = {"disc": 1, "core": 2}
@@ -25,8 +25,9 @@ SPLITS = {"train": 4, "valid": 1, "test": 2}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def plain_graphs():
-    with pytest.MonkeyPatch.context() as patch, without_xla():
+def as_it_stands():
+    """Trace nothing: two steps and a few pairs are not worth it."""
+    with pytest.MonkeyPatch.context() as patch, eager():
         patch.setenv("CUDA_VISIBLE_DEVICES", "")
         yield
 

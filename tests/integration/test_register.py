@@ -66,7 +66,10 @@ def plain_graphs():
 def run(tmp_path_factory):
     """:return: folder of a run of random weights on images with axes RAS."""
     folder = tmp_path_factory.mktemp("run") / "random"
-    return write_run(folder, run_of(dataset=GRID))
+    config = run_of(dataset=GRID)
+    # with two levels random weights lead further than with one
+    config["train"]["backbone"]["extract_levels"] = [0, 1]
+    return write_run(folder, config)
 
 
 @pytest.fixture(scope="module")
@@ -243,7 +246,9 @@ def with_mask(side, path):
     return replace(side, mask=path)
 
 
-def test_the_command_writes_what_it_found(run, sides, tmp_path, capsys, caplog):
+def test_the_command_writes_what_it_found(
+    run, sides, tmp_path, capsys, caplog, untraced
+):
     """All files of a pair; a suspect transform is told and no failure."""
     sides = [with_mask(s, tmp_path / f"mask{i}.nii.gz") for i, s in enumerate(sides)]
     out = tmp_path / "a" / "result"

@@ -125,7 +125,7 @@ def test_a_command_segments_an_image(folder, files, registrar, tmp_path, capsys)
     assert "checkpoint" in (out / "config.yaml").read_text()
 
 
-def test_a_command_segments_all_images_by_pairs(folder, tmp_path, capsys):
+def test_a_command_segments_all_images_by_pairs(folder, tmp_path, capsys, untraced):
     """The network is compiled once; a table over all of them."""
     pairs = tmp_path / "pairs.json"
     pairs.write_text('{"target": "a", "b": ["a", "target"]}')

@@ -34,7 +34,7 @@ def test_the_network_has_the_weights_of_the_checkpoint(run):
         and "OPTIMIZER_SLOT" not in name
     ]  # fmt: skip
     found = {value.tobytes() for value in values(model.network.weights)}
-    assert len(saved) == len(model.network.weights) > 10
+    assert len(saved) == len(model.network.weights) > 5
     assert found == {value.tobytes() for value in saved}
 
 

@@ -358,7 +358,7 @@ def scramble(side, region):
     return replace(side, image=path)
 
 
-def test_the_loss_looks_at_nothing_beyond_either_mask(tmp_path):
+def test_the_loss_looks_at_nothing_beyond_either_mask(tmp_path, untraced):
     """
     A network of biases alone gives a constant field, whatever the images show; then an
     update depends on the images through the loss alone. It does not change when an
@@ -669,7 +669,7 @@ def test_a_nominal_spacing_follows_files_with_other_voxels(tmp_path, caplog):
         assert ("dataset.spacing_mm" in caplog.text) is is_told
 
 
-def test_frames_of_a_sequence_carry_their_weights_on(folder, sides):
+def test_frames_of_a_sequence_carry_their_weights_on(folder, sides, untraced):
     """Plain gradient descent has no memory: twice one update are two."""
     slow = dict(optimizer=dict(name="SGD", learning_rate=0.01))
     path = write_run(folder / "carried", run_of(dict(adapt=slow), GRID))

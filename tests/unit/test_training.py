@@ -82,24 +82,23 @@ def test_a_precision_that_the_machine_lacks_is_told_with_its_file(configure):
         check_names(configure(dict(precision="mixed_float16")))
 
 
-def test_no_epoch_saves_the_weights_as_they_are_drawn(configure, tmp_path):
+def test_no_epoch_saves_the_weights_as_they_are_drawn(configure, tmp_path, untraced):
     config = configure(dict(epochs=0))
-    with without_xla():
-        folder = meta_train(config, log_dir="none", log_root=str(tmp_path))
-        checkpoint = newest_checkpoint(folder)
-        assert epoch_of(checkpoint) == 0
-        found = load_model(config, checkpoint).network.weights
-        assert_same_bits(found, build_model(config).network.weights)
-        other = build_model(configure(dict(epochs=0, seed=99))).network.weights
-        assert differ(found, other)
-        # and a training can begin there
-        one = configure(dict(epochs=1))
-        meta_train(one, checkpoint, log_dir="none", log_root=str(tmp_path))
-        meta_train(one, log_dir="one", log_root=str(tmp_path))
-        ends = [
-            load_model(one, newest_checkpoint(tmp_path / name)).network.weights
-            for name in ("none", "one")
-        ]
+    folder = meta_train(config, log_dir="none", log_root=str(tmp_path))
+    checkpoint = newest_checkpoint(folder)
+    assert epoch_of(checkpoint) == 0
+    found = load_model(config, checkpoint).network.weights
+    assert_same_bits(found, build_model(config).network.weights)
+    other = build_model(configure(dict(epochs=0, seed=99))).network.weights
+    assert differ(found, other)
+    # and a training can begin there
+    one = configure(dict(epochs=1))
+    meta_train(one, checkpoint, log_dir="none", log_root=str(tmp_path))
+    meta_train(one, log_dir="one", log_root=str(tmp_path))
+    ends = [
+        load_model(one, newest_checkpoint(tmp_path / name)).network.weights
+        for name in ("none", "one")
+    ]
     assert_same_bits(*ends)
 
 

@@ -25,6 +25,7 @@ from deepreg_meta.geometry.transform_file import (
 )
 from deepreg_meta.geometry.volume_file import save_volume
 from deepreg_meta.warp import main
+from deepreg_meta.warping import warp_points
 from tests.unit.geometry.places import (
     FIXED,
     MOVING,
@@ -291,6 +292,19 @@ def test_points_beyond_the_field_are_named(files, caplog):
     assert files.run("-i p.csv -t t.h5 --to moving -o q.csv") == 0
     assert "1 points lie beyond the displacement field" in caplog.text
     assert "known: far" in caplog.text
+
+
+def test_beyond_the_field_are_points_where_they_reach_it(caplog):
+    """The map before the field leads one point out of its grid and one into it."""
+    shift = np.eye(4)
+    shift[:3, 3] = 100.0
+    here = FIXED_GRID.to_world(np.array([2, 2, 2]))
+    still = Field(FIXED_GRID, np.zeros((*FIXED, 3), np.float32))
+    landmarks = Landmarks(("out", "in"), [here, here - 100.0])
+    moved = warp_points(landmarks, Transform((Affine(shift), still)))
+    np.testing.assert_allclose(moved.points, [here + 100.0, here], atol=1e-9)
+    assert "1 points lie beyond the displacement field" in caplog.text
+    assert "known: out" in caplog.text
 
 
 def deepreg_warped(files, ddf):

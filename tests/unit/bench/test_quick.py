@@ -1,4 +1,9 @@
-"""All parts on tiny sizes, as `python bench/run.py --quick` runs them."""
+"""
+All parts on tiny sizes, as `python bench/run.py --quick` runs them.
+
+Steps and episodes are traced as graphs where memory is measured, in processes of their
+own, and the layer in `test_layer.py`: to trace them here too takes a minute.
+"""
 
 import pytest
 
@@ -10,7 +15,7 @@ def middles(rows: list[dict], name: str) -> list[float]:
     return [row[name].middle for row in rows if row[name] is not None]
 
 
-def test_steps_of_both_networks_and_ways_of_drawing(table_of):
+def test_steps_of_both_networks_and_ways_of_drawing(untraced, table_of):
     rows = table_of("steps")
     assert [(row["backbone"][:5], row["draws"]) for row in rows] == [
         (backbone, draws)
@@ -33,7 +38,7 @@ def test_parts_add_up_to_the_step(load, table_of):
     assert min(time[name] for name in alone) > 0
 
 
-def test_the_layer_in_every_form_that_a_grid_has(table_of):
+def test_the_layer_in_every_form_that_a_grid_has(untraced, table_of):
     rows = table_of("layer")
     assert [(row["fixed grid"], row["timed"]) for row in rows] == [
         (grid, timed)
@@ -55,7 +60,7 @@ def test_adaptation_of_all_frames_and_of_a_sweep(table_of):
         assert row["prediction alone"].middle > 0
 
 
-def test_episodes_of_several_lengths(table_of):
+def test_episodes_of_several_lengths(untraced, table_of):
     rows = table_of("episodes")
     assert [row["k"] for row in rows] == [1, 3]
     assert min(middles(rows, "episode") + middles(rows, "inner step")) > 0

@@ -44,7 +44,21 @@ def dataset():
     return tf.data.Dataset.from_tensor_slices(stacked).batch(1)
 
 
-def test_every_pair_is_adapted_timed_and_recorded(model, start, dataset):
+def forget_graphs(model):
+    """Trace anew, for every kind of plan."""
+    model.adapt_drawer = model.adapt_drawer
+    assert model.predict_function is None
+
+
+@pytest.fixture
+def plainly(model, untraced):
+    """Trace nothing, and let Keras forget what it kept of that for tests that do."""
+    forget_graphs(model)
+    yield
+    forget_graphs(model)
+
+
+def test_every_pair_is_adapted_timed_and_recorded(model, start, dataset, plainly):
     """The same as `adapt` for each of them; the weights are untouched throughout."""
     seen = []
 
@@ -95,7 +109,7 @@ def test_no_step_is_plain_prediction(model, dataset):
     model.adapt_steps = 0
 
 
-def test_the_weights_come_back_after_a_failure(model, start, dataset):
+def test_the_weights_come_back_after_a_failure(model, start, dataset, plainly):
     """Whatever a callback did to them before it raised."""
 
     def spoil(index, outputs, seconds):
@@ -182,12 +196,6 @@ def traces(model, monkeypatch):
     return calls
 
 
-def forget_graphs(model):
-    """Trace anew, for every kind of plan."""
-    model.adapt_drawer = model.adapt_drawer
-    assert model.predict_function is None
-
-
 def test_another_number_needs_no_new_trace(model, start, dataset, traces):
     """Of updates or of seconds; another kind of plan does."""
     numbers = []
@@ -231,17 +239,15 @@ def test_a_warm_up_compiles_what_predicts_and_leaves_no_trace(
 
 
 def test_the_best_weights_predict_when_they_are_kept(
-    model, start, dataset, monkeypatch
+    model, start, dataset, monkeypatch, plainly
 ):
     """Each pair for itself, at a rate where the last ones are not the best."""
     optimizer = build_optimizer(dict(name="Adam", learning_rate=1.0))
     loop = InnerLoop(model.network, model.loss_fn, optimizer)
     monkeypatch.setattr(model, "_adaptation", Adaptation(loop, model.adapt_drawer))
     tuner = FineTune(steps=3, keep="best")
-    forget_graphs(model)
     with tuner.protect(model):
         outputs = model.predict(dataset, callbacks=[tuner], verbose=0)
-    forget_graphs(model)
     losses, steps = outputs["losses"], outputs["best_step"]
     assert losses.shape == (3, 2) and steps.shape == (3,)
     assert ((steps > 0) & (steps < 3)).any()

@@ -18,7 +18,7 @@ from deepreg_meta.layer.radial_conv import RadialConv
 from deepreg_meta.model.field_network import FieldNetwork
 from deepreg_meta.model.pyramid import PyramidNetwork
 from deepreg_meta.training import meta_train
-from tests.helpers import make_model, run_config, without_xla, write_yaml
+from tests.helpers import make_model, run_config, write_yaml
 
 KERNEL = np.array([[1.0, 0, 2], [0, 3, 0], [2, 0, 1]])  # eigenvalues 3, 3 and -1
 
@@ -137,7 +137,7 @@ def test_each_scale_of_a_network_has_a_picture_of_its_own(tmp_path):
         assert f"sum {9 * number}," in text
 
 
-def test_a_run_leaves_pictures_of_its_kernel(tmp_path):
+def test_a_run_leaves_pictures_of_its_kernel(tmp_path, untraced):
     """Two epochs, a picture of each; the kernel has moved in between."""
     config = run_config()
     config["train"]["meta"] = dict(inner_steps=1, episodes_per_epoch=1)
@@ -148,8 +148,7 @@ def test_a_run_leaves_pictures_of_its_kernel(tmp_path):
         kernel_size=3,
     )
     path = write_yaml(tmp_path / "run.yaml", config)
-    with without_xla():
-        folder = meta_train(load_config(path), log_dir="run", log_root=str(tmp_path))
+    folder = meta_train(load_config(path), log_dir="run", log_root=str(tmp_path))
     texts = [(folder / "kernel" / f"epoch-{n}.txt").read_text() for n in (1, 2)]
     assert texts[0].startswith("penalty, 3 x 3 x 3, border edge")
     assert texts[0] != texts[1]

@@ -111,6 +111,10 @@ def test_equalized_values_are_the_shares_of_voxels_not_above_them(rng):
     # the histogram is flat: a tenth of all voxels in each tenth of the range
     counts, _ = np.histogram(result, bins=10, range=(0, 1))
     np.testing.assert_allclose(counts / voxels.size, 0.1, atol=0.03)
+    # thirds of the voxels in the bins 0, 128 and 255 of 256; 0.5 lies on the edge of
+    # bin 128, half way from the centre of bin 127, where the share is still a third
+    by_hand = equalize(np.array([0.0, 0.5, 1.0]))
+    np.testing.assert_allclose(by_hand, [1 / 3, 1 / 2, 1], rtol=1e-6)
 
 
 def test_matching_undoes_another_scale_of_intensities(rng):

@@ -204,7 +204,10 @@ def test_no_tests_without_ours(study):
 TINY = """
 config: {train: {epochs: 1}}
 methods:
-  meta: {train: {meta: {episodes_per_epoch: 1, inner_steps: 2}}}
+  meta:
+    train:
+      meta: {episodes_per_epoch: 1, inner_steps: 2}
+      backbone: {extract_levels: [0]}
 data:
   trus: {methods: [meta], adaptations: [5-updates]}
   trus_direct: {adaptations: [adam-100]}
@@ -214,7 +217,7 @@ adaptations: {adam-100: {field: {scales: [1/2, 1], steps: 2}}}
 
 @pytest.mark.slow
 def test_a_tiny_study_ends_with_its_report(
-    study, tmp_path, monkeypatch, registered, plain_graphs
+    study, tmp_path, monkeypatch, registered, untraced
 ):
     plan = tmp_path / "tiny.yml"
     plan.write_text(TINY)

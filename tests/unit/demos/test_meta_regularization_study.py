@@ -118,7 +118,7 @@ config:
   dataset: {{moving_image_shape: [16, 16], fixed_image_shape: [16, 16]}}
   train:
     backbone: {{num_channel_initial: 4}}
-    meta: {{episodes_per_epoch: 4}}
+    meta: {{episodes_per_epoch: 2}}
     epochs: 2
     save_period: 1
 methods:
@@ -140,12 +140,13 @@ seeds: [0]
 
 @pytest.mark.slow
 def test_a_tiny_study_ends_with_its_report(
-    study, tmp_path, monkeypatch, registered, plain_graphs
+    study, tmp_path, monkeypatch, registered, untraced
 ):
     plan = tmp_path / "tiny.yml"
     plan.write_text(TINY.format(base=study.HERE / "meta_regularization.yaml"))
     monkeypatch.setattr(study, "plan_of", lambda form: [plan])
-    folders = ["--output", str(tmp_path / "out"), "--data-dir", str(tmp_path / "data")]
+    folders = ["--output", str(tmp_path / "out"), "--data-dir", str(tmp_path / "data"),
+               "--jobs", "1"]  # fmt: skip
     assert study.main(folders) == 0
     rows = pd.read_csv(tmp_path / "out" / "rows.csv")
     assert set(rows["method"]) == {"unet_transposed", "meta_separable"}

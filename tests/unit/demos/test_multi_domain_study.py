@@ -202,8 +202,9 @@ config: {dataset: {moving_image_shape: [16, 16], fixed_image_shape: [16, 16]}}
 methods:
   pooled: {train: {meta: {episodes_per_epoch: 2}, epochs: 1}}
   transfer: {train: {meta: {episodes_per_epoch: 2}, epochs: 1}}
-  fine_tune: {train: {epochs: 1}}
-  ours: {train: {epochs: 1}}
+  meta: {train: {meta: {inner_steps: 2}}}
+  fine_tune: &short {train: {meta: {episodes_per_epoch: 2}, epochs: 1}}
+  ours: *short
 checkpoints: {fine_tune: [0, 1], ours: [0, 1]}
 data:
   chest: {methods: [pooled, transfer, meta, fine_tune, ours]}
@@ -212,22 +213,18 @@ data:
 
 @pytest.mark.slow
 def test_a_tiny_study_ends_with_its_report(
-    study, tmp_path, monkeypatch, registered, plain_graphs
+    study, tmp_path, monkeypatch, registered, untraced
 ):
     plan = tmp_path / "tiny.yml"
     plan.write_text(TINY)
     files = [*study.plan_of("smoke"), plan]
     monkeypatch.setattr(study, "plan_of", lambda form: files)
-    only = study.plan_runs
-    monkeypatch.setattr(
-        study, "plan_runs",
-        lambda paths, root, methods=None, data=None, parts=None:
-            only(paths, root, methods, ["chest"], parts),
-    )  # fmt: skip
     packed = str(tmp_path / "runs.zip")
     folders = ["--output", str(tmp_path / "out"), "--data-dir", str(tmp_path / "data")]
-    assert study.main([*folders, "--jobs", "1", "--pack", packed]) == 0
+    words = [*folders, "--jobs", "1", "--data", "chest", "--pack", packed]
+    assert study.main(words) == 0
     rows = pd.read_csv(tmp_path / "out" / "rows.csv")
+    assert set(rows["data"]) == {"chest"}
     assert rows[["dice", "asd", "ncc", "loss", "positive"]].notna().all(axis=None)
     first = rows[rows["epoch"] == 0].set_index(["method", "case"])["ncc"]
     last = rows[rows["method"].isin(["transfer", "meta"])]

@@ -121,6 +121,10 @@ def test_an_interval_of_differences_is_that_of_the_pairs():
     found = statistics.bootstrap_difference_ci(a, b, num=500)
     assert found == statistics.bootstrap_ci([2.0, 3.0, 1.0], num=500)
     assert statistics.bootstrap_difference_ci([2, 3], [1, 2], np.median) == (1.0, 1.0)
+    # whole cases are drawn of pairs too
+    found = statistics.bootstrap_difference_ci(a, b, num=500, groups=list("xxzy"))
+    alone = statistics.bootstrap_ci([2.0, 3.0, 1.0], num=500, groups=list("xxy"))
+    assert found == alone == (1.0, 2.5)
 
 
 def test_nothing_has_an_interval_of_nan_and_wrong_input_is_refused():

@@ -13,7 +13,7 @@ from deepreg_meta.results.case import CaseResult
 from deepreg_meta.results.scene import Scene
 from deepreg_meta.results.score import score
 from deepreg_meta.training import build_model
-from tests.helpers import PHANTOM_FIXED_SHAPE, PHANTOM_MOVING_SHAPE, without_xla
+from tests.helpers import PHANTOM_FIXED_SHAPE, PHANTOM_MOVING_SHAPE, eager
 from tests.unit.inspection.examples import SHIFT, SPACING, affine, change
 
 SHAPES = dict(
@@ -33,7 +33,7 @@ def phantom(tmp_path_factory):
 
 def scores_of_a_run(config, case):
     """:return: the row of metrics.csv of a pair registered by an untrained network."""
-    with without_xla():
+    with eager():
         model = build_model(config)
         arrays = task_arrays(case, len(case.moving_labels))
         task = Task(**{name: tf.constant(value) for name, value in arrays.items()})

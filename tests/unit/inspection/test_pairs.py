@@ -12,6 +12,7 @@ from tests.unit.dataset.pictures import write_shifted
 from tests.unit.inspection.examples import FIXED, SPACING, affine, change, texts, titles
 
 MODES = ("train", "valid", "test")
+pytestmark = pytest.mark.usefixtures("untraced")
 
 
 def check(config):

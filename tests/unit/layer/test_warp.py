@@ -185,15 +185,25 @@ def test_gradients_inside_a_loop_are_those_outside(way, rng):
 def test_the_border_is_simpleitks(rng, name, itk):
     image = volume(rng, 1, *SIZE)
     loc = rng.uniform(-1.0, np.array(SIZE), (200, 3)).astype(np.float32)
-    # the ends of the outer half voxels, 1e-3 inside and outside, and their centres
+    # the ends of the outer half voxels, of which the lower one is inside and the upper
+    # one is not, 1e-3 inside and outside of them, and the centres
     for axis in range(3):
-        for value in (-0.499, -0.501, SIZE[axis] - 0.501, SIZE[axis] - 0.499, 0.0):
+        end = SIZE[axis] - 0.5
+        for value in (-0.499, -0.501, -0.5, end - 1e-3, end + 1e-3, end, 0.0):
             loc = np.concatenate([loc, [[2.2, 2.3, 2.4]]]).astype(np.float32)
             loc[-1, axis] = value
     ours = warp.sample(image, tf.constant(loc[None]), interpolation=name)[0].numpy()
     expected = itk_sample(image[0].numpy(), loc, itk)
     assert 30 < np.sum(expected == 0.0) < 180
     np.testing.assert_allclose(ours, expected, atol=1e-5)
+
+
+def test_half_way_between_two_voxels_the_upper_one_is_the_nearest():
+    """As in ITK, at even and odd voxels alike, unlike with rounding to even."""
+    image = tf.reshape(tf.range(4.0) + 1.0, [1, 4, 1, 1])
+    loc = tf.constant([[[x, 0.0, 0.0] for x in (-0.5, 0.5, 1.5, 2.5)]])
+    found = warp.sample(image, loc, interpolation="nearest")
+    np.testing.assert_array_equal(found, [[1.0, 2.0, 3.0, 4.0]])
 
 
 @pytest.mark.parametrize("name", warp.INTERPOLATIONS)

@@ -9,7 +9,7 @@ from deepreg.loss.image import LocalNormalizedCrossCorrelationLoss
 from deepreg.registry import REGISTRY
 
 from deepreg_meta.loss import kernel
-from deepreg_meta.loss.image import EPS, LocalNcc, window_profile
+from deepreg_meta.loss.image import EPS, KERNEL_TYPES, LocalNcc, window_profile
 
 SIZE = (6, 7, 8)
 WRAPPERS = {
@@ -149,15 +149,24 @@ def within(loss):
     return lambda t, p, mask: loss.evaluate(loss.prepare(t, mask), p * mask)
 
 
-@pytest.mark.parametrize("kernel_type", ["rectangular", "triangular", "gaussian"])
-@pytest.mark.parametrize("kernel_size", [3, 4])
-@pytest.mark.parametrize("size", [(5, 6, 7), (5, 6, 1)])
+WINDOWS = list(itertools.product([(5, 6, 7), (5, 6, 1)], [3, 4], KERNEL_TYPES))
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "kernel_size", "kernel_type"),
+    [
+        *(("eager", *window) for window in WINDOWS),
+        ("tf.function", (5, 6, 7), 4, "triangular"),
+        ("XLA", (5, 6, 7), 4, "gaussian"),
+        ("XLA", (5, 6, 1), 3, "rectangular"),
+    ],
+)
 def test_within_a_mask_its_voxels_alone_are_correlated(
-    wrap, rng, size, kernel_size, kernel_type
+    rng, name, size, kernel_size, kernel_type
 ):
     """By NumPy; what lies off the mask changes neither value nor gradient."""
     pair, mask = images(rng, 2, size), masks(rng, size)
-    function = wrap(within(LocalNcc(kernel_size, kernel_type)))
+    function = WRAPPERS[name](within(LocalNcc(kernel_size, kernel_type)))
     expected = [
         numpy_ncc(t, p, kernel_size, kernel_type, m.numpy())
         for t, p, m in zip(*pair, mask, strict=True)
@@ -218,9 +227,12 @@ def test_one_value_per_sample_is_that_of_the_sample_alone(rng):
         np.testing.assert_allclose(together[i], alone[0], rtol=1e-6)
 
 
-@pytest.mark.parametrize("kernel_type", ["rectangular", "gaussian"])
+@pytest.mark.parametrize(
+    ("name", "kernel_type"),
+    [("eager", "rectangular"), *((name, "gaussian") for name in WRAPPERS)],
+)
 def test_sums_that_are_split_for_gpus_change_nothing(
-    wrap, rng, monkeypatch, kernel_type
+    rng, monkeypatch, name, kernel_type
 ):
     """Value and gradients, on a CPU with a GPU made up: with and without a mask."""
     pair, mask = images(rng), masks(rng, SIZE)
@@ -229,7 +241,8 @@ def test_sums_that_are_split_for_gpus_change_nothing(
     plain = [value_and_gradients(function, *pair) for function in functions]
     monkeypatch.setattr(kernel, "multiplies_in_tf32", lambda dtype: True)
     for function, expected in zip(functions, plain, strict=True):
-        found = value_and_gradients(wrap(lambda t, p, f=function: f(t, p)), *pair)
+        wrapped = WRAPPERS[name](lambda t, p, f=function: f(t, p))
+        found = value_and_gradients(wrapped, *pair)
         for a, b in zip(found, expected, strict=True):
             scale = np.max(np.abs(b))
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4 * scale)

@@ -157,6 +157,19 @@ def test_centroids_of_three_frames_would_mislead():
     assert abs(seen[0, 0].numpy() - 5.4) > 1.0
 
 
+def test_of_sections_that_fit_anywhere_the_nearest_ones_are_taken():
+    """A beam has the same section in every plane: it stays where it is across them."""
+    label = np.zeros((1, *FIXED), np.float32)
+    label[:, 4:8, 5:8, 6:9] = 1  # what four frames show of it; centre (6, 7)
+    slices = np.zeros((1, FIXED[0]), np.float32)
+    slices[:, 4:8] = 1
+    area = tf.fill([1, 2 * FIXED[0]], 9.0)
+    profile = alignment.SectionProfile(area, area[..., None] * [6.0, 7.0])
+    base = tf.eye(3)[None], tf.zeros([1, 3])
+    found = alignment.align_sections(base, profile, tf.constant(label), slices, 0)
+    np.testing.assert_allclose(found[1], [[0, 0, 0]], atol=1e-5)
+
+
 def test_frames_that_miss_the_gland_fall_back_on_the_base():
     slices = np.zeros((2, FIXED[0]), np.float32)
     slices[0, 0] = 1.0  # before the gland

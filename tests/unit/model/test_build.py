@@ -25,6 +25,7 @@ SIZES = dict(
     labeled=True,
     batch_size=3,
 )
+GRAPHS: set[str] = set()  # none of the tests needs one
 FRAMES = {"name": "sparse_frames", "frames": [2, 5], "axis": 1, "reverse": True}
 
 

@@ -18,6 +18,7 @@ from tests.helpers import (
     assert_close,
     assert_same_bits,
     differ,
+    eager,
     make_model,
     make_task,
     model_config,
@@ -371,6 +372,21 @@ def scripted(losses: list[float]) -> Callable[[], tf.Tensor]:
 NAN, INF = float("nan"), float("inf")
 
 
+@pytest.fixture(scope="module")
+def states(model, batch, weights):
+    """:return: the weights before and after each of three updates by Adam."""
+    for variable, value in zip(model.network.weights, weights, strict=True):
+        variable.assign(value)
+    optimizer = build_optimizer(dict(name="Adam", learning_rate=RATE))
+    loop, found = InnerLoop(model.network, model.loss_fn, optimizer), [weights]
+    with eager():
+        for _ in range(3):
+            loop.step(batch)
+            found.append(values(model.network.weights))
+    assert all(differ(found[i], found[i + 1]) for i in range(3))
+    return found
+
+
 @pytest.mark.parametrize(
     ("losses", "expected"),
     [
@@ -384,24 +400,18 @@ NAN, INF = float("nan"), float("inf")
     ],
 )
 def test_the_weights_of_the_least_loss_are_left(
-    new_loop, model, batch, losses, expected
+    new_loop, model, batch, states, losses, expected
 ):
     """Three updates have four states; the judge sees each of them, the first too."""
-    loop = new_loop("Adam")
-    states = [values(model.network.weights)]
-    for _ in range(3):
-        loop.step(batch)
-        states.append(values(model.network.weights))
-    assert all(differ(states[i], states[i + 1]) for i in range(3))
-
-    loop = new_loop("Adam")
-    _, step = loop.run_for_best(lambda step: batch, scripted(losses), 3)
+    _, step = new_loop("Adam").run_for_best(lambda step: batch, scripted(losses), 3)
 
     assert int(step) == expected
     assert_close(model.network.weights, states[expected])
 
 
-def test_steps_that_judge_themselves_look_ahead_only_at_the_end(new_loop, model, batch):
+def test_steps_that_judge_themselves_look_ahead_only_at_the_end(
+    new_loop, model, batch, states
+):
     """The losses before the steps count, and the judge's for what the last one left."""
     loop = new_loop("Adam")
     _, history = loop.run(lambda step: batch, 3)
@@ -414,9 +424,7 @@ def test_steps_that_judge_themselves_look_ahead_only_at_the_end(new_loop, model,
         )
         assert int(step) == expected
         np.testing.assert_allclose(rows, history, atol=1e-6)
-        found = values(model.network.weights)
-        new_loop("Adam").run(lambda step: batch, expected)
-        assert_close(found, model.network.weights)
+        assert_close(model.network.weights, states[expected])
 
 
 def test_the_search_takes_the_steps_of_a_plain_run(new_loop, batch):
@@ -462,7 +470,9 @@ def test_the_graph_finds_the_same_best_as_eager_mode(new_loop, model, batch, wei
         assert_close(model.network.weights, expected[steps][1], atol=1e-4)
 
 
-def test_the_loss_of_the_start_is_taken_from_who_knows_it(new_loop, model, batch):
+def test_the_loss_of_the_start_is_taken_from_who_knows_it(
+    new_loop, model, batch, states
+):
     """The judge then looks at what each update led to, and at nothing else."""
     for start, expected in ((0.5, 0), (2.5, 2), (NAN, 2)):
         loop, asked = new_loop("Adam"), [4.0, 2.0, 3.0]
@@ -473,9 +483,7 @@ def test_the_loss_of_the_start_is_taken_from_who_knows_it(new_loop, model, batch
         assert int(step) == expected
         with pytest.raises(StopIteration):
             judge()
-        found = values(model.network.weights)
-        new_loop("Adam").run(lambda step: batch, expected)
-        assert_close(found, model.network.weights)
+        assert_close(model.network.weights, states[expected])
 
 
 # ---- a part of the network ----
@@ -488,7 +496,7 @@ def networks():
 
     def network(kind: str):
         if kind not in built:
-            built[kind] = make_model(align="center", normalization=kind)
+            built[kind] = make_model(align="center", normalization=kind, levels=(0, 1))
         return built[kind].network, built[kind].loss_fn
 
     return network

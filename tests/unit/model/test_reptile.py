@@ -15,6 +15,7 @@ from tests.helpers import (
     assert_close,
     assert_same_bits,
     differ,
+    eager,
     make_model,
     make_task,
     randomize,
@@ -23,6 +24,11 @@ from tests.helpers import (
 )
 
 ADAM = {"name": "Adam", "learning_rate": 0.01}
+GRAPHS = {
+    "test_one_seed_gives_one_result_bit_for_bit_and_another_seed_another",
+    "test_models_compiled_as_users_have_them_validate_and_predict_alike",
+    "test_validation_follows_its_plan_and_the_label_that_adapts",
+}
 AUGMENTED = [
     {"name": "affine", "scale": 0.1},
     {"name": "sparse_frames", "frames": [2, 5], "axis": 1},
@@ -294,6 +300,25 @@ def test_the_logs_are_means_over_the_inner_steps_and_the_epoch(model, tasks):
     assert second["meta_step_size"] == pytest.approx(0.3)  # the mean of 0.4 and 0.2
 
 
+def test_the_losses_that_are_logged_are_means_over_steps_and_tasks(model, tasks):
+    """Of two steps on each of two pairs, each before its step."""
+    losses = []
+    for task in tasks:
+        fresh(model)
+        batch = model.drawer.training(task, model.drawer.constants(task), [0, 0])
+        optimizer = build_optimizer(ADAM)
+        for _ in range(2):
+            inputs = batch.moving_input, batch.fixed_input
+            ddf = model.network(*inputs, training=True)
+            losses.append(float(model.loss_fn.parts(ddf, batch)["total"]))
+            train_plainly(model, task, 1, optimizer)
+    assert np.ptp(losses[:2]) > 1e-3 and abs(np.mean(losses[:2]) - losses[2]) > 1e-3
+    fresh(model, inner_steps=2, tasks_per_step=2)
+    logs = model.train_step(stack_tasks(*tasks))
+    model.options = model.options._replace(tasks_per_step=1)
+    assert float(logs["loss"]) == pytest.approx(np.mean(losses), rel=1e-5)
+
+
 def test_one_seed_gives_one_result_bit_for_bit_and_another_seed_another():
     """Two models of their own, in graphs, with random maps, frames and labels."""
     found = []
@@ -371,8 +396,9 @@ def test_models_compiled_as_users_have_them_validate_and_predict_alike():
     for with_xla in (False, True):
         model = make_model(with_xla=with_xla, optimizer=ADAM)
         model.adapt_steps = 2
-        logs = model.evaluate(data, verbose=0, return_dict=True)
-        ddf = model.predict(data, verbose=0)["ddf"]
+        with eager(not with_xla):
+            logs = model.evaluate(data, verbose=0, return_dict=True)
+            ddf = model.predict(data, verbose=0)["ddf"]
         found.append((*(logs[name] for name in sorted(logs)), np.abs(ddf).mean()))
     np.testing.assert_allclose(found[0], found[1], rtol=1e-3)
 

@@ -12,6 +12,7 @@ from deepreg_meta.model.side_loss import SideLoss, averaging_matrix, coarse_batc
 
 FIXED, MOVING = (8, 12, 9), (10, 9, 11)
 PLANES = (8, 12, 1), (10, 9, 1)
+GRAPHS: set[str] = set()  # none of the tests needs one
 LOSS = dict(
     image=dict(name="ssd"), regularization=dict(name="gradient_norm", weight=0.5)
 )

@@ -252,6 +252,21 @@ def test_methods_are_timed_one_by_one_and_once_on_a_machine(
     assert len(trainer.tested) == 4 and set(other["processor"]) == {"another"}
 
 
+def test_the_time_of_a_method_is_the_median_over_its_cases(runs, study, tmp_path):
+    trainer = Trainer()
+    study(trainer)
+
+    def predict(*args, **options):
+        for folder in trainer.predict(*args, **options):
+            cases = pd.DataFrame({"seconds": [0.5, 4.0, 0.9]})
+            cases.to_csv(folder / "metrics.csv", index=False)
+            yield folder
+
+    table = time_methods(runs[:1], tmp_path / "out", predict)
+    found = table[["seconds", "least", "most", "cases"]].values.tolist()
+    assert found == [[0.9, 0.5, 4.0, 3]]
+
+
 def test_every_test_is_run_once_for_each_adaptation(runs, study, tmp_path):
     trainer = Trainer()
     adaptations = {"none": {"steps": 0}, "ten": {"steps": 10, "keep": "best"}}

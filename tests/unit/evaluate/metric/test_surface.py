@@ -37,6 +37,17 @@ def test_two_planes_are_everywhere_as_far_apart_as_they_are(axis):
         assert measure(a, b, SPACING) == pytest.approx(3 * SPACING[axis])
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_labels_of_one_plane_are_surface_throughout_where_the_volume_is_not_flat(axis):
+    """Above and below them is background, also of the other label in the same plane."""
+    small, large = np.zeros((2, 9, 11, 13))
+    np.moveaxis(small, axis, 0)[2, 2:5, 3:6] = 1
+    np.moveaxis(large, axis, 0)[2, 1:6, 2:7] = 1
+    to_large, to_small = metric.surface_distances(small, large, SPACING)
+    assert (len(to_large), len(to_small)) == (9, 25)
+    assert not to_large.any() and np.count_nonzero(to_small) == 25 - 9
+
+
 @pytest.mark.parametrize(
     "spacing, asd, hd95", [((1, 2, 3), 10 / 26, 1.0), ((2, 1, 3), 19 / 26, 2.0)]
 )
