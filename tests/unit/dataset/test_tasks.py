@@ -429,7 +429,7 @@ def with_value(array, value):
         ("moving_images", with_value(image(MOVING), np.inf), "finite .* got 1 voxels"),
         ("fixed_images", np.full(FIXED, 5, np.uint8), "contrast, got the constant 5"),
         ("fixed_labels", 3 * label(FIXED), r"values in \[0, 1\], got 0, 3.*Declare"),
-        ("fixed_labels", with_value(label(FIXED), -0.5), r"got -0.5, 0, 1\."),
+        ("fixed_labels", with_value(label(FIXED), -0.5), r"got -0.5, 1\. Clip"),
         ("fixed_labels", with_value(label(FIXED), np.nan), "label values, got NaN"),
         ("fixed_labels", label(FIXED)[0], r"grid of its image, \(5, 6, 7\), .*7, 1\)"),
         ("fixed_labels", label(MOVING), r"grid of its image, \(5, 6, 7\), got \(6, 7"),
