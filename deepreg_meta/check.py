@@ -183,6 +183,10 @@ def _run(parsed: argparse.Namespace) -> tuple[Check, str]:
     sys.stdout.write(check.text + "\n")
     number = check.num_problems
     closing = layout.count(number, "problem") if number else "No problem"
+    if parsed.fast and (parsed.fixed or parsed.config_path):
+        closing += " in the headers; voxels were not looked at"
+        if parsed.config_path:
+            closing += ", nor the names and options of the backbone and the losses"
     if folder is not None:
         closing += f"; the report is in {check.write(folder)}"
     return check, closing

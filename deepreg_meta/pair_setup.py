@@ -25,6 +25,7 @@ from deepreg_meta.results.case import CaseResult
 logger = logging.getLogger(__name__)
 
 _NEED_LABELS = ("centroid", "sections")
+_PARALLEL_DEG = 2.0  # that axes may differ by without a word
 
 
 def pair_config(config: RunConfig, initial: str, labeled: bool) -> RunConfig:
@@ -155,20 +156,8 @@ def warn_of_places(case: Case, mode: str = "affine") -> None:
             )
         if source.forms_apart:
             logger.warning("%s", say_of_forms(source.path, source.forms_apart))
-    axes = case.fixed_grid.orientation, case.moving_grid.orientation
-    are_stated = (
-        case.fixed_source.has_orientation and case.moving_source.has_orientation
-    )
-    if mode != "affine" and are_stated and axes[0] != axes[1]:
-        logger.warning(
-            "%s and %s: the axes point to %s and to %s, and the initial alignment "
-            "(%s) lays them parallel as they are stored. Store both alike, or use "
-            "`dataset.grid.orientation`, `align: affine` or `--initial header`.",
-            case.fixed_source.path,
-            case.moving_source.path,
-            *axes,
-            mode,
-        )
+    if mode != "affine":
+        _warn_of_axes(case, mode)
     outside = 1 - case.fixed_source.grid.overlap(case.fixed_grid)
     if outside > 0.01:
         logger.warning(
@@ -177,6 +166,37 @@ def warn_of_places(case: Case, mode: str = "affine") -> None:
             case.fixed_source.path,
             100 * outside,
             " x ".join(map(str, case.fixed_grid.shape)),
+        )
+
+
+def _warn_of_axes(case: Case, mode: str) -> None:
+    """Say how the axes of two files differ, where an alignment lays them parallel."""
+    sources = case.fixed_source, case.moving_source
+    if not all(source.has_orientation for source in sources):
+        return
+    paths = [source.path for source in sources]
+    axes = case.fixed_grid.orientation, case.moving_grid.orientation
+    if axes[0] != axes[1]:
+        logger.warning(
+            "%s and %s: the axes point to %s and to %s, and the initial alignment "
+            "(%s) lays them parallel as they are stored. Store both alike, or use "
+            "`dataset.grid.orientation`, `align: affine` or `--initial header`.",
+            *(*paths, *axes, mode),
+        )
+        return
+    fixed, moving = (
+        grid.affine[:3, :3] / grid.spacing_mm
+        for grid in (case.fixed_grid, case.moving_grid)
+    )
+    cosine = (np.trace(fixed.T @ moving) - 1) / 2
+    angle = np.rad2deg(np.arccos(np.clip(cosine, -1, 1)))
+    if angle > _PARALLEL_DEG:
+        logger.warning(
+            "%s and %s: by their headers one image is turned by %.0f degrees against "
+            "the other, and the initial alignment (%s) lays their axes parallel. Where "
+            "the headers can be trusted, `align: affine` or `--initial header` "
+            "follows them.",
+            *(*paths, angle, mode),
         )
 
 

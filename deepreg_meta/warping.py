@@ -286,6 +286,8 @@ def _out_path(out_path: str, has_points: bool) -> Path:
     out = Path(out_path or "warped.nii.gz")
     if not out_path:
         logger.warning("--out is not given, so the result goes to %s.", out)
+    elif out.suffix.lower() in (".nrrd", ".nhdr", ".mha", ".mhd"):
+        raise ValueError(f"--out: images are written to .nii.gz or .nii, got {out}.")
     elif suffix_of(out) not in (".nii.gz", ".nii", ".png"):
         out = out.parent / "warped.nii.gz"
         logger.warning("--out does not end in .nii, .nii.gz or .png, taken as %s.", out)

@@ -98,6 +98,13 @@ def test_the_environment_is_checked_with_the_data(config, tmp_path, capsys):
     assert "folders that cannot be written" in text and "Packages" not in text
 
 
+def test_a_fast_check_says_what_it_has_not_looked_at(config, capsys, caplog):
+    caplog.set_level("INFO")
+    assert check.main(["--config", config, "--fast"]) == 0
+    told = caplog.text + capsys.readouterr().err
+    assert "No problem in the headers; voxels were not looked at, nor the names" in told
+
+
 def test_problems_of_the_configuration_are_listed_all_the_same(config, capsys):
     content = yaml.safe_load(Path(config).read_text())
     content["train"]["epochs"] = -1

@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from deepreg_meta.callback.fine_tune import FineTune
 from deepreg_meta.config import load_config
+from deepreg_meta.geometry.affine import from_parts
 from deepreg_meta.pair_setup import (
     check_can_adapt,
     check_session,
@@ -114,3 +116,17 @@ def test_axes_that_are_laid_parallel_though_they_point_apart_are_told(caplog):
         f"fixed.nii.gz and moving.nii.gz: the axes point to {axes[0]} and to "
         f"{axes[1]}, and the initial alignment (corner) lays them parallel"
     ) in caplog.text
+
+
+def test_a_rotation_that_headers_state_and_the_alignment_leaves_out_is_told(caplog):
+    case = make_case("upright")
+    for degrees, is_told in ((1.5, False), (12.0, True)):
+        caplog.clear()
+        turn = Rotation.from_euler("y", degrees, degrees=True).as_matrix()
+        turned = replace(
+            case, moving_affine=from_parts(turn, [3, 0, 1]) @ case.moving_affine
+        )
+        warn_of_places(turned)  # follows the headers
+        assert not caplog.text
+        warn_of_places(turned, "center")
+        assert ("turned by 12 degrees against the other" in caplog.text) is is_told

@@ -494,6 +494,13 @@ def test_what_cannot_be_done_is_told_in_one_message(arguments, message, files, c
     assert not (files / out).exists()
 
 
+@pytest.mark.parametrize("name", ["w.nrrd", "w.MHA"])
+def test_formats_that_are_read_alone_are_not_replaced_by_another(name, files, caplog):
+    assert files.run("-i moving.nii.gz -t t.h5 -o", name) == 2
+    assert "--out: images are written to .nii.gz or .nii, got" in caplog.text
+    assert not (files / "warped.nii.gz").exists()
+
+
 def test_points_are_not_written_as_an_image(files, caplog):
     spoil(files)
     assert files.run("-i p.csv -t t.h5 --to moving -o q.nii.gz") == 2
