@@ -126,8 +126,9 @@ class RegisteredPair:
         if is_wrong.any():
             names = [self.moving_landmarks.names[i] for i in np.flatnonzero(is_wrong)]
             logger.warning(
-                "moving_landmarks_on_fixed.mrk.json: the field folds, and the inverse "
-                "misses by more than a voxel, up to %.1f mm: %s",
+                "moving_landmarks_on_fixed.mrk.json: where the field folds, or beyond "
+                "the images, the inverse misses by more than a voxel, up to %.1f mm: "
+                "%s",
                 missed.max(),
                 ", ".join(names),
             )

@@ -158,6 +158,18 @@ def test_landmarks_that_a_folding_field_cannot_lead_back_are_told(
     assert f"misses by more than a voxel, up to {missed.max():.1f} mm: " in caplog.text
 
 
+def test_landmarks_beyond_the_images_are_not_said_to_fold(tmp_path, caplog):
+    """The inverse is none there, although the field does not fold."""
+    ddf = make_pair().result.ddf("adapted")
+    bend = np.sin(np.linspace(0, 3, len(ddf), dtype=np.float32))
+    pair = make_pair(ddf=ddf + bend[:, None, None, None])
+    far = replace(pair.moving_landmarks, points=pair.moving_landmarks.points + 60)
+    pair = replace(pair, moving_landmarks=far, result=replace(pair.result))
+    assert pair.scores["folds_adapted"] == 0
+    pair.save(tmp_path, PLAIN)
+    assert "where the field folds, or beyond the images" in caplog.text
+
+
 def test_landmarks_of_one_image_are_led_to_the_other_and_not_scored(tmp_path):
     pair = make_pair()
     alone = replace(pair, moving_landmarks=None, result=replace(pair.result))
