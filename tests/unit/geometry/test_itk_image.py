@@ -109,3 +109,12 @@ def test_what_itk_cannot_read_is_named(tmp_path, suffix):
     path.write_bytes(b"no image")
     with pytest.raises(ValueError, match=f"broken{suffix}: cannot be read"):
         read_volume(path)
+
+
+def test_half_a_metaimage_is_not_said_to_be_absent(tmp_path, rng):
+    """ITK adds the last error of the system, whatever that was about."""
+    path = tmp_path / "half.mha"
+    write(path, rng.integers(0, 99, SHAPE).astype(np.int16))
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="cannot be read .it is damaged, or its file"):
+        read_volume(path)
