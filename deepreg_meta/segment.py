@@ -235,8 +235,7 @@ def segment(parsed: argparse.Namespace) -> Path:
             text = segment_one(segmenter, jobs[0], working, parsed.save_png)
         else:
             text = segment_many(segmenter, jobs, working, parsed.save_png)
-        header = f"checkpoint {registrar.checkpoint}"
-        registrar.config.dump(working / "config.yaml", header=header)
+        segmenter.dump_config(working / "config.yaml")
     sys.stdout.write(f"{text}\n")
     return folder
 

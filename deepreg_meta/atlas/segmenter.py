@@ -94,8 +94,11 @@ class Segmenter:
         self._templates = list(templates)
         self._onward: dict[tuple[Path, Path], _Found] = {}  # templates to atlases
         self._room = registrar.config.dataset.cache_gb * 1e9
+        config, own = registrar.config, self.options
+        self._tuner = FineTune.of(
+            config.adapt, own.adapt_steps, own.adapt_seconds, own.keep
+        )
         self._check_run()
-        config = registrar.config
         self._view = NetworkView(config, self.options.initial, registrar.description)
         labels = config.dataset.labels or {}
         self._names = {value: name for name, value in labels.items()}
@@ -110,17 +113,25 @@ class Segmenter:
                 "images, and the image to be segmented has none. Use --initial center, "
                 "header, mass or a file."
             )
-        own = options.adapt_steps, options.adapt_seconds, options.keep
-        tuner = FineTune.of(config.adapt, *own)
         unlabeled = pair_config(config, options.initial, labeled=False)
         try:
-            check_can_adapt(unlabeled, tuner)
+            check_can_adapt(unlabeled, self._tuner)
         except ValueError as err:
             raise ValueError(
                 "--adapt-steps: the run's loss compares labels alone, and the image to "
                 "be segmented has none. Use --adapt-steps 0, or a run with an image "
                 "loss."
             ) from err
+
+    def dump_config(self, path: Path) -> None:
+        """
+        Write the configuration of the run, with the updates that are asked for.
+
+        :param path: of the file.
+        """
+        registrar, tuner = self._registrar, self._tuner
+        header = "\n".join([f"checkpoint {registrar.checkpoint}", *tuner.remarks])
+        tuner.used_config(registrar.config).dump(path, header=header)
 
     def candidates(
         self, target: ImageFiles, named: Sequence[ImageFiles] | None = None

@@ -27,16 +27,23 @@ def read_itk_image(path: str | Path) -> nib.spatialimages.SpatialImage:
     Read an image as nibabel would, were the format one of its own.
 
     :param path: of the file.
-    :return: voxels (d1, d2[, d3[, time]][, channels]) and affine, RAS mm.
-    :raises ValueError: when ITK cannot read it, with ITK's reason.
+    :return: voxels (d1, d2[, d3[, time]]), those with channels (d1, d2, d3[, time],
+        channels), where d3 is 1 for two dimensions, and affine, RAS mm.
+    :raises ValueError: when ITK cannot read it, with the reason as far as ITK knows it.
     """
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as err:
-        raise ValueError(str(err).strip().splitlines()[-1].strip()) from err
+        reason = str(err).strip().splitlines()[-1].strip()
+        if reason.startswith("Reason:"):  # of MetaImage, the last error of the system
+            reason = "it is damaged, or its file of voxels is not there"
+        raise ValueError(reason) from err
     voxels, dimension = sitk.GetArrayFromImage(image), image.GetDimension()
     axes = (*range(dimension)[::-1], *range(dimension, voxels.ndim))  # it has z first
-    return nib.spatialimages.SpatialImage(voxels.transpose(axes), image_affine(image))
+    voxels = voxels.transpose(axes)
+    if voxels.ndim > dimension == 2:
+        voxels = voxels[:, :, None]  # or its channels would pass for slices
+    return nib.spatialimages.SpatialImage(voxels, image_affine(image))
 
 
 def image_affine(image: sitk.Image) -> NDArray[np.float64]:

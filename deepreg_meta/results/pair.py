@@ -122,12 +122,16 @@ class RegisteredPair:
             return
         returned = self.transform.map_points(mapped)
         missed = np.linalg.norm(returned - self.moving_landmarks.points, axis=-1)
-        is_wrong = ~(missed <= self._scene.moving_grid.spacing_mm.max())
+        grid = self._scene.moving_grid
+        # as above: of a single slice, the thickness is no side of a voxel
+        sides_mm = grid.spacing_mm[np.array(grid.shape) > 1]
+        is_wrong = ~(missed <= sides_mm.max(initial=0.0))
         if is_wrong.any():
             names = [self.moving_landmarks.names[i] for i in np.flatnonzero(is_wrong)]
             logger.warning(
-                "moving_landmarks_on_fixed.mrk.json: the field folds, and the inverse "
-                "misses by more than a voxel, up to %.1f mm: %s",
+                "moving_landmarks_on_fixed.mrk.json: where the field folds, or beyond "
+                "the images, the inverse misses by more than a voxel, up to %.1f mm: "
+                "%s",
                 missed.max(),
                 ", ".join(names),
             )

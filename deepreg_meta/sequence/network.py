@@ -12,6 +12,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from deepreg_meta.callback.fine_tune import FineTune
 from deepreg_meta.dataset.files import PairFiles
 from deepreg_meta.geometry.volume_file import save_volume
 from deepreg_meta.registration import Registrar
@@ -85,9 +86,15 @@ class NetworkRegistrar:
         return self.registrar.checkpoint
 
     def dump_config(self, folder: Path) -> None:
-        """Write the configuration of the run to a folder, as `config.yaml`."""
-        header = f"checkpoint {self.checkpoint}"
-        self.registrar.config.dump(folder / "config.yaml", header=header)
+        """
+        Write the configuration of the run, with the updates that are asked for.
+
+        :param folder: to write to, as `config.yaml`.
+        """
+        config = self.registrar.config
+        tuner = FineTune.of(config.adapt, self._steps, self._seconds, self._keep)
+        header = "\n".join([f"checkpoint {self.checkpoint}", *tuner.remarks])
+        tuner.used_config(config).dump(folder / "config.yaml", header=header)
 
     def fit_together(self, pairs: Sequence[tuple[Frame, Frame]]) -> None:
         """

@@ -16,6 +16,7 @@ from deepreg_meta.atlas.options import Options
 from deepreg_meta.atlas.segmenter import Segmenter
 from deepreg_meta.atlas.view import NetworkView
 from deepreg_meta.checkpoint_path import training_data
+from deepreg_meta.config import load_config
 from deepreg_meta.geometry.resample import resample
 from deepreg_meta.geometry.transform import Affine, Transform
 from deepreg_meta.geometry.transform_file import save_transform
@@ -123,6 +124,9 @@ def test_a_command_segments_an_image(folder, files, registrar, tmp_path, capsys)
     np.testing.assert_array_equal(fused.voxels, expected)
     assert fused.grid.is_same(grid)
     assert "checkpoint" in (out / "config.yaml").read_text()
+    used = load_config(out / "config.yaml").adapt
+    assert (used.steps, used.keep) == (1, "best")
+    assert registrar.config.adapt.keep == "last"
 
 
 def test_a_command_segments_all_images_by_pairs(folder, tmp_path, capsys, untraced):

@@ -86,19 +86,17 @@ def calls(monkeypatch):
     """:return: what the segmentation that would have started was asked for."""
     found = {}
 
-    class Config:
-        def dump(self, path, header):
-            Path(path).write_text(header)
-
     class Registrar:
         def __init__(self, *args):
             found["registrar"] = args
-            self.config, self.checkpoint = Config(), "ckpt-4"
 
     class Segmenter:
         def __init__(self, registrar, atlases, options, templates):
             found.update(atlases=[own.name for own in atlases], options=options)
             found.update(templates=templates)
+
+        def dump_config(self, path):
+            Path(path).write_text("checkpoint ckpt-4")
 
     def one(segmenter, job, working, figure):
         found.update(job=job, figure=figure)

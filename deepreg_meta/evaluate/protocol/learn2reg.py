@@ -38,7 +38,7 @@ from deepreg_meta.evaluate.protocol.pairs import Method, Pair, Pairs
 from deepreg_meta.evaluate.protocol.points import read_pair_points
 from deepreg_meta.evaluate.protocol.scores import Row, Scores
 from deepreg_meta.geometry.grid import Grid
-from deepreg_meta.geometry.volume_file import read_volume
+from deepreg_meta.geometry.volume_file import UNREADABLE, read_volume
 
 logger = logging.getLogger(__name__)
 
@@ -246,7 +246,11 @@ def _grids(pair: Pair) -> tuple[Grid, Grid]:
 
 
 def _sides(path: Path) -> tuple[int, ...]:
-    image: Any = nib.load(path)
+    """:raises ValueError: for a file that cannot be read."""
+    try:
+        image: Any = nib.load(path)
+    except UNREADABLE as err:
+        raise ValueError(f"{path}: cannot be read ({err}).") from err
     return image.shape
 
 
@@ -256,6 +260,10 @@ def read_label(path: Path) -> NDArray[np.float64]:
 
     :param path: of a NIfTI file.
     :return: values, in the shape of the file.
+    :raises ValueError: for a file that cannot be read.
     """
-    image: Any = nib.load(path)
-    return image.get_fdata()
+    try:
+        image: Any = nib.load(path)
+        return image.get_fdata()
+    except UNREADABLE as err:
+        raise ValueError(f"{path}: cannot be read ({err}).") from err

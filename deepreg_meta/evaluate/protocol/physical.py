@@ -28,7 +28,7 @@ from deepreg_meta.geometry.affine import GeometryError
 from deepreg_meta.geometry.grid import Grid
 from deepreg_meta.geometry.resample import resample
 from deepreg_meta.geometry.transform import Field, Transform
-from deepreg_meta.geometry.volume_file import VolumeFile, read_volume
+from deepreg_meta.geometry.volume_file import UNREADABLE, VolumeFile, read_volume
 from deepreg_meta.geometry.whole_file import suffix_of
 
 logger = logging.getLogger(__name__)
@@ -109,7 +109,10 @@ def _shape(path: Path) -> tuple[int, ...]:
 def _is_challenge_field(path: Path) -> bool:
     if suffix_of(path) != ".nii.gz" or not path.name.startswith("disp_"):
         return False
-    image: Any = nib.load(path)
+    try:
+        image: Any = nib.load(path)
+    except UNREADABLE:
+        return True  # by its name; whoever reads it tells what is wrong
     return image.ndim == 4 and int(image.header["intent_code"]) == 0
 
 

@@ -89,7 +89,7 @@ def test_no_training_reads_a_label_and_choices_look_at_no_test(study):
 
 
 def test_the_retina_alone_is_the_target_of_the_landmarks(study):
-    runs = plan_runs(study.plan_of("landmarks"), "/data", parts=["main"])
+    runs = plan_runs(study.plan_of("landmarks"), "/data")
     assert {run.data for run in runs} == {"retina"} and len(runs) == 7 * 3
     for run in runs:  # pictures and files of one grid side by side
         config = load_config(run.files, run.overrides)

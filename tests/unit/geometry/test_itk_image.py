@@ -90,9 +90,31 @@ def test_channels_time_and_planes_have_the_axes_of_other_files(tmp_path, rng):
     np.testing.assert_array_equal(found.grid.affine, np.diag([-1, -1, 1, 1]))
 
 
+def test_channels_of_a_plane_are_no_slices(tmp_path, rng):
+    """As of a colour image, which is none to register; of a label they are taken."""
+    channels = rng.integers(0, 2, (5, 6, 3)).astype(np.uint8)
+    write(tmp_path / "colour.mha", channels, channels=True, place=False)
+    found = read_volume(tmp_path / "colour.mha")
+    assert found.grid.shape == (5, 6, 1)
+    np.testing.assert_array_equal(found.voxels[:, :, 0], channels)
+    write(tmp_path / "plane.mha", channels[..., 0], place=False)
+    sides = PairFiles(tmp_path / "plane.mha", [tmp_path / "colour.mha"])
+    raw, _ = read_files(sides)
+    np.testing.assert_array_equal(raw.labels[0].voxels[:, :, 0], channels)
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_what_itk_cannot_read_is_named(tmp_path, suffix):
     path = tmp_path / f"broken{suffix}"
     path.write_bytes(b"no image")
     with pytest.raises(ValueError, match=f"broken{suffix}: cannot be read"):
+        read_volume(path)
+
+
+def test_half_a_metaimage_is_not_said_to_be_absent(tmp_path, rng):
+    """ITK adds the last error of the system, whatever that was about."""
+    path = tmp_path / "half.mha"
+    write(path, rng.integers(0, 99, SHAPE).astype(np.int16))
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="cannot be read .it is damaged, or its file"):
         read_volume(path)

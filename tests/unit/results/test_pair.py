@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from deepreg_meta.geometry.affine import apply
+from deepreg_meta.geometry.grid import Grid
 from deepreg_meta.geometry.landmarks import Landmarks, read_landmarks
 from deepreg_meta.geometry.transform_file import load_transform
 from deepreg_meta.results.limits import Limits
@@ -156,6 +157,33 @@ def test_landmarks_that_a_folding_field_cannot_lead_back_are_told(
     missed = np.linalg.norm(returned - pair.moving_landmarks.points, axis=1)
     assert missed.max() > 2
     assert f"misses by more than a voxel, up to {missed.max():.1f} mm: " in caplog.text
+
+
+def test_landmarks_beyond_the_images_are_not_said_to_fold(tmp_path, caplog):
+    """The inverse is none there, although the field does not fold."""
+    ddf = make_pair().result.ddf("adapted")
+    bend = np.sin(np.linspace(0, 3, len(ddf), dtype=np.float32))
+    pair = make_pair(ddf=ddf + bend[:, None, None, None])
+    far = replace(pair.moving_landmarks, points=pair.moving_landmarks.points + 60)
+    pair = replace(pair, moving_landmarks=far, result=replace(pair.result))
+    assert pair.scores["folds_adapted"] == 0
+    pair.save(tmp_path, PLAIN)
+    assert "where the field folds, or beyond the images" in caplog.text
+
+
+def test_of_a_slice_the_thickness_hides_no_landmark_that_is_missed(
+    tmp_path, caplog, rng
+):
+    case = flat_case()
+    own = case.moving_source
+    thick = Grid(own.grid.shape, np.diag([-1.0, -1.0, 500.0, 1.0]))
+    result = flat_result(replace(case, moving_source=replace(own, grid=thick)))
+    result.outputs["ddf"][..., :2] += rng.normal(scale=4, size=(20, 16, 1, 2))
+    points = -np.array([[x, y, 0] for x in range(5, 15) for y in range(4, 12)])
+    marks = Landmarks(tuple(map(str, range(len(points)))), points)
+    pair = RegisteredPair(result, HISTORY, Config(), "", None, marks, Limits())
+    pair.save(tmp_path, PLAIN)
+    assert "misses by more than a voxel" in caplog.text
 
 
 def test_landmarks_of_one_image_are_led_to_the_other_and_not_scored(tmp_path):

@@ -12,6 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from deepreg_meta.config import load_config
 from deepreg_meta.dataset.files import PairFiles
 from deepreg_meta.geometry.grid import Grid
 from deepreg_meta.geometry.picture_file import save_picture
@@ -168,6 +169,15 @@ def test_steps_follow_the_run_unless_they_are_given(run, network, tmp_path):
     network.dump_config(tmp_path)
     text = (tmp_path / "config.yaml").read_text()
     assert text.startswith("#") and f"checkpoint {network.checkpoint}" in text
+
+
+def test_the_configuration_that_is_saved_says_what_was_asked_for(run, tmp_path):
+    NetworkRegistrar(str(run), adapt_steps=7, keep="last").dump_config(tmp_path)
+    adapt = load_config(tmp_path / "config.yaml").adapt
+    assert (adapt.steps, adapt.keep) == (7, "last")
+    NetworkRegistrar(str(run), adapt_seconds=1.5).dump_config(tmp_path)
+    assert load_config(tmp_path / "config.yaml").adapt.keep == "best"
+    assert "# adapt-seconds 1.5\n" in (tmp_path / "config.yaml").read_text()
 
 
 def test_volumes_are_registered_along_all_three_axes(tmp_path):

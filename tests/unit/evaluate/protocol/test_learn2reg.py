@@ -226,6 +226,19 @@ def test_a_file_that_does_not_fit_is_told_before_scoring(data, tmp_path):
     assert "got shape (9, 10, 11, 2)" in problems[3]
 
 
+def test_damaged_files_are_named(data, tmp_path):
+    pairs = data()
+    pair = pairs.pairs[0]
+    path = pair.labels[0]
+    whole = path.read_bytes()
+    path.write_bytes(b"no image")
+    with pytest.raises(ValueError, match=f"{path.name}: cannot be read"):
+        learn2reg.check(pair, pairs)
+    path.write_bytes(whole[:-20])
+    with pytest.raises(ValueError, match=f"{path.name}: cannot be read"):
+        learn2reg.read_label(path)
+
+
 def test_the_shape_is_that_of_the_challenge_else_of_the_image(data, tmp_path):
     path = tmp_path / "Tiny_dataset.json"
     content = json.loads(path.read_text())

@@ -261,6 +261,14 @@ def test_a_field_that_is_not_finite_or_on_another_grid_is_refused(make, tmp_path
         physical.read_transform(tmp_path / "disp_1_2.npz", own, own)
 
 
+@pytest.mark.parametrize("name", ["disp_1_2.nii.gz", "field.nii.gz"])
+def test_a_damaged_field_is_named(tmp_path, name):
+    own = grid((5, 6, 7))
+    (tmp_path / name).write_bytes(b"no image")
+    with pytest.raises(ValueError, match=f"{name}: cannot be read"):
+        physical.read_transform(tmp_path / name, own, own)
+
+
 @pytest.mark.parametrize("name", ["disp_1_2.nii.gz", "disp_1_2.npz"])
 def test_components_that_come_first_get_advice_that_helps(tmp_path, name):
     own = grid((5, 6, 7))
