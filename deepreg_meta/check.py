@@ -13,6 +13,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from deepreg_meta import arguments
 from deepreg_meta import command_line as cli
 from deepreg_meta.inspection import layout
 from deepreg_meta.inspection.finding import problems
@@ -109,7 +110,7 @@ def check_pair(
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser."""
-    parser = cli.new_parser(
+    parser = arguments.new_parser(
         "deepreg_check",
         "Check the environment; with --config also the data of a configuration; or, "
         "with --fixed and --moving, one pair of files.",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from deepreg_meta import arguments
 from deepreg_meta import command_line as cli
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Protocol:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser."""
-    parser = cli.new_parser(
+    parser = arguments.new_parser(
         "deepreg_evaluate", "Score displacement fields of any method.", _EPILOG
     )
     parser.add_argument(

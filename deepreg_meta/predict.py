@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deepreg_meta import arguments
 from deepreg_meta import command_line as cli
 from deepreg_meta.results.outputs import Outputs
 
@@ -24,12 +25,12 @@ logger = logging.getLogger(__name__)
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser: DeepReg's flags, --adapt-steps and --version."""
-    parser = cli.new_parser(
+    parser = arguments.new_parser(
         "deepreg_predict",
         "Register the pairs of a split with a trained network, adapted to each pair.",
         "example: deepreg_predict --ckpt_path logs/first --mode test --adapt-steps 8",
     )
-    cli.add_common_arguments(parser, config_required=False)
+    arguments.add_common_arguments(parser, config_required=False)
     parser.add_argument(
         "--ckpt_path",
         "-k",
@@ -44,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
         choices=("train", "valid", "test"),
         help="Split to register.",
     )
-    cli.add_adapt_arguments(parser)
+    arguments.add_adapt_arguments(parser)
     parser.add_argument(
         "--batch_size",
         "-b",
@@ -59,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
         default="all",
         help="As in DeepReg, which does not use it.",
     )
-    cli.add_output_arguments(parser)
+    arguments.add_output_arguments(parser)
     parser.set_defaults(save_png=None)  # DeepReg's own prediction draws on request
     return parser
 
@@ -213,7 +214,7 @@ def main(args: Sequence[str] | None = None) -> int:
     :return: exit status.
     """
     parsed = build_parser().parse_args(args)
-    outputs = cli.read_outputs(parsed)
+    outputs = arguments.read_outputs(parsed)
     taken = ("sample_label", "save_nifti", "transform_format", "inverse")
     options = {name: v for name, v in vars(parsed).items() if name not in taken}
     return cli.run(lambda: predict(**options, outputs=outputs), "The results are in {}")

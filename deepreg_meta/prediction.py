@@ -92,8 +92,7 @@ def adapt_and_predict_each(
                     model, cases, tuner, working, outputs or Outputs()
                 )
                 text = write_summary(working, found, model.history_names, title=mode)
-                header = "\n".join([f"checkpoint {checkpoint}", *tuner.remarks])
-                tuner.used_config(config).dump(working / "config.yaml", header=header)
+                tuner.dump_config(config, checkpoint, working / "config.yaml")
             tqdm.write(text)
             yield folder
     finally:

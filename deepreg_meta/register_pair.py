@@ -12,12 +12,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from deepreg_meta import arguments
 from deepreg_meta import command_line as cli
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser."""
-    parser = cli.new_parser(
+    parser = arguments.new_parser(
         "deepreg_register",
         "Register one pair of image files with a trained network, adapted to the pair.",
         "example: deepreg_register --fixed us.nii.gz --moving mr.nii.gz --ckpt_path "
@@ -26,7 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
     for side in ("fixed", "moving"):
         _add_side(parser, side)
     network = parser.add_mutually_exclusive_group(required=True)
-    cli.add_checkpoint_argument(network)
+    arguments.add_checkpoint_argument(network)
     network.add_argument(
         "--classical",
         action="store_true",
@@ -36,12 +37,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--output", "-o", required=True, metavar="DIR", help="Folder of the results."
     )
-    cli.add_adapt_arguments(parser)
-    cli.add_registrar_arguments(parser)
-    cli.add_initial_argument(parser)
+    arguments.add_adapt_arguments(parser)
+    arguments.add_registrar_arguments(parser)
+    arguments.add_initial_argument(parser)
     _add_limits(parser)
-    cli.add_output_arguments(parser)
-    cli.add_device_arguments(parser)
+    arguments.add_output_arguments(parser)
+    arguments.add_device_arguments(parser)
     return parser
 
 
@@ -116,7 +117,7 @@ def register(parsed: argparse.Namespace) -> Path:
         for side in ("fixed", "moving")
         for kind in ("", "-label", "-landmarks", "-mask")
     }
-    if parsed.initial not in cli.INITIAL:
+    if parsed.initial not in arguments.INITIAL:
         files["--initial"] = parsed.initial
     cli.check_files(files)
     cli.check_inputs_stay(folder, _inputs(parsed))
@@ -135,7 +136,7 @@ def register(parsed: argparse.Namespace) -> Path:
         )
         for side in ("fixed", "moving")
     ]
-    outputs = cli.read_outputs(parsed)
+    outputs = arguments.read_outputs(parsed)
     limits = Limits(parsed.max_folds, parsed.max_displacement)
     if parsed.classical:
         config = classical_config(parsed.fixed, parsed.moving, parsed.config_path)
@@ -174,7 +175,7 @@ def _inputs(parsed: argparse.Namespace) -> list[str]:
     names = [f"{s}{k}" for s in ("fixed", "moving")
              for k in ("", "_label", "_landmarks", "_mask")]  # fmt: skip
     given = [getattr(parsed, name) for name in names]
-    given += [] if parsed.initial in cli.INITIAL else [parsed.initial]
+    given += [] if parsed.initial in arguments.INITIAL else [parsed.initial]
     return [
         path for one in given for path in ([one] if isinstance(one, str) else one or ())
     ]

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from deepreg_meta import arguments
 from deepreg_meta import command_line as cli
 
 logger = logging.getLogger(__name__)
@@ -19,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser."""
-    parser = cli.new_parser(
+    parser = arguments.new_parser(
         "deepreg_report",
         "Compare the results of runs: Markdown, CSV and one self-contained HTML page "
         "with tables, box plots, curves and the pictures of every case.",

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deepreg_meta import arguments
 from deepreg_meta import command_line as cli
 
 if TYPE_CHECKING:
@@ -36,25 +37,25 @@ examples:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser."""
-    parser = cli.new_parser(
+    parser = arguments.new_parser(
         "deepreg_segment",
         "Segment images by registering atlases, images with known labels, to them.",
         _EPILOG,
     )
     _add_files(parser)
-    cli.add_checkpoint_argument(parser, required=True)
+    arguments.add_checkpoint_argument(parser, required=True)
     parser.add_argument(
         "--output", "-o", required=True, metavar="DIR", help="Folder of the results."
     )
     _add_selection(parser)
     _add_fusion(parser)
-    cli.add_adapt_arguments(parser)
-    cli.add_registrar_arguments(parser)
-    cli.add_initial_argument(parser)
+    arguments.add_adapt_arguments(parser)
+    arguments.add_registrar_arguments(parser)
+    arguments.add_initial_argument(parser)
     parser.add_argument(
         "--no_png", dest="save_png", action="store_false", help="Do not draw figures."
     )
-    cli.add_device_arguments(parser)
+    arguments.add_device_arguments(parser)
     return parser
 
 
@@ -284,9 +285,9 @@ def find_templates(parsed: argparse.Namespace) -> list["ImageFiles"]:
                 "--num-templates: expected --template-images with it, got none."
             )
         return []
-    if parsed.initial not in cli.INITIAL:
+    if parsed.initial not in arguments.INITIAL:
         raise ValueError(
-            f"--initial: expected one of {', '.join(cli.INITIAL)} with "
+            f"--initial: expected one of {', '.join(arguments.INITIAL)} with "
             "--template-images, as a file is of the target and its atlas alone, got "
             f"{parsed.initial}."
         )
@@ -297,7 +298,7 @@ def find_templates(parsed: argparse.Namespace) -> list["ImageFiles"]:
 def _check_flags(parsed: argparse.Namespace) -> None:
     """Check files that flags name one by one, and flags that go with another one."""
     files = {"--target": parsed.target, "--target-label": parsed.target_label}
-    if parsed.initial not in cli.INITIAL:
+    if parsed.initial not in arguments.INITIAL:
         files["--initial"] = parsed.initial
     cli.check_files(files)
     for flag, given, partner, there in (
@@ -313,7 +314,7 @@ def _inputs(
 ) -> list[str | Path]:
     """Return the paths of all inputs."""
     paths = [path for own in images for path in (own.image, own.label) if path]
-    named = [] if parsed.initial in cli.INITIAL else [parsed.initial]
+    named = [] if parsed.initial in arguments.INITIAL else [parsed.initial]
     return [*paths, *(path for path in (parsed.pairs, *named) if path)]
 
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from deepreg_meta import arguments
 from deepreg_meta import command_line as cli
 
 _EPILOG = """\
@@ -27,7 +28,7 @@ count from 0.
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser."""
-    parser = cli.new_parser(
+    parser = arguments.new_parser(
         "deepreg_track",
         "Register neighbouring frames of a sequence: motion, velocity, and what is "
         "known of the first frame carried along.",
@@ -37,15 +38,15 @@ def build_parser() -> argparse.ArgumentParser:
         "--sequence", required=True, nargs="+", metavar="PATH",
         help="File, folder of frames, or files of a frame each.",
     )  # fmt: skip
-    cli.add_checkpoint_argument(parser, required=True)
+    arguments.add_checkpoint_argument(parser, required=True)
     parser.add_argument(
         "--output", "-o", required=True, metavar="DIR", help="Folder of the results."
     )
     _add_reading(parser)
     _add_region(parser)
     _add_known(parser)
-    cli.add_adapt_arguments(parser)
-    cli.add_registrar_arguments(parser)
+    arguments.add_adapt_arguments(parser)
+    arguments.add_registrar_arguments(parser)
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--carry",
@@ -58,7 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="Adapt once to all pairs of the sequence, which updates see in turn.",
     )
     _add_film(parser)
-    cli.add_device_arguments(parser)
+    arguments.add_device_arguments(parser)
     return parser
 
 

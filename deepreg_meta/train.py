@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deepreg_meta import arguments
 from deepreg_meta import command_line as cli
 
 if TYPE_CHECKING:
@@ -22,12 +23,12 @@ logger = logging.getLogger(__name__)
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser: DeepReg's flags, --fine-tune and --version."""
-    parser = cli.new_parser(
+    parser = arguments.new_parser(
         "deepreg_train",
         "Train a registration network from one or more YAML files.",
         "example: deepreg_train --config config/meta_trus.yaml --log_dir first",
     )
-    cli.add_common_arguments(parser, config_required=True)
+    arguments.add_common_arguments(parser, config_required=True)
     parser.add_argument(
         "--ckpt_path",
         "-k",
@@ -109,23 +110,8 @@ def _train_with_deepreg(
 
     from deepreg_meta.checkpoint_path import newest_checkpoint
     from deepreg_meta.config import ConfigError, check_paths
-    from deepreg_meta.config.dataset_schema import SHAPE_KEYS
 
-    dataset = config.dataset
-    for name in SHAPE_KEYS[dataset.type]:
-        shape = getattr(dataset, name)
-        if 1 in shape:  # zeros would be registered with the fixed image
-            key = f"dataset.{name}"
-            raise ConfigError(
-                [
-                    f"{key} {config.locate(key)}: expected three sides > 1 with "
-                    f"train.method {config.method}, which DeepReg trains, got "
-                    f"{list(shape)}: of 2-D images its warping makes zeros. Use "
-                    "train.method: reptile, which with meta.inner_steps 1 and "
-                    "meta_step_size 1 is ordinary training."
-                ]
-            )
-    if not dataset.folders("train"):
+    if not config.dataset.folders("train"):
         key = "dataset.dir.train"
         raise ConfigError(
             [

@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from deepreg_meta import arguments
 from deepreg_meta import command_line as cli
 
 _EPILOG = """\
@@ -28,7 +29,7 @@ examples:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser: DeepReg's flags and ours."""
-    parser = cli.new_parser(
+    parser = arguments.new_parser(
         "deepreg_warp", "Apply a transform to an image, a label or points.", _EPILOG
     )
     parser.add_argument(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from deepreg_meta.geometry.grid import Grid
 from deepreg_meta.geometry.inverse import invert
+from deepreg_meta.geometry.itk_image import is_itk_image
 from deepreg_meta.geometry.landmarks import (
     POINT_SUFFIXES,
     Landmarks,
@@ -286,7 +287,7 @@ def _out_path(out_path: str, has_points: bool) -> Path:
     out = Path(out_path or "warped.nii.gz")
     if not out_path:
         logger.warning("--out is not given, so the result goes to %s.", out)
-    elif out.suffix.lower() in (".nrrd", ".nhdr", ".mha", ".mhd"):
+    elif is_itk_image(out):
         raise ValueError(f"--out: images are written to .nii.gz or .nii, got {out}.")
     elif suffix_of(out) not in (".nii.gz", ".nii", ".png"):
         out = out.parent / "warped.nii.gz"

@@ -129,9 +129,8 @@ class Segmenter:
 
         :param path: of the file.
         """
-        registrar, tuner = self._registrar, self._tuner
-        header = "\n".join([f"checkpoint {registrar.checkpoint}", *tuner.remarks])
-        tuner.used_config(registrar.config).dump(path, header=header)
+        registrar = self._registrar
+        self._tuner.dump_config(registrar.config, registrar.checkpoint, path)
 
     def candidates(
         self, target: ImageFiles, named: Sequence[ImageFiles] | None = None

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from numbers import Integral
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -135,6 +136,17 @@ class FineTune(tf.keras.callbacks.Callback):
         written = adapt.model_dump(mode="json", include=set(changes))
         raw = {**config.raw, "adapt": {**config.raw.get("adapt", {}), **written}}
         return replace(config, raw=raw, adapt=adapt)
+
+    def dump_config(self, config: RunConfig, checkpoint: str, path: Path) -> None:
+        """
+        Write what `used_config` gives, headed by the checkpoint and the remarks.
+
+        :param config: of the run.
+        :param checkpoint: its path.
+        :param path: of the file.
+        """
+        header = "\n".join([f"checkpoint {checkpoint}", *self.remarks])
+        self.used_config(config).dump(path, header=header)
 
     @property
     def remarks(self) -> tuple[str, ...]:

@@ -21,11 +21,20 @@ def check_dataset(dataset: DatasetConfig, is_reptile: bool, findings: Findings) 
         )
         return
     for name in SHAPE_KEYS[dataset.type]:
-        if getattr(dataset, name) is None:
+        shape = getattr(dataset, name)
+        if shape is None:
             findings.error(
                 ("dataset", name),
                 f"missing, expected three integers >= 1, of 2-D images two, for "
                 f"{dataset.type} data.",
+            )
+        elif 1 in shape and not is_reptile:  # zeros would be registered with an image
+            findings.error(
+                ("dataset", name),
+                "expected three sides > 1 with DeepReg's own methods, whose warping "
+                f"makes zeros of 2-D images, got {show(list(shape))}. Use train.method "
+                "reptile, which with meta.inner_steps 1 and meta_step_size 1 is "
+                "ordinary training.",
             )
     folders = {mode: dataset.folders(mode) for mode in ("train", "valid", "test")}
     has_phantom = is_reptile or dataset.phantom is not None

@@ -142,7 +142,8 @@ def _read_sections(
     is_sparse_good = len(findings.errors) == num_errors
     _parse_augmentation(GaussianFieldConfig, raw, is_reptile, findings)
     if is_reptile:
-        _check_augmentations(raw, findings)
+        _parse_augmentation(AffineConfig, raw, True, findings)
+        _check_augmentation_names(raw, findings)
     train = _parse(TrainConfig, raw, "train", findings) if is_reptile else None
     labeled = dataset.labeled if dataset else True
     defaults: dict[str, dict[str, Any]] = {
@@ -291,9 +292,8 @@ def _augmentations(raw: Mapping[str, Any]) -> list[tuple[Any, Key]]:
     return [] if entries is None else [(entries, _AUGMENTATION)]
 
 
-def _check_augmentations(raw: Mapping[str, Any], findings: Findings) -> None:
+def _check_augmentation_names(raw: Mapping[str, Any], findings: Findings) -> None:
     """Refuse augmentations that episodes do not draw: nobody would apply them."""
-    _parse_augmentation(AffineConfig, raw, True, findings)
     for entry, key in _augmentations(raw):
         if not isinstance(entry, Mapping):
             continue  # which its section refuses

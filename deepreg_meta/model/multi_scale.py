@@ -14,9 +14,7 @@ from deepreg_meta.layer.rescale import rescale
 from deepreg_meta.model.adapt_plan import AdaptPlan
 from deepreg_meta.model.adaptation import (
     Adaptation,
-    draw_in_turn,
     history_names,
-    predict_each,
     take_updates,
 )
 from deepreg_meta.model.episode import BatchDrawer
@@ -27,6 +25,7 @@ from deepreg_meta.model.level import FixedSide, Level, level_batch, moved_volume
 from deepreg_meta.model.pyramid import refine
 from deepreg_meta.model.registration import Batch, RegistrationLoss
 from deepreg_meta.model.score import landmark_points, score_field
+from deepreg_meta.model.several import draw_in_turn, predict_each
 from deepreg_meta.model.task import Constants, Task
 
 # Gives Dice and landmark error, shape = (2,), of a field of the full grid.

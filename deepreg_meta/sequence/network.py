@@ -93,8 +93,7 @@ class NetworkRegistrar:
         """
         config = self.registrar.config
         tuner = FineTune.of(config.adapt, self._steps, self._seconds, self._keep)
-        header = "\n".join([f"checkpoint {self.checkpoint}", *tuner.remarks])
-        tuner.used_config(config).dump(folder / "config.yaml", header=header)
+        tuner.dump_config(config, self.checkpoint, folder / "config.yaml")
 
     def fit_together(self, pairs: Sequence[tuple[Frame, Frame]]) -> None:
         """

@@ -190,9 +190,7 @@ def test_a_method_of_deepreg_is_not_trained_on_2d_images(tmp_path, calls, kind):
     for name in ("moving_image_shape", "fixed_image_shape"):
         config["dataset"][name] = [8, 9]
     path = write_yaml(tmp_path / "run.yaml", config)
-    message = (
-        r"dataset.moving_image_shape in run.yaml: .* train.method ddf, .*\[8, 9, 1\]"
-    )
+    message = r"dataset.moving_image_shape in run.yaml: .* DeepReg's own .*\[8, 9, 1\]"
     with pytest.raises(ValueError, match=message):
         train.train(path, log_root="r", log_dir="d")
     assert not calls

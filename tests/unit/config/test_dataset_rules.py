@@ -101,4 +101,9 @@ def test_png_files_are_2d_state_no_orientation_and_are_not_generated(write, flat
     base["dataset"]["dir"] = {"train": None}
     with pytest.raises(ConfigError) as caught:
         load(write, base=base)
-    assert len(caught.value.problems) == 1
+    *shapes, folder = caught.value.problems
+    assert len(shapes) == 2 and "expected a folder for train" in folder
+    for key, problem in zip(("moving", "fixed"), shapes, strict=True):
+        assert (
+            f"dataset.{key}_image_shape in meta.yaml: expected three sides" in problem
+        )
