@@ -96,7 +96,8 @@ def test_table(rows: pd.DataFrame) -> pd.DataFrame:
             couples = [(own, other) for own in ours if {own, other} <= there]
             table = compare_couples(rows, couples, column).drop(columns="p_unpaired")
             table.insert(0, "of", heading)
-            parts.append(table)
+            if len(table):
+                parts.append(table)
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 

@@ -56,11 +56,17 @@ def study(load_demo):
 @pytest.mark.parametrize("form", ["smoke", "choices", "test"])
 def test_every_plan_is_good_and_only_the_last_form_looks_at_the_tests(study, form):
     runs = plan_runs([study.PLAN / name for name in study.FORMS[form]], "/data")
-    assert {run.method for run in runs} == {"trained", "meta", "random"}
+    methods = {run.method for run in runs}
+    assert methods == {"trained", "meta", "random", "scales", "weak"}
     tests = {name for run in runs for name in run.tests}
     assert tests == {"choices", "known"} | ({"test"} if form == "test" else set())
     for run in runs:
-        assert run.overrides["train"].get("loss") is None  # all learn by one loss
+        # all learn by one loss but for the labels, and adapt by images alone
+        loss = run.overrides["train"].get("loss")
+        assert (None if loss is None else [*loss]) == (
+            ["label"] if run.method == "weak" else None
+        )
+        assert run.test_config["adapt"]["labels"] == []
         if run.method == "meta" and form != "smoke":
             # as many gradient steps as ordinary training takes
             assert run.overrides["train"]["meta"]["episodes_per_epoch"] * 10 == 300
