@@ -138,7 +138,7 @@ def gradients_of(
 
 
 def jobs(quick: bool) -> list[Job]:
-    """Return what is timed: images of three sizes, and a volume."""
+    """Return what is timed: images of three sizes, a wider network, and a volume."""
     if quick:
         tiny = [((8, 10, 1), "unet_transposed"), ((8, 8, 6), "unet")]
         return [Job(name, 2, 1, size, 2) for size, name in tiny]
@@ -146,7 +146,8 @@ def jobs(quick: bool) -> list[Job]:
         Job("unet_transposed", 16, 4, (side, side, 1), repeats)
         for side, repeats in ((64, 80), (128, 60), (256, 30))
     ]
-    return [*images, Job("unet", 8, 3, (64, 64, 64), 30)]
+    wide = Job("unet_transposed", 32, 4, (128, 128, 1), 40)
+    return [*images, wide, Job("unet", 8, 3, (64, 64, 64), 30)]
 
 
 def run(quick: bool) -> Table:

@@ -133,9 +133,10 @@ def tested(folder: Path) -> pd.DataFrame | None:
 def missing_tests(run: Run, table: pd.DataFrame | None) -> list[tuple[str, str, int]]:
     """Return the tests, how they are adapted to, and the epochs, without rows yet."""
     epochs = run.checkpoints or (LAST,)
-    wanted = itertools.product(run.tests, run.adaptations, epochs)
+    pairs = itertools.product(run.adapted_tests, epochs)
+    wanted = [(*pair, epoch) for pair, epoch in pairs]
     if table is None:
-        return list(wanted)
+        return wanted
     columns = (table[name] for name in ("test", "adaptation", "epoch"))
     found = set(zip(*columns, strict=True))
     return [one for one in wanted if one not in found]
@@ -154,10 +155,9 @@ def check_same(run: Run, folder: Path) -> None:
     table = tested(folder)
     if table is not None:
         found = set(zip(table["test"], table["adaptation"], strict=True))
-        known = itertools.product(run.tests, run.adaptations)
         expected |= {
             test_file(*pair): test_mapping(run, *pair)
-            for pair in known
+            for pair in run.adapted_tests
             if pair in found
         }
     for name, mapping in expected.items():

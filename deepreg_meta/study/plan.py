@@ -31,7 +31,7 @@ Methods may build on each other, and train over domains:
       liver: {train: liver/train, tests: {liver: liver/test}, sources: [chest]}
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -43,6 +43,7 @@ from deepreg_meta.config.findings import Findings, parse_section, suggest
 from deepreg_meta.config.section import Section, as_tuple, rule
 
 _Names = Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
+_Some = Annotated[_Names, Field(min_length=1)]
 _Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(as_tuple)]
 _Epochs = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(as_tuple)]
 Split = Literal["valid", "test"]
@@ -63,6 +64,11 @@ class DataConfig(Section):
     )
     adaptations: _Names | None = rule(
         "null (all adaptations) or a list of names of adaptations", default=None
+    )
+    adaptations_of: dict[str, _Some] = rule(
+        "a mapping of tests to lists of at least one name of adaptations, theirs in "
+        "place of `adaptations`",
+        default={},
     )
     sources: _Names | None = rule(
         "null (all domains) or a list of names of domains", default=None
@@ -148,6 +154,11 @@ def read_plan(paths: Sequence[str | Path]) -> PlanConfig:
             words = () if one is None else one.adaptations or ()
             key = "data", name, "adaptations"
             _check_names(key, words, plan.adaptations, findings)
+            own = {} if one is None else one.adaptations_of
+            key = "data", name, "adaptations_of"
+            _check_names(key, own, () if one is None else one.tests, findings, "tests")
+            for words in own.values():
+                _check_names(key, words, plan.adaptations, findings, "adaptations")
             words = () if one is None else one.sources or ()
             _check_names(("data", name, "sources"), words, plan.domains, findings)
             words = () if one is None else tuple(one.train_of)
@@ -198,18 +209,20 @@ def ancestors(plan: PlanConfig, method: str) -> list[str]:
 
 def _check_names(
     key: tuple[str, ...],
-    words: Sequence[str],
+    words: Iterable[str],
     known: Collection[str],
     findings: Findings,
+    kind: str = "",
 ) -> None:
-    """Check that the plan has what a list names."""
+    """Check that the plan has what a list names; by default it is named as the key."""
     for word in words:
         if word not in known:
             near = suggest(word, known)
             help_text = f" Did you mean `{near}`?" if near else ""
             findings.error(
                 key,
-                f"expected names in {key[-1]} of the plan, got {word!r}.{help_text}",
+                f"expected names in {kind or key[-1]} of the plan, got {word!r}."
+                f"{help_text}",
             )
 
 

@@ -37,6 +37,7 @@ class Run:
     :param setting: what the sweep set, such as "weight=0.04"; "" without one.
     :param adaptations: sections `adapt` of the tests by name; every test is run once
         for each. One of no name and no keys adapts as the configuration says.
+    :param adaptations_of: for a test set that does not have all of them, their names.
     :param start: name of the run whose last weights it starts from, "" for none.
     :param depth: how many runs have to end before it, one after the other.
     :param checkpoints: epochs after which it is tested; none is the last one alone.
@@ -54,6 +55,7 @@ class Run:
     adaptations: dict[str, dict[str, Any]] = field(
         default_factory=lambda: {"": {}}, hash=False
     )
+    adaptations_of: dict[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
     start: str = ""
     depth: int = 0
     checkpoints: tuple[int, ...] = ()
@@ -65,6 +67,15 @@ class Run:
         parts += [self.sweep, self.setting] if self.sweep else []
         words = [re.sub(r"[^\w.=-]+", "_", part) for part in parts]
         return "--".join([*words, f"seed{self.seed}"])
+
+    @property
+    def adapted_tests(self) -> list[tuple[str, str]]:
+        """Every test set with every adaptation that it has."""
+        return [
+            (test, adaptation)
+            for test in self.tests
+            for adaptation in self.adaptations_of.get(test, self.adaptations)
+        ]
 
 
 def plan_runs(
@@ -186,8 +197,11 @@ def _run(
     names: Collection[str] | None = entry.adaptations
     if sweep:
         names = SweepConfig.model_validate(plan.sweeps[sweep]).adaptations
-    chosen = plan.adaptations if names is None else names
-    adaptations = {name: plan.adaptations[name] for name in chosen}
+    usual = tuple(plan.adaptations if names is None else names) or ("",)
+    own = {} if sweep else entry.adaptations_of
+    adaptations_of = {test: own.get(test, usual) for test in tests} if own else {}
+    chosen = itertools.chain(usual, *adaptations_of.values())
+    adaptations = {name: plan.adaptations.get(name, {}) for name in chosen}
     if sweep and plan.sweeps[sweep].get("split") == "valid":
         tests = {"valid": str(valid)}
     setting = ", ".join(f"{key.rsplit('.')[-1]}={v}" for key, v in point.items())
@@ -201,7 +215,8 @@ def _run(
         test_config=entry.test_config,
         sweep=sweep,
         setting=setting,
-        adaptations=adaptations or {"": {}},
+        adaptations=adaptations,
+        adaptations_of=adaptations_of,
         depth=len(ancestors(plan, method)),
         checkpoints=checkpoints,
     )

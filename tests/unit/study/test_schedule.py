@@ -103,6 +103,35 @@ def test_adaptations_are_those_of_the_plan_or_of_its_data(write, plan_text):
             assert list(run.adaptations) == ["none", "ten"]
 
 
+def test_a_test_set_has_the_adaptations_of_its_own(write, plan_text):
+    own = ADAPTED + "data: {liver: {adaptations: [none], adaptations_of: {b: [ten]}}}"
+    for run in plan_runs(write(plan_text, own), "/d"):
+        if run.sweep:
+            assert set(run.adapted_tests) == {(test, "") for test in run.tests}
+        elif run.data == "liver":
+            assert run.adapted_tests == [("a", "none"), ("b", "ten")]
+            assert run.adaptations == {"none": {"steps": 0}, "ten": {"steps": 10}}
+        else:
+            (test,) = run.tests
+            assert run.adapted_tests == [(test, "none"), (test, "ten")]
+
+
+@pytest.mark.parametrize(
+    ("own", "words"),
+    [
+        ("{c: [ten]}", "adaptations_of.*names in tests of the plan, got 'c'"),
+        ("{b: [tem]}", "adaptations_of.*'tem'.*Did you mean `ten`"),
+        ("{b: []}", "adaptations_of.*at least one.*'b'"),
+    ],
+)
+def test_adaptations_of_a_test_set_that_cannot_be_are_told(
+    write, plan_text, own, words
+):
+    extra = ADAPTED + f"data: {{liver: {{adaptations_of: {own}}}}}"
+    with pytest.raises(ConfigError, match=words):
+        plan_runs(write(plan_text, extra), "/d")
+
+
 def test_an_adaptation_that_cannot_be_is_told_before_any_training(write, plan_text):
     wrong = ADAPTED.replace("10", "-1")
     with pytest.raises(ConfigError, match=r"adapt\.steps.*liver--plain--seed0, ten"):
