@@ -78,6 +78,10 @@ class DataConfig(Section):
         default={},
     )
     seeds: _Seeds | None = rule("null (those of the plan) or a list", default=None)
+    seeds_of: dict[str, _Seeds] = rule(
+        "a mapping of tests to lists of seeds, for those that other seeds do not have",
+        default={},
+    )
 
 
 # How the pairs of a test are adapted to, by name; without any, as configured.
@@ -154,11 +158,8 @@ def read_plan(paths: Sequence[str | Path]) -> PlanConfig:
             words = () if one is None else one.adaptations or ()
             key = "data", name, "adaptations"
             _check_names(key, words, plan.adaptations, findings)
-            own = {} if one is None else one.adaptations_of
-            key = "data", name, "adaptations_of"
-            _check_names(key, own, () if one is None else one.tests, findings, "tests")
-            for words in own.values():
-                _check_names(key, words, plan.adaptations, findings, "adaptations")
+            if one is not None:
+                _check_tests(name, one, plan, findings)
             words = () if one is None else one.sources or ()
             _check_names(("data", name, "sources"), words, plan.domains, findings)
             words = () if one is None else tuple(one.train_of)
@@ -171,6 +172,31 @@ def read_plan(paths: Sequence[str | Path]) -> PlanConfig:
     if plan is None or findings.errors:
         raise ConfigError(findings.errors)
     return plan
+
+
+def _check_tests(
+    name: str, entry: DataConfig, plan: PlanConfig, findings: Findings
+) -> None:
+    """Check what some of the tests have of their own."""
+    for kind, of in (("adaptations", entry.adaptations_of), ("seeds", entry.seeds_of)):
+        _check_names(
+            ("data", name, f"{kind}_of"), of, entry.tests, findings, "tests of the data"
+        )
+    for words in entry.adaptations_of.values():
+        _check_names(
+            ("data", name, "adaptations_of"),
+            words,
+            plan.adaptations,
+            findings,
+            "adaptations of the plan",
+        )
+    seeds = plan.seeds if entry.seeds is None else entry.seeds
+    for seed in seeds:
+        if all(seed not in entry.seeds_of.get(test, seeds) for test in entry.tests):
+            findings.error(
+                ("data", name, "seeds_of"),
+                f"expected at least one test for every seed, got none for {seed}.",
+            )
 
 
 def _check_starts(plan: PlanConfig, findings: Findings) -> None:
@@ -214,14 +240,14 @@ def _check_names(
     findings: Findings,
     kind: str = "",
 ) -> None:
-    """Check that the plan has what a list names; by default it is named as the key."""
+    """Check that a list names what there is: by default what the key says."""
     for word in words:
         if word not in known:
             near = suggest(word, known)
             help_text = f" Did you mean `{near}`?" if near else ""
             findings.error(
                 key,
-                f"expected names in {kind or key[-1]} of the plan, got {word!r}."
+                f"expected names in {kind or f'{key[-1]} of the plan'}, got {word!r}."
                 f"{help_text}",
             )
 

@@ -193,7 +193,11 @@ def _run(
             epochs = _epochs(files, merged)
             checkpoints = tuple(e for e in checkpoints if e <= epochs) or (epochs,)
         merged.update({"train": {"save_period": list(checkpoints)}}, "")
-    tests = {name: str(root / folder) for name, folder in entry.tests.items()}
+    tests = {
+        name: str(root / folder)
+        for name, folder in entry.tests.items()
+        if sweep or seed in entry.seeds_of.get(name, [seed])
+    }
     names: Collection[str] | None = entry.adaptations
     if sweep:
         names = SweepConfig.model_validate(plan.sweeps[sweep]).adaptations

@@ -31,6 +31,7 @@ HERE = Path(__file__).resolve().parent
 SIZE = (48, 64, 48)  # voxels of 1 mm
 NUM_VALID, SEED = 40, 0
 NUM_KNOWN = 20  # images for choices that are deformed, with their truth
+NUM_FEW = 3  # pairs for choices that are adapted to for very long
 LARGE = FieldOptions(sigma=4.0, width=(8.0, 16.0), reference=None, fold_free=True)
 
 
@@ -122,7 +123,7 @@ def choose_atlases(
 
 def prepare(source: Path, output: Path) -> Path:
     """
-    Write the folders train, valid, test and known, or find them written.
+    Write the folders train, valid, test, known and few, or find them written.
 
     :param source: folder `hippocampus`.
     :param output: what this call wrote before is kept, and replaced where its
@@ -139,7 +140,8 @@ def prepare(source: Path, output: Path) -> Path:
         return Written(["hippocampus"], rows, images)
 
     settings = {"source": str(source), "size": SIZE, "valid": NUM_VALID,
-                "known": NUM_KNOWN, "seed": SEED, "large": asdict(LARGE)}  # fmt: skip
+                "known": NUM_KNOWN, "few": NUM_FEW, "seed": SEED,
+                "large": asdict(LARGE)}  # fmt: skip
     prepare_once(output, settings, write, _voxels)
     return output
 
@@ -168,6 +170,7 @@ def _write_splits(source: Path, folder: Path) -> dict[str, list[str]]:
     choices = choose_atlases(source / "images", valid, train)
     _write_pairs(source, folder / "valid", choices)
     _write_pairs(source, folder / "test", tests)
+    _write_pairs(source, folder / "few", dict(list(choices.items())[:NUM_FEW]))
     _write_known(source, folder / "known", valid[:NUM_KNOWN])
     splits = {"train": train, "valid": choices, "test": tests}
     (folder / "splits.json").write_text(json.dumps(splits, indent=1) + "\n")

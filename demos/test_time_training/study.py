@@ -38,7 +38,7 @@ PLAN = HERE / "plan"
 FORMS = {"smoke": ["choices.yml", "smoke.yml"], "choices": ["choices.yml"],
          "test": ["choices.yml", "test.yml"]}  # fmt: skip
 # of the pairs, by test set
-FOLDERS = {"choices": "valid", "test": "test", "known": "known"}
+FOLDERS = {"choices": "valid", "test": "test", "known": "known", "few": "few"}
 LABELS = {"anterior": 1, "posterior": 2}
 PACKED = (STAMP, CLASSICAL)
 

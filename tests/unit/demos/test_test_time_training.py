@@ -31,6 +31,7 @@ def source(tmp_path, monkeypatch, load_demo):
     demo = load_demo("test_time_training", "demo_data")
     monkeypatch.setattr(demo, "NUM_VALID", 2)
     monkeypatch.setattr(demo, "NUM_KNOWN", 2)
+    monkeypatch.setattr(demo, "NUM_FEW", 1)
     monkeypatch.setattr(demo, "SIZE", (24, 24, 16))  # padded, as it is, and cut
     folder = tmp_path / "from" / "hippocampus"
     for number in range(10):
@@ -59,8 +60,12 @@ def test_every_plan_is_good_and_only_the_last_form_looks_at_the_tests(study, for
     methods = {run.method for run in runs}
     assert methods == {"trained", "meta", "random", "scales", "weak"}
     tests = {name for run in runs for name in run.tests}
-    assert tests == {"choices", "known"} | ({"test"} if form == "test" else set())
+    looked = {"choices", "known", "few"}
+    assert tests == looked | ({"test"} if form == "test" else set())
+    assert tests == set(study.FOLDERS) & tests
     for run in runs:
+        if run.seed:
+            assert set(run.tests) == {"test"}
         # all learn by one loss but for the labels, and adapt by images alone
         loss = run.overrides["train"].get("loss")
         assert (None if loss is None else [*loss]) == (
@@ -83,6 +88,8 @@ def test_patients_are_in_one_split_and_the_list_is_kept(load_demo, source, tmp_p
     assert set(splits["valid"].values()) <= names[0]
     known = {path.name for path in (output / "known" / "truth").iterdir()}
     assert known == {f"{name}_0.nii.gz" for name in splits["valid"]}
+    few = [path.name for path in (output / "few" / "fixed_images").iterdir()]
+    assert few == [f"{next(iter(splits['valid']))}.nii.gz"]
 
 
 @pytest.mark.parametrize("size", [(20, 24, 18), (26, 25, 31), (17, 23, 15)])

@@ -116,11 +116,24 @@ def test_a_test_set_has_the_adaptations_of_its_own(write, plan_text):
             assert run.adapted_tests == [(test, "none"), (test, "ten")]
 
 
+def test_a_test_set_may_be_for_some_seeds_alone(write, plan_text):
+    own = "data: {liver: {seeds_of: {b: [4]}}}"
+    found = {
+        (run.data, run.method, run.seed): set(run.tests)
+        for run in plan_runs(write(plan_text, own), "/d")
+        if not run.sweep
+    }
+    assert found["liver", "plain", 0] == found["liver", "wide", 0] == {"a"}
+    assert found["liver", "plain", 4] == {"a", "b"}
+
+
 @pytest.mark.parametrize(
     ("own", "words"),
     [
-        ("{c: [ten]}", "adaptations_of.*names in tests of the plan, got 'c'"),
+        ("{c: [ten]}", "adaptations_of.*names in tests of the data, got 'c'"),
         ("{b: [tem]}", "adaptations_of.*'tem'.*Did you mean `ten`"),
+        ("{b: [ten]}, seeds_of: {a: [4], b: [4]}", "at least one test.*none for 0"),
+        ("{b: [ten]}, seeds_of: {c: [4]}", "seeds_of.*names in tests of the data"),
         ("{b: []}", "adaptations_of.*at least one.*'b'"),
     ],
 )
