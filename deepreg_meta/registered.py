@@ -114,6 +114,10 @@ def _backbone_problems(section: Section, side: int) -> Iterator[str]:
     rules = {key: rule for key, rule in options.rules.items() if key not in _GIVEN}
     needed = options.needed - _GIVEN - _GIVEN_UNLESS_SET
     yield from option_problems(section, Options(rules, needed, options.is_open))
+    values = getattr(kind, "option_problems", None)  # of our own backbones
+    for text in values(section.data) if values else ():
+        name, _, text = text.partition(": ")
+        yield f"{section.key}.{name} {section.locate(f'{section.key}.{name}')}: {text}"
     yield from _level_problems(section, kind, side)
     wrapped = section.data.get("backbone")
     names = set(_registered(BACKBONE_CLASS))

@@ -11,10 +11,12 @@ from deepreg.model.backbone.interface import Backbone
 from deepreg.registry import BACKBONE_CLASS, REGISTRY
 
 from deepreg_meta.config.findings import suggest
-from deepreg_meta.layer.radial_conv import OPTIONS, RadialConv
+from deepreg_meta.layer.radial_conv import OPTIONS, RadialConv, option_problems
 
 KEY = "train.backbone"
 NAME = "meta_regularized"
+# what cannot be wrapped: itself, and a field of zeros, which stays one
+_NO_FIELD = {NAME, "identity"}
 
 
 def _build_wrapped(config: object, default_args: dict) -> Backbone:
@@ -31,14 +33,16 @@ def _build_wrapped(config: object, default_args: dict) -> Backbone:
             f"{config!r}."
         )
     name = config["name"]
-    if name == NAME or not REGISTRY.contains(category=BACKBONE_CLASS, key=name):
+    if name in _NO_FIELD or not REGISTRY.contains(category=BACKBONE_CLASS, key=name):
         # DeepReg offers no public way to list a category
-        known = {key for kind, key in REGISTRY._dict if kind == BACKBONE_CLASS} - {NAME}
+        known = {key for kind, key in REGISTRY._dict if kind == BACKBONE_CLASS}
+        known -= _NO_FIELD
         near = suggest(name, known)
         hint = f" Did you mean `{near}`?" if near else ""
         raise ValueError(
-            f"{KEY}.backbone.name: expected a registered backbone other than {NAME}, "
-            f"one of {', '.join(sorted(known))}, got {name!r}.{hint}"
+            f"{KEY}.backbone.name: expected a registered backbone other than "
+            f"{' and '.join(sorted(_NO_FIELD))}, one of {', '.join(sorted(known))}, "
+            f"got {name!r}.{hint}"
         )
     wrapped = REGISTRY.build_backbone(config=dict(config), default_args=default_args)
     if isinstance(wrapped, GlobalNet):
@@ -69,6 +73,7 @@ class MetaRegularized(Backbone):
     """
 
     option_names = OPTIONS  # of the `options` below
+    option_problems = staticmethod(option_problems)  # of their values
 
     def __init__(
         self,

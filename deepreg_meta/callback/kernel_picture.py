@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -61,13 +62,15 @@ def describe(layer: RadialConv) -> list[str]:
     kernel = layer.kernel().numpy()
     parts = layer.penalty_parts()
     size = " x ".join(map(str, kernel.shape))
+    diagonals = "both" if kernel.ndim == 2 else "all four"
     limit = "none" if layer.trace_limit is None else f"{layer.trace_limit:g}"
     lines = [
         f"{layer.parameterization}, {size}, border {layer.border}",
         f"sum {kernel.sum():.4g}, least tap {kernel.min():.3g}, largest "
         f"{kernel.max():.3g}",
         f"penalty {float(layer.penalty()):.4g} = rho1 {layer.rho1:g} x symmetry "
-        f"{float(parts.symmetry):.3g} - rho2 {layer.rho2:g} x traces of both diagonals "
+        f"{float(parts.symmetry):.3g} - rho2 {layer.rho2:g} x traces of "
+        f"{diagonals} diagonals "
         f"{float(parts.trace):.4g}",
         f"  + {layer.diagonal_l1:g} x l1 of the diagonal "
         f"{float(parts.diagonal_l1):.4g}; limit of the trace: {limit}",
@@ -97,10 +100,10 @@ def kernel_figure(layer: RadialConv, title: str = "") -> Figure:
     extent = (-middle - 0.5, middle + 0.5, middle + 0.5, -middle - 0.5)
     for column, (name, plane) in enumerate(slices.items()):
         axes = figure.add_subplot(grid[0, column])
-        # white for 0, so that negative taps show
-        image = axes.imshow(
-            plane, cmap="RdBu_r", vmin=-limit, vmax=limit, extent=extent
-        )
+        # White for 0, so that negative taps show; logarithmic beyond a hundredth of the
+        # largest, which is that in the middle, or no other would show.
+        norm = SymLogNorm(limit / 100, vmin=-limit, vmax=limit)
+        image = axes.imshow(plane, cmap="RdBu_r", norm=norm, extent=extent)
         axes.set_title(name, fontsize=9)
     figure.colorbar(image, ax=axes, shrink=0.8)
     axes = figure.add_subplot(grid[0, -1])
@@ -144,7 +147,7 @@ class KernelPicture(tf.keras.callbacks.Callback):
 
     def _write(self) -> None:
         path = self._folder / f"epoch-{self._epoch}{self._mark}.png"
-        title = f"{self._layer.name}{self._mark}, epoch {self._epoch}"
+        title = f"kernel{self._mark}, epoch {self._epoch}"
         figure = kernel_figure(self._layer, title)
         save_figure(figure, path)
         text = "\n".join(describe(self._layer))

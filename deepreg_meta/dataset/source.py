@@ -40,7 +40,8 @@ class Source:
     @property
     def display(self) -> str | None:
         """How figures show it: where its axes point, `picture`, or None if unknown."""
-        if self.layout == "picture":
+        is_flat = self.grid.shape[2] == 1  # not placed, it is shown as a picture is
+        if self.layout == "picture" or (is_flat and not self.has_orientation):
             return "picture"
         return self.grid.orientation if self.has_orientation else None
 

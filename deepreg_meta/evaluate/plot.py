@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from deepreg_meta.evaluate.picture import save_figure
 
 # Okabe and Ito's colours, safe for colour-blind readers; their yellow is left out, for
-# it does not show on white. Curves differ in their marks and styles too.
+# it does not show on white. Then three that differ from them in lightness. Curves
+# differ in their marks and styles too.
 COLOURS = (
     "#0072B2",
     "#D55E00",
@@ -21,6 +22,9 @@ COLOURS = (
     "#E69F00",
     "#56B4E9",
     "#000000",
+    "#882255",
+    "#999933",
+    "#999999",
 )
 _MARKS = "osD^vP*"
 _STYLES = ("-", "--", "-.", ":")
@@ -31,12 +35,18 @@ Values = Iterable[float | None]
 History = Sequence[float | None] | NDArray  # value i after i updates
 
 
+def colours_of(names: Iterable[str]) -> dict[str, str]:
+    """Give each name a colour; beyond the last colour they begin again."""
+    return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
+
+
 def box_plot(
     path: str | Path,
     series: Mapping[str, Values],
     ylabel: str,
     title: str = "",
     seed: int = 0,
+    colours: Mapping[str, str] | None = None,
 ) -> Path:
     """
     Draw one box per series: quartiles and median, whiskers at 10 and 90 %, all points.
@@ -47,16 +57,18 @@ def box_plot(
     :param ylabel: what is measured, with its unit.
     :param title: of the plot.
     :param seed: of the points' sideways jitter, so that a plot can be reproduced.
+    :param colours: of the series by label; None takes one after the other.
     :return: the path.
     :raises ValueError: when there is no series, or none has a value.
     """
     samples = {name: _finite(values) for name, values in series.items()}
     _check_any(samples, f"box_plot {path}")
+    colours = colours_of(samples) if colours is None else colours
     figure = Figure(figsize=(1.6 + 1.3 * len(samples), 4.2), layout="constrained")
     axes = figure.add_subplot()
     rng = np.random.default_rng(seed)
-    for position, sample in enumerate(samples.values()):
-        _box(axes, position, sample, COLOURS[position % len(COLOURS)], rng)
+    for position, (name, sample) in enumerate(samples.items()):
+        _box(axes, position, sample, colours[name], rng)
     names = [f"{name}\nn = {len(sample)}" for name, sample in samples.items()]
     axes.set_xticks(range(len(samples)), names)
     axes.set_xlim(-0.6, len(samples) - 0.4)
@@ -91,7 +103,7 @@ def grouped_box_plot(
     flat = {(g, s): v for g, series in samples.items() for s, v in series.items()}
     _check_any(flat, f"grouped_box_plot {path}")
     names = list(dict.fromkeys(name for series in samples.values() for name in series))
-    colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
+    colours = colours_of(names)
     figure = Figure(figsize=(2.2 + 0.75 * len(flat), 4.2), layout="constrained")
     axes = figure.add_subplot()
     rng = np.random.default_rng(seed)

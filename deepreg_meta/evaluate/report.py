@@ -74,17 +74,21 @@ def write_csv(
     return _write_lines(Path(path), lines)
 
 
-def write_columns(path: str | Path, names: Iterable[str] = tuple(COLUMNS)) -> Path:
+def write_columns(
+    path: str | Path, names: Iterable[str] = tuple(COLUMNS), unit: str = "mm"
+) -> Path:
     """
     Write `columns.md`, which says what each column of the CSV files holds.
 
     :param path: target file.
     :param names: columns, in either unit; default all.
+    :param unit: as in `write_csv`, so that the names are those of its files.
     :return: the path.
     :raises ValueError: when a column is not documented.
     """
     lines = ["# Columns of the result files", "", "| column | content |", "|---|---|"]
-    lines += [f"| `{name}` | {describe_column(name)} |" for name in names]
+    written = [rename_unit(name, unit) for name in names]
+    lines += [f"| `{name}` | {describe_column(name)} |" for name in written]
     return _replace(Path(path), "\n".join(lines) + "\n")
 
 

@@ -1,9 +1,10 @@
 """The meta-regularisation layer: a trainable convolution of displacement fields."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from deepreg_meta.layer.radial_filter import (
@@ -91,23 +92,29 @@ class RadialConv(tf.keras.layers.Layer):
         :raises ValueError: for an argument out of its range, named first.
         """
         super().__init__(**{"name": "radial_conv", "dtype": "float32", **kwargs})
-        _check_choice("parameterization", parameterization, PARAMETERIZATIONS)
-        _check_choice("border", border, BORDERS)
-        if kernel_size is not None and not _is_odd(kernel_size):
-            raise ValueError(
-                f"kernel_size: expected an odd integer >= 3, got {kernel_size!r}."
-            )
-        if trace_limit is not None:
-            trace_limit = _check_number("trace_limit", trace_limit, -np.inf)
+        problems = option_problems(
+            {
+                "parameterization": parameterization,
+                "kernel_size": kernel_size,
+                "border": border,
+                "rho1": rho1,
+                "rho2": rho2,
+                "diagonal_l1": diagonal_l1,
+                "trace_limit": trace_limit,
+                "initial_sigma_vox": initial_sigma_vox,
+            }
+        )
+        if problems:
+            raise ValueError(problems[0])
         self.parameterization, self.border = parameterization, border
-        self.kernel_size: Any = kernel_size  # an integer once the grid is known
-        self.trace_limit = trace_limit
+        # an integer once the grid is known
+        self.kernel_size: Any = None if kernel_size is None else int(kernel_size)
+        self.trace_limit = None if trace_limit is None else float(trace_limit)
         rho1 = DEFAULT_RHO1.get(parameterization, 0.0) if rho1 is None else rho1
         rho2 = DEFAULT_RHO2.get(parameterization, 0.0) if rho2 is None else rho2
-        self.rho1 = _check_number("rho1", rho1)
-        self.rho2 = _check_number("rho2", rho2)
-        self.diagonal_l1 = _check_number("diagonal_l1", diagonal_l1)
-        self.initial_sigma_vox = _check_number("initial_sigma_vox", initial_sigma_vox)
+        self.rho1, self.rho2 = float(rho1), float(rho2)
+        self.diagonal_l1 = float(diagonal_l1)
+        self.initial_sigma_vox = float(initial_sigma_vox)
         self._axes: tuple[int, ...] = ()  # along which fields are convolved
 
     @property
@@ -222,23 +229,55 @@ class RadialConv(tf.keras.layers.Layer):
         return {**super().get_config(), **own}
 
 
-def _is_odd(size: object) -> bool:
-    """Return whether a size is one of a kernel with a middle and neighbours."""
-    return type(size) is int and size >= 3 and size % 2 == 1
+def option_problems(options: Mapping[str, object]) -> list[str]:
+    """
+    Say what is wrong with options of the layer, whatever the grid.
+
+    :param options: some of `OPTIONS`.
+    :return: a line for each that is out of its range, which begins with its name.
+    """
+    rules = {
+        "parameterization": (
+            _one_of(PARAMETERIZATIONS),
+            PARAMETERIZATIONS.__contains__,
+        ),
+        "kernel_size": ("null or an odd integer >= 3", _is_size),
+        "border": (_one_of(BORDERS), BORDERS.__contains__),
+        "rho1": ("null or a number >= 0", _is_weight_or_none),
+        "rho2": ("null or a number >= 0", _is_weight_or_none),
+        "diagonal_l1": ("a number >= 0", _is_weight),
+        "trace_limit": ("null or a number", lambda x: x is None or _is_number(x)),
+        "initial_sigma_vox": ("a number >= 0", _is_weight),
+    }
+    return [
+        f"{name}: expected {rule}, got {options[name]!r}."
+        for name, (rule, is_good) in rules.items()
+        if name in options and not is_good(options[name])
+    ]
 
 
-def _check_choice(name: str, value: object, choices: Sequence[str]) -> None:
-    """Refuse what is none of some words."""
-    if value not in choices:
-        raise ValueError(
-            f"{name}: expected one of {', '.join(choices)}, got {value!r}."
-        )
+def _one_of(choices: Sequence[str]) -> str:
+    return f"one of {', '.join(choices)}"
 
 
-def _check_number(name: str, value: Any, least: float = 0.0) -> float:
-    """Refuse what is no finite number, or is less than allowed."""
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if is_number and np.isfinite(value) and value >= least:
-        return float(value)
-    rule = "a number >= 0" if least == 0 else "null or a number"
-    raise ValueError(f"{name}: expected {rule}, got {value!r}.")
+def _is_size(value: Any) -> bool:
+    """Return whether a kernel may be asked for: one with a middle and neighbours."""
+    if value is None:
+        return True
+    is_whole = isinstance(value, Integral) and not isinstance(value, bool)
+    return is_whole and value >= 3 and value % 2 == 1
+
+
+def _is_number(value: Any) -> bool:
+    """Return whether a value is a finite number."""
+    return (
+        isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    )
+
+
+def _is_weight(value: Any) -> bool:
+    return _is_number(value) and value >= 0
+
+
+def _is_weight_or_none(value: Any) -> bool:
+    return value is None or _is_weight(value)

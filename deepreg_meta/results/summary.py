@@ -59,7 +59,7 @@ def write_summary(
         dice = f"Dice of {first or 'the gland'}"
         _draw_histories(folder / "adaptation.png", results, history_names, dice)
     names = {name for row in [*rows, *labels, *landmarks, *steps] for name in row}
-    write_columns(folder / "columns.md", sorted(names))
+    write_columns(folder / "columns.md", sorted(names), unit)
     columns = dict.fromkeys(name for row in rows for name in row)
     numbers = [name for name in columns if name not in ("case", "warning")]
     write_table(folder / "summary.csv", summary_table(rows, numbers, unit=unit))

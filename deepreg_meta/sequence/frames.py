@@ -91,7 +91,8 @@ class FrameSequence:
     @property
     def display(self) -> str | None:
         """How figures show the frames, see `evaluate.plane.Slice`."""
-        if self.layout == "picture":
+        is_flat = self.grid.shape[2] == 1  # not placed, it is shown as a picture is
+        if self.layout == "picture" or (is_flat and not self.has_orientation):
             return PICTURE
         return self.grid.orientation if self.has_orientation else None
 

@@ -62,7 +62,7 @@ def write_tables(
     names = {name for row in [*rows, *drift] for name in row}
     if drift:
         write_csv(folder / "drift.csv", drift, unit=unit)
-    write_columns(folder / "columns.md", sorted(names))
+    write_columns(folder / "columns.md", sorted(names), unit)
     numbers = [name for name in rows[0] if name not in ("pair", "frame", "time_s")]
     write_summary(folder / "summary.csv", summary_table(rows, numbers, unit=unit))
     text = format_table(sequence, rows, drift, title)

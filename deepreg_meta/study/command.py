@@ -9,11 +9,12 @@ from pathlib import Path
 import pandas as pd
 
 from deepreg_meta.config import ConfigError
+from deepreg_meta.config.findings import suggest
 from deepreg_meta.study.archive import pack_runs, unpack_runs
-from deepreg_meta.study.folder import gather_rows
+from deepreg_meta.study.folder import RUNS, gather_rows
 from deepreg_meta.study.plan import read_plan
 from deepreg_meta.study.run import run_study
-from deepreg_meta.study.schedule import Run, plan_runs
+from deepreg_meta.study.schedule import MAIN, Run, plan_runs
 from deepreg_meta.study.stamp import STAMP
 
 logger = logging.getLogger(__name__)
@@ -54,22 +55,66 @@ def words(text: str | None) -> list[str] | None:
 
 
 def open_study(
-    parsed: argparse.Namespace, here: Path, packed: Sequence[str]
+    parser: argparse.ArgumentParser,
+    parsed: argparse.Namespace,
+    here: Path,
+    packed: Sequence[str],
+    plan: Sequence[Path],
 ) -> tuple[Path, Path]:
     """
     Find the folders of a study, and take in what was packed.
 
-    :param parsed: flags of `study_parser`.
+    Ends the script, with nothing written, where a flag names what the plan does not
+    have, the folder of the results holds anything else, or the packed file is none.
+
+    :param parser: of `study_parser`.
+    :param parsed: its flags.
     :param here: folder of the script, in which the others are without their flags.
     :param packed: as `extra` of `archive.unpack_runs`.
+    :param plan: its files.
     :return: folder of the results, and that of the data.
-    :raises ValueError: for a file that is no archive of runs.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     output = parsed.output or here / f"logs_{parsed.form}"
+    _check_choices(parser, parsed, plan)
+    held = [path.name for path in output.glob("*")] if output.is_dir() else []
+    if output.is_file() or (held and not {RUNS, STAMP} & set(held)):
+        what = f"with {sorted(held)[0]}" if held else "a file"
+        parser.error(
+            f"--output: expected a new or empty folder, or that of a study, got "
+            f"{output}, {what}."
+        )
     if parsed.unpack:
-        unpack_runs(parsed.unpack, output, packed)
+        try:
+            unpack_runs(parsed.unpack, output, packed)
+        except ValueError as err:
+            parser.error(f"--unpack: {err}")
     return output, parsed.data_dir or here / "dataset" / f"study_{parsed.form}"
+
+
+def _check_choices(
+    parser: argparse.ArgumentParser, parsed: argparse.Namespace, plan: Sequence[Path]
+) -> None:
+    """End the script where flags choose what is not in the plan, or where none runs."""
+    try:
+        whole = read_plan(plan)
+    except ConfigError as err:
+        parser.error(str(err))
+    for flag, text, known in (
+        ("--only", parsed.only, [*whole.methods]),
+        ("--data", parsed.data, [*whole.data]),
+        ("--part", parsed.part, [MAIN, *whole.sweeps]),
+    ):
+        if text and parsed.report:
+            parser.error(f"{flag}: expected none with --report, which runs nothing.")
+        unknown = [word for word in words(text) or () if word not in known]
+        if unknown:
+            near = suggest(unknown[0], known)
+            hint = f" Did you mean {near}?" if near else ""
+            parser.error(
+                f"{flag}: expected some of {', '.join(known)}, got {unknown[0]!r}."
+                f"{hint}"
+            )
 
 
 def data_with(plan: Sequence[Path], found: Collection[str]) -> list[str]:

@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from deepreg_meta.evaluate.picture import save_figure
-from deepreg_meta.evaluate.plot import COLOURS, box_plot
+from deepreg_meta.evaluate.plot import COLOURS, box_plot, colours_of
 from deepreg_meta.study.folder import RUNS
+from deepreg_meta.study.schedule import Run
 from deepreg_meta.study.table import case_means
 
 _MARKS = "osD^vP*X<"  # beside colours, of which there are fewer than methods
@@ -78,36 +80,51 @@ def loss_history(log: str | Path, column: str = "loss") -> pd.Series:
     return table.get(column, pd.Series(dtype=float)).dropna()
 
 
-def loss_curves(path: str | Path, output: Path, names: Sequence[str]) -> Path | None:
+def loss_curves(
+    path: str | Path, output: Path, runs: Sequence[Run], methods: Sequence[str] = ()
+) -> Path | None:
     """
     Draw the losses of trainings, which show whether they have converged.
 
+    A method has its colour, a seed its style.
+
     :param path: PNG or SVG to write.
     :param output: folder of the study.
-    :param names: of the runs' folders; those without a log are left out.
+    :param runs: no two of one method and seed; those without a log are left out.
+    :param methods: all of a study, whose figures then have the same colours; without,
+        those of the runs.
     :return: the path, or None where no run has a log.
     """
-    logs = {name: output / RUNS / name / "log.csv" for name in names}
-    logs = {name: log for name, log in logs.items() if log.is_file()}
+    logs = {run: output / RUNS / run.name / "log.csv" for run in runs}
+    logs = {run: log for run, log in logs.items() if log.is_file()}
     if not logs:
         return None
+    colours = colours_of(methods or dict.fromkeys(run.method for run in runs))
+    seeds = list(dict.fromkeys(run.seed for run in logs))
+    styles = {seed: _STYLES[i % len(_STYLES)] for i, seed in enumerate(seeds)}
     figure = Figure(figsize=(11.0, 3.6), layout="constrained")
     for index, (column, ylabel) in enumerate(_LOSSES.items()):
         axes = figure.add_subplot(1, len(_LOSSES), index + 1)
-        for number, (name, log) in enumerate(logs.items()):
+        for run, log in logs.items():
             history = loss_history(log, column)
             axes.plot(
                 history.index + 1,
                 history.to_numpy(),
-                color=COLOURS[number % len(COLOURS)],
-                ls=_STYLES[number // len(COLOURS) % len(_STYLES)],
-                lw=1.2,
-                label=name if index == 0 else None,
+                color=colours[run.method],
+                ls=styles[run.seed],
+                lw=1.0,
             )
         axes.set_xlabel("epoch")
         axes.set_ylabel(ylabel)
         axes.grid(alpha=0.3)
-    figure.legend(loc="outside right upper", fontsize=6, frameon=False)
+    shown = dict.fromkeys(run.method for run in logs)
+    entries = [Line2D([], [], color=colours[name], label=name) for name in shown]
+    if len(seeds) > 1:
+        entries += [
+            Line2D([], [], color="0.4", ls=styles[seed], label=f"seed {seed}")
+            for seed in seeds
+        ]
+    figure.legend(handles=entries, loc="outside right upper", fontsize=8, frameon=False)
     return save_figure(figure, path)
 
 
@@ -118,6 +135,7 @@ def method_boxes(
     ylabel: str,
     title: str = "",
     scale: float = 1.0,
+    methods: Sequence[str] = (),
 ) -> Path:
     """
     Draw a box for each method on one test set.
@@ -128,13 +146,15 @@ def method_boxes(
     :param ylabel: with the unit.
     :param title: of the plot.
     :param scale: factor.
+    :param methods: as of `loss_curves`.
     :return: the path.
     """
     series = {
         str(method): (scale * case_means(own, column)).tolist()
         for method, own in rows.groupby("method", sort=False)
     }
-    return box_plot(path, series, ylabel, title)
+    colours = colours_of(methods or series)
+    return box_plot(path, series, ylabel, title, colours=colours)
 
 
 def time_curves(

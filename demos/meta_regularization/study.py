@@ -149,13 +149,14 @@ def write_report(
         parts += ["## Seconds of a registration, median", markdown(seconds)]
     parts += _sweep_parts(rows, output)
     figures = output / "figures"
+    methods = list(dict.fromkeys(run.method for run in runs))  # of one colour each
     for (data, test), own in main.groupby(["data", "test"], sort=False):
         name, title = f"dice_{data}_{test}.png", f"trained on {data}, tested on {test}"
-        method_boxes(figures / name, own, "dice", "Dice (%)", title, 100.0)
+        method_boxes(figures / name, own, "dice", "Dice (%)", title, 100.0, methods)
         parts.append(f"![Dice, {title}](figures/{name})")
     for data in dict.fromkeys(main["data"]):
-        names = [run.name for run in runs if run.data == data and not run.sweep]
-        if loss_curves(figures / f"loss_{data}.png", output, names):
+        trained = [run for run in runs if run.data == data and not run.sweep]
+        if loss_curves(figures / f"loss_{data}.png", output, trained, methods):
             parts.append(f"![losses, {data}](figures/loss_{data}.png)")
     page = output / "report.md"
     page.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
@@ -185,8 +186,8 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run what is missing and write the report."""
     parser = study_parser(__doc__.split("\n\n")[0], list(FORMS), "smoke")
     parsed = parser.parse_args(args)
-    output, data_dir = open_study(parsed, HERE, PACKED)
     plan = plan_of(parsed.form)
+    output, data_dir = open_study(parser, parsed, HERE, PACKED, plan)
     failures: dict[str, str] = {}
     names = None
     if not parsed.report:

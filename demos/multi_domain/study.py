@@ -279,8 +279,8 @@ def write_report(
     for title, page in pages.items():
         parts.append(f"![Fig. 4, {title}](figures/{page.name})")
     for data in dict.fromkeys(rows["data"]):
-        names = [run.name for run in runs if run.data == data and not run.sweep]
-        if loss_curves(figures / f"loss_{data}.png", output, names):
+        trained = [run for run in runs if run.data == data and not run.sweep]
+        if loss_curves(figures / f"loss_{data}.png", output, trained):
             parts.append(f"![losses, {data}](figures/loss_{data}.png)")
     parts += _choice_parts(rows)
     page = output / "report.md"
@@ -346,8 +346,8 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run what is missing and write the report."""
     parser = study_parser((__doc__ or "").split("\n\n")[0], list(FORMS), "smoke")
     parsed = parser.parse_args(args)
-    output, data_dir = open_study(parsed, HERE, (STAMP,))
     plan = plan_of(parsed.form)
+    output, data_dir = open_study(parser, parsed, HERE, (STAMP,), plan)
     failures: dict[str, str] = {}
     if not parsed.report:
         check_source(parser, parsed, data_dir)

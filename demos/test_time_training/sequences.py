@@ -88,8 +88,8 @@ def main(args: Sequence[str] | None = None) -> int:
     parsed = parser.parse_args(args)
     if parsed.syn and importlib.util.find_spec("ants") is None:
         parser.error("--syn: expected the package antspyx, which is not installed.")
-    output, data_dir = open_study(parsed, HERE, PACKED)
     plan = plan_of(parsed.form)
+    output, data_dir = open_study(parser, parsed, HERE, PACKED, plan)
     failures: dict[str, str] = {}
     names = None
     if not parsed.report:

@@ -11,7 +11,6 @@ for half a minute a pair.
 
 import importlib.util
 import json
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,18 +20,16 @@ from classical import DEMONS, SYN, Source
 from comparison import CLASSICAL, GIVEN, rival_rows, write_report
 from demo_data import HERE, prepare, read_label, read_scaled, undo_pad_or_cut
 
-from deepreg_meta.study.archive import unpack_runs
 from deepreg_meta.study.command import (
     chosen_runs,
     finish,
     gather,
+    open_study,
     run_chosen,
     study_parser,
 )
 from deepreg_meta.study.schedule import plan_runs
 from deepreg_meta.study.stamp import STAMP, check_data
-
-logger = logging.getLogger(__name__)
 
 PLAN = HERE / "plan"
 FORMS = {"smoke": ["choices.yml", "smoke.yml"], "choices": ["choices.yml"],
@@ -76,25 +73,21 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument("--syn", action="store_true", help="run ANTs SyN too")
     parser.set_defaults(output=HERE / "logs", data_dir=HERE / "dataset")
     parsed = parser.parse_args(args)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    data = parsed.data_dir / "hippocampus"
     if parsed.syn and importlib.util.find_spec("ants") is None:
         parser.error("--syn: expected the package antspyx, which is not installed.")
     if not parsed.source and not parsed.report:
         parser.error("--from: expected a folder with hippocampus/, got none.")
     plan = [PLAN / name for name in FORMS[parsed.form]]
-    output = parsed.output
-    output.mkdir(parents=True, exist_ok=True)
-    if parsed.unpack:
-        unpack_runs(parsed.unpack, output, PACKED)
-    runs = plan_runs(plan, parsed.data_dir.resolve())
+    output, data_dir = open_study(parser, parsed, HERE, PACKED, plan)
+    data = data_dir / "hippocampus"
+    runs = plan_runs(plan, data_dir.resolve())
     failures: dict[str, str] = {}
     methods: list[str] = []
     if not parsed.report:
         prepare(parsed.source / "hippocampus", data)
         check_data(data, output)
         methods = [DEMONS, *([SYN] if parsed.syn else [])]
-        chosen = chosen_runs(parser, parsed, plan, parsed.data_dir)
+        chosen = chosen_runs(parser, parsed, plan, data_dir)
         failures = run_chosen(parsed, chosen, output)
     rows = gather(parser, parsed, runs, output)
     if len(rows):

@@ -177,3 +177,15 @@ def test_the_options_of_a_wrapped_backbone_are_checked_too(problems):
     assert line.startswith("train.backbone.backbone.dept in mine.yaml: unknown option")
     [line] = problems("backbone", **wrapper, kernl=3, backbone=good)
     assert "train.backbone.kernl" in line and "Did you mean `kernel_size`?" in line
+
+
+def test_all_values_of_the_layer_that_cannot_be_are_told_at_once(problems):
+    good = dict(name="unet", depth=1, num_channel_initial=1)
+    wrong = dict(parameterization="free", kernel_size=12, rho1=-1.0, border=3)
+    wrapper = dict(name="meta_regularized", extract_levels=None, backbone=good)
+    lines = problems("backbone", **wrapper, **wrong)
+    keys = ("parameterization", "kernel_size", "border", "rho1")
+    assert [line.split(":")[0] for line in lines] == [
+        f"train.backbone.{key} in mine.yaml" for key in keys
+    ]
+    assert lines[1].endswith("expected null or an odd integer >= 3, got 12.")

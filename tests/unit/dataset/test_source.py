@@ -67,5 +67,8 @@ def test_files_are_shown_by_what_they_state():
     grid = Grid((5, 6, 1), np.diag([-1.0, -1.0, 1.0, 1.0]))
     source = Source("a", grid, lambda: (None, None))
     assert source.display == "LPS"
-    assert dataclasses.replace(source, has_orientation=False).display is None
+    flat = dataclasses.replace(source, has_orientation=False)
+    assert flat.display == "picture"  # as pairs of known truth made from PNG files
+    grid = Grid((5, 6, 2), np.eye(4))
+    assert dataclasses.replace(flat, grid=grid).display is None
     assert dataclasses.replace(source, layout="picture").display == "picture"

@@ -108,10 +108,17 @@ def test_methods_differ_in_colour_style_and_mark(drawn):
     assert names == ["one, mean", "two, mean"]
 
 
-def test_colours_are_those_of_okabe_and_ito():
-    assert set(plot.COLOURS) == {
+def test_colours_are_those_of_okabe_and_ito_and_three_of_other_lightness():
+    assert set(plot.COLOURS[:7]) == {
         "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000",
     }  # fmt: skip
+    assert len(set(plot.COLOURS)) == 10
+
+
+def test_a_series_keeps_the_colour_that_it_is_given(drawn):
+    plot.box_plot("unused.png", {"b": [1.0, 2.0]}, "Dice", colours={"b": "#882255"})
+    points = [line for line in drawn[0].axes[0].lines if line.get_marker() == "o"]
+    assert [line.get_color() for line in points] == ["#882255"]
 
 
 def test_plots_of_nothing_are_refused():

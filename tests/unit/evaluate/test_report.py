@@ -81,6 +81,9 @@ def test_a_key_without_column_is_refused_and_an_undocumented_one_warned_of(
 
 
 def test_the_columns_are_explained_beside_the_files(tmp_path):
+    text = report.write_columns(tmp_path / "voxels.md", ["hd95_adapted_mm"], "voxels")
+    assert "| `hd95_adapted_vox` |" in text.read_text()
+    assert "_mm" not in text.read_text() and "voxels" in text.read_text()
     text = report.write_columns(tmp_path / "columns.md").read_text()
     assert all(f"| `{name}` |" in text for name in report.COLUMNS)
 

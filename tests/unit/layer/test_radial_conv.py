@@ -1,5 +1,7 @@
 """Tests of deepreg_meta/layer/radial_conv.py; reference: SciPy."""
 
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -329,11 +331,11 @@ def test_a_checkpoint_brings_the_kernel_back(rng, tmp_path):
         (dict(parameterization="free"), "parameterization: expected one of penalty, "
          "cholesky, separable, radial, got 'free'"),
         (dict(border="wrap"), "border: expected one of edge, zero, got 'wrap'"),
-        (dict(kernel_size=4), "kernel_size: expected an odd integer >= 3, got 4"),
+        (dict(kernel_size=4), "kernel_size: .* null or an odd integer >= 3, got 4"),
         (dict(kernel_size=1), "kernel_size: .* got 1"),
         (dict(kernel_size=True), "kernel_size: .* got True"),
-        (dict(rho1=-1), "rho1: expected a number >= 0, got -1"),
-        (dict(rho2="1e-3"), "rho2: expected a number >= 0, got '1e-3'"),
+        (dict(rho1=-1), "rho1: expected null or a number >= 0, got -1"),
+        (dict(rho2="1e-3"), "rho2: expected null or a number >= 0, got '1e-3'"),
         (dict(diagonal_l1=float("nan")), "diagonal_l1: .* got nan"),
         (dict(initial_sigma_vox=-0.1), "initial_sigma_vox: expected .*>= 0, got -0.1"),
         (dict(trace_limit="none"), "trace_limit: expected null or a number, got 'non"),
@@ -342,6 +344,12 @@ def test_a_checkpoint_brings_the_kernel_back(rng, tmp_path):
 def test_impossible_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         RadialConv(**arguments)
+
+
+def test_numbers_of_numpy_are_numbers():
+    layer = RadialConv("radial", kernel_size=np.int64(5), rho2=np.float32(0.5))
+    assert layer.kernel_size == 5 and layer.rho2 == 0.5
+    assert json.dumps(layer.get_config()["kernel_size"]) == "5"
 
 
 @pytest.mark.parametrize(

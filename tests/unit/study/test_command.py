@@ -55,15 +55,55 @@ def test_a_study_ends_with_its_pack_and_tells_what_failed(
     assert finish(parser.parse_args([]), runs, tmp_path / "out", {}) == 0
 
 
-def test_folders_are_those_of_the_flags_or_beside_the_script(parser, tmp_path):
-    output, data = open_study(parser.parse_args(["--form", "full"]), tmp_path, ())
+@pytest.fixture
+def opened(parser, tmp_path, write, plan_text):
+    """:return: a function of flags: the folders of the study that they open."""
+    plan = write(plan_text)
+    return lambda *flags: open_study(
+        parser, parser.parse_args(flags), tmp_path, (), plan
+    )
+
+
+def test_folders_are_those_of_the_flags_or_beside_the_script(opened, tmp_path):
+    output, data = opened("--form", "full")
     assert output == tmp_path / "logs_full"
     assert data == tmp_path / "dataset" / "study_full"
-    flags = ["--output", "out", "--data-dir", "in"]
-    found = open_study(parser.parse_args(flags), tmp_path, ())
-    assert found == (Path("out"), Path("in"))
-    with pytest.raises(ValueError, match="expected a ZIP file of runs"):
-        open_study(parser.parse_args(["--unpack", "none.zip"]), tmp_path, ())
+    found = opened("--output", str(tmp_path / "out"), "--data-dir", "in")
+    assert found == (tmp_path / "out", Path("in"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--unpack", "none.zip"], "--unpack: none.zip: expected a ZIP file of runs"),
+        (["--only", "plane"], "--only: expected some of plain, wide, got 'plane'. Did"),
+        (["--data", "lungs"], "--data: expected some of liver, chest, got 'lungs'."),
+        (["--part", "lamda"], "--part: expected some of main, lambda, got 'lamda'."),
+        (["--report", "--only", "wide"], "--only: expected none with --report"),
+    ],
+)
+def test_flags_that_cannot_be_are_told_before_anything_is_written(
+    opened, tmp_path, capsys, flags, message
+):
+    with pytest.raises(SystemExit):
+        opened(*flags, "--output", str(tmp_path / "out"))
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_anything_else_is_no_folder_for_results(opened, tmp_path, capsys):
+    flags = ["--output", str(tmp_path / "out")]
+    (tmp_path / "out").mkdir()
+    opened(*flags)  # an empty one
+    (tmp_path / "out" / "thesis.txt").touch()
+    with pytest.raises(SystemExit):
+        opened(*flags)
+    assert "expected a new or empty folder, or that of a study" in (
+        err := capsys.readouterr().err
+    )
+    assert "with thesis.txt" in err
+    (tmp_path / "out" / "runs").mkdir()  # that of a study after all
+    opened(*flags)
 
 
 def test_data_are_those_whose_folder_was_prepared(write, plan_text):

@@ -1,8 +1,12 @@
 """Tests of the figures of a study: what they read, and that they are drawn."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
+from deepreg_meta.evaluate.plot import COLOURS
+from deepreg_meta.study import figure
 from deepreg_meta.study.figure import (
     epoch_curves,
     loss_curves,
@@ -28,13 +32,26 @@ def test_the_penalty_of_a_kernel_is_left_out_of_the_loss(tmp_path):
     assert loss_history(tmp_path / "log.csv", "image").to_dict() == {0: 0.75}
 
 
-def test_losses_are_drawn_of_the_runs_that_have_some(tmp_path):
-    folder = tmp_path / "runs" / "a"
-    folder.mkdir(parents=True)
+def test_losses_are_drawn_of_the_runs_that_have_some(tmp_path, runs, monkeypatch):
     target = tmp_path / "loss.png"
-    assert loss_curves(target, tmp_path, ["a"]) is None
-    (folder / "log.csv").write_text("epoch,loss\n0,1.0\n1,0.5\n")
-    assert loss_curves(target, tmp_path, ["a", "b"]) == target
+    assert loss_curves(target, tmp_path, runs) is None
+    both = [*runs, replace(runs[0], seed=2)]
+    for run in (runs[0], both[-1]):
+        folder = tmp_path / "runs" / run.name
+        folder.mkdir(parents=True)
+        (folder / "log.csv").write_text("epoch,loss\n0,1.0\n1,0.5\n")
+    drawn = []
+    monkeypatch.setattr(figure, "save_figure", lambda page, _: drawn.append(page))
+    loss_curves(target, tmp_path, both, ["other", "plain", "layer"])
+    first, second = drawn[0].axes[0].lines
+    # a method has its place among all for its colour, a seed its style
+    assert first.get_color() == second.get_color() == COLOURS[1]
+    assert first.get_linestyle() != second.get_linestyle()
+    (legend,) = drawn[0].legends
+    names = [text.get_text() for text in legend.get_texts()]
+    assert names == ["plain", "seed 1", "seed 2"]
+    monkeypatch.undo()
+    assert loss_curves(target, tmp_path, both) == target
     assert target.stat().st_size > 1000
 
 
