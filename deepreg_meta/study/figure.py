@@ -30,6 +30,7 @@ def sweep_curves(
     table: pd.DataFrame,
     columns: Mapping[str, tuple[str, float]],
     xlabel: str,
+    methods: Sequence[str] = (),
 ) -> Path:
     """
     Draw what a sweep over one key shows: a panel per quantity, a curve per method.
@@ -38,8 +39,10 @@ def sweep_curves(
     :param table: of `sweep_table`, with settings of one key.
     :param columns: y label -> (column, scale).
     :param xlabel: of all panels; its axis is logarithmic where all values are > 0.
+    :param methods: as of `loss_curves`.
     :return: the path.
     """
+    colours = colours_of(methods or dict.fromkeys(table["method"]))
     figure = Figure(figsize=(4.2 * len(columns), 3.4), layout="constrained")
     values = table["setting"].map(setting_value)
     for index, (ylabel, (column, scale)) in enumerate(columns.items()):
@@ -50,7 +53,7 @@ def sweep_curves(
                 values[group.index].to_numpy()[order],
                 scale * group[column].to_numpy()[order],
                 marker=_MARKS[number % len(_MARKS)],
-                color=COLOURS[number % len(COLOURS)],
+                color=colours[method],
                 label=str(method),
             )
         if (values > 0).all():

@@ -147,9 +147,9 @@ def write_report(
             parts += [f"## Tests of the {heading}", markdown(table)]
     if len(seconds):
         parts += ["## Seconds of a registration, median", markdown(seconds)]
-    parts += _sweep_parts(rows, output)
-    figures = output / "figures"
     methods = list(dict.fromkeys(run.method for run in runs))  # of one colour each
+    parts += _sweep_parts(rows, output, methods)
+    figures = output / "figures"
     for (data, test), own in main.groupby(["data", "test"], sort=False):
         name, title = f"dice_{data}_{test}.png", f"trained on {data}, tested on {test}"
         method_boxes(figures / name, own, "dice", "Dice (%)", title, 100.0, methods)
@@ -163,7 +163,7 @@ def write_report(
     return page
 
 
-def _sweep_parts(rows: pd.DataFrame, output: Path) -> list[str]:
+def _sweep_parts(rows: pd.DataFrame, output: Path, methods: Sequence[str]) -> list[str]:
     """Return the tables and figures of the sweeps that have rows."""
     columns = ("dice", "positive", "jacobian_min", "epe")
     parts = []
@@ -173,7 +173,8 @@ def _sweep_parts(rows: pd.DataFrame, output: Path) -> list[str]:
         if sweep == "lambda":
             own = table[table["test"] == "liver_16"]
             shown = {"Dice (%)": ("dice", 100.0), "det > 0 (%)": ("positive", 1.0)}
-            sweep_curves(output / "figures" / "lambda.png", own, shown, "lambda")
+            path = output / "figures" / "lambda.png"
+            sweep_curves(path, own, shown, "lambda", methods)
             parts.append("![Figs. 3 and 4](figures/lambda.png)")
         if set(table["test"]) == {"valid"}:
             for (data, method), own in table.groupby(["data", "method"], sort=False):
