@@ -105,7 +105,9 @@ def kernel_figure(layer: RadialConv, title: str = "") -> Figure:
         norm = SymLogNorm(limit / 100, vmin=-limit, vmax=limit)
         image = axes.imshow(plane, cmap="RdBu_r", norm=norm, extent=extent)
         axes.set_title(name, fontsize=9)
-    figure.colorbar(image, ax=axes, shrink=0.8)
+    ticks = limit * np.array([-1, -0.1, 0, 0.1, 1])
+    bar = figure.colorbar(image, ax=axes, shrink=0.8, ticks=ticks, format="{x:.2g}")
+    bar.minorticks_off()
     axes = figure.add_subplot(grid[0, -1])
     for (name, line), colour in zip(profiles(kernel).items(), COLOURS, strict=False):
         axes.plot(np.arange(-middle, middle + 1), line, ".-", label=name, color=colour)
