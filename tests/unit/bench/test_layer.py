@@ -75,11 +75,12 @@ def test_prediction_and_training_step_are_timed_in_rounds(layer, job_of):
 
 
 def test_the_networks_that_are_timed(layer):
-    """Those whose cost with the layer is stated: images of three sizes, a volume."""
+    """Those whose cost with the layer is stated: images, a wider network, a volume."""
     jobs = layer.jobs(quick=False)
     assert [(job.network, job.grid) for job in jobs] == [
         ("`unet_transposed`, 16 channels", "64 x 64 x 1"),
         ("`unet_transposed`, 16 channels", "128 x 128 x 1"),
         ("`unet_transposed`, 16 channels", "256 x 256 x 1"),
+        ("`unet_transposed`, 32 channels", "128 x 128 x 1"),
         ("`unet`, 8 channels", "64 x 64 x 64"),
     ]
