@@ -9,12 +9,11 @@ from pathlib import Path
 import pandas as pd
 
 from deepreg_meta.config import ConfigError
-from deepreg_meta.config.findings import suggest
 from deepreg_meta.study.archive import pack_runs, unpack_runs
 from deepreg_meta.study.folder import RUNS, gather_rows
 from deepreg_meta.study.plan import read_plan
 from deepreg_meta.study.run import run_study
-from deepreg_meta.study.schedule import MAIN, Run, plan_runs
+from deepreg_meta.study.schedule import Run, check_chosen, plan_runs
 from deepreg_meta.study.stamp import STAMP
 
 logger = logging.getLogger(__name__)
@@ -96,25 +95,14 @@ def _check_choices(
     parser: argparse.ArgumentParser, parsed: argparse.Namespace, plan: Sequence[Path]
 ) -> None:
     """End the script where flags choose what is not in the plan, or where none runs."""
-    try:
-        whole = read_plan(plan)
-    except ConfigError as err:
-        parser.error(str(err))
-    for flag, text, known in (
-        ("--only", parsed.only, [*whole.methods]),
-        ("--data", parsed.data, [*whole.data]),
-        ("--part", parsed.part, [MAIN, *whole.sweeps]),
-    ):
+    chosen = {"--only": parsed.only, "--data": parsed.data, "--part": parsed.part}
+    for flag, text in chosen.items():
         if text and parsed.report:
             parser.error(f"{flag}: expected none with --report, which runs nothing.")
-        unknown = [word for word in words(text) or () if word not in known]
-        if unknown:
-            near = suggest(unknown[0], known)
-            hint = f" Did you mean {near}?" if near else ""
-            parser.error(
-                f"{flag}: expected some of {', '.join(known)}, got {unknown[0]!r}."
-                f"{hint}"
-            )
+    try:
+        check_chosen(read_plan(plan), *map(words, chosen.values()))
+    except ConfigError as err:
+        parser.error(str(err))
 
 
 def data_with(plan: Sequence[Path], found: Collection[str]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from deepreg_meta.config import ConfigError, load_config
 from deepreg_meta.config.files import Merged, read_files
+from deepreg_meta.config.findings import suggest
 from deepreg_meta.study.plan import (
     DataConfig,
     PlanConfig,
@@ -100,16 +101,7 @@ def plan_runs(
     :raises ConfigError: for a plan or a configuration that cannot be used.
     """
     plan = read_plan(paths)
-    for kind, wanted, known in (
-        ("methods", methods, plan.methods),
-        ("data", data, plan.data),
-        ("parts", parts, [MAIN, *plan.sweeps]),
-    ):
-        unknown = sorted(set(wanted or ()) - set(known))
-        if unknown:
-            raise ConfigError(
-                [f"{kind}: expected some of {', '.join(known)}, got {unknown[0]!r}."]
-            )
+    check_chosen(plan, methods, data, parts)
     files = tuple(str(Path(paths[0]).parent / name) for name in plan.base)
     runs = list(_main_runs(plan, files, Path(data_dir)))
     runs += _sweep_runs(plan, files, Path(data_dir))
@@ -126,6 +118,34 @@ def plan_runs(
     chosen = [run for run in runs if run.name in wanted]
     _check_runs(chosen)
     return chosen
+
+
+def check_chosen(
+    plan: PlanConfig,
+    methods: Collection[str] | None,
+    data: Collection[str] | None,
+    parts: Collection[str] | None,
+) -> None:
+    """
+    Check that a plan has what is chosen of it; the parameters are those of `plan_runs`.
+
+    :raises ConfigError: for the first that it does not have.
+    """
+    for kind, wanted, known in (
+        ("methods", methods, plan.methods),
+        ("data", data, plan.data),
+        ("parts", parts, [MAIN, *plan.sweeps]),
+    ):
+        unknown = sorted(set(wanted or ()) - set(known))
+        if unknown:
+            near = suggest(unknown[0], known)
+            hint = f" Did you mean `{near}`?" if near else ""
+            raise ConfigError(
+                [
+                    f"{kind}: expected some of {', '.join(known)}, got "
+                    f"{unknown[0]!r}.{hint}"
+                ]
+            )
 
 
 def _main_runs(plan: PlanConfig, files: tuple[str, ...], root: Path) -> list[Run]:

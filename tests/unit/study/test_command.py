@@ -76,9 +76,12 @@ def test_folders_are_those_of_the_flags_or_beside_the_script(opened, tmp_path):
     ("flags", "message"),
     [
         (["--unpack", "none.zip"], "--unpack: none.zip: expected a ZIP file of runs"),
-        (["--only", "plane"], "--only: expected some of plain, wide, got 'plane'. Did"),
-        (["--data", "lungs"], "--data: expected some of liver, chest, got 'lungs'."),
-        (["--part", "lamda"], "--part: expected some of main, lambda, got 'lamda'."),
+        (
+            ["--only", "plane"],
+            "methods: expected some of plain, wide, got 'plane'. Did",
+        ),
+        (["--data", "lungs"], "data: expected some of liver, chest, got 'lungs'."),
+        (["--part", "lamda"], "parts: expected some of main, lambda, got 'lamda'."),
         (["--report", "--only", "wide"], "--only: expected none with --report"),
     ],
 )
