@@ -33,7 +33,9 @@ from deepreg_meta.study.stamp import STAMP, check_data
 
 PLAN = HERE / "plan"
 FORMS = {"smoke": ["choices.yml", "smoke.yml"], "choices": ["choices.yml"],
-         "test": ["choices.yml", "test.yml"]}  # fmt: skip
+         "test": ["choices.yml", "test.yml"],
+         "long": ["choices.yml", "test.yml", "long.yml"],
+         "field": ["choices.yml", "field.yml"]}  # fmt: skip
 # of the pairs, by test set
 FOLDERS = {"choices": "valid", "test": "test", "known": "known", "few": "few"}
 LABELS = {"anterior": 1, "posterior": 2}
