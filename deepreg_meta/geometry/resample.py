@@ -1,6 +1,7 @@
 """Bring volumes from one grid to another through a transform."""
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from deepreg_meta.geometry.grid import Grid, is_inside
 from deepreg_meta.geometry.transform import Transform
 
 Interpolation = Literal["linear", "nearest"]
+INTERPOLATIONS: tuple[Interpolation, ...] = ("linear", "nearest")
 _ORDER = {"linear": 1, "nearest": 0}
 
 
@@ -36,21 +38,60 @@ def resample(
     :return: on the target grid, float32; of the volumes' type for `nearest`.
     :raises ValueError: when the volumes are not on their grid.
     """
-    several = volumes if volumes.ndim == 4 else volumes[None]
-    if several.shape[1:] != source.shape:
-        raise ValueError(
-            f"resample: expected volumes on the grid {source.shape}, got "
-            f"{volumes.shape}."
-        )
+    job = Sampling(volumes, interpolation, outside)
+    return resample_several([job], source, target, transform)[0]
+
+
+class Sampling(NamedTuple):
+    """Volumes of one grid, and how they are sampled: arguments of `resample`."""
+
+    volumes: NDArray
+    interpolation: Interpolation = "linear"
+    outside: float = 0.0
+
+
+def resample_several(
+    jobs: Sequence[Sampling],
+    source: Grid,
+    target: Grid,
+    transform: Transform | None = None,
+) -> list[NDArray]:
+    """
+    Resample volumes of one grid in different ways, the transform evaluated once.
+
+    :param jobs: volumes and how each is sampled.
+    :param source: as of `resample`.
+    :param target: as of `resample`.
+    :param transform: as of `resample`.
+    :return: what `resample` returns for each.
+    :raises ValueError: when volumes are not on their grid.
+    """
+    for job in jobs:
+        if job.volumes.shape[-3:] != source.shape:
+            raise ValueError(
+                f"resample: expected volumes on the grid {source.shape}, got "
+                f"{job.volumes.shape}."
+            )
     transform = transform or Transform()
-    dtype = np.float32 if interpolation == "linear" else volumes.dtype
-    order = _ORDER[interpolation]
-    result = np.empty((len(several), *target.shape), dtype)
+    results = [
+        np.empty(
+            (*job.volumes.shape[:-3], *target.shape),
+            np.float32 if job.interpolation == "linear" else job.volumes.dtype,
+        )
+        for job in jobs
+    ]
     for part, voxels in target.slabs():
         places = source.to_voxel(transform.map_slab(target, part, voxels))
         inside = is_inside(places, source.shape)
         places = np.moveaxis(places, -1, 0)
-        for volume, out in zip(several, result, strict=True):
-            values = map_coordinates(volume, places, dtype, order=order, mode="nearest")
-            out[part] = np.where(inside, values, outside)
-    return result if volumes.ndim == 4 else result[0]
+        for job, result in zip(jobs, results, strict=True):
+            for index in np.ndindex(job.volumes.shape[:-3]):
+                values = map_coordinates(
+                    job.volumes[index],
+                    places,
+                    result.dtype,
+                    order=_ORDER[job.interpolation],
+                    mode="nearest",
+                )
+                result[index][part] = np.where(inside, values, job.outside)
+    return results

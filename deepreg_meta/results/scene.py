@@ -8,7 +8,12 @@ from numpy.typing import NDArray
 
 from deepreg_meta.evaluate.columns import BASELINE
 from deepreg_meta.geometry.grid import Grid
-from deepreg_meta.geometry.resample import resample
+from deepreg_meta.geometry.resample import (
+    INTERPOLATIONS,
+    Sampling,
+    resample,
+    resample_several,
+)
 from deepreg_meta.geometry.transform import Transform
 from deepreg_meta.results.case import STAGES, WITHOUT_NETWORK, CaseResult
 
@@ -17,7 +22,9 @@ class Warped(NamedTuple):
     """The moving volumes on the fixed image's grid, at one stage."""
 
     image: NDArray  # (f1, f2, f3)
-    labels: NDArray | None  # (L, f1, f2, f3) in [0, 1]
+    covered: NDArray[np.bool_]  # (f1, f2, f3), the voxels that the moving image covers
+    labels: NDArray | None = None  # (L, f1, f2, f3) in [0, 1]
+    nearest_labels: NDArray | None = None  # the same, of the nearest voxel's value
 
 
 class Scene:
@@ -74,27 +81,17 @@ class Scene:
         :param stage: before, unadapted, adapted or the baseline.
         """
         if stage not in self._warped:
-            volumes = self.moving_image[None]
+            jobs = [
+                Sampling(self.moving_image),
+                Sampling(np.ones(self.moving_grid.shape, np.uint8), "nearest"),
+            ]
             if self.moving_labels is not None:
-                volumes = np.concatenate([volumes, self.moving_labels])
-            found = resample(
-                volumes, self.moving_grid, self.fixed_grid, self.transform(stage)
+                jobs += [Sampling(self.moving_labels, how) for how in INTERPOLATIONS]
+            image, covered, *labels = resample_several(
+                jobs, self.moving_grid, self.fixed_grid, self.transform(stage)
             )
-            labels = None if self.moving_labels is None else found[1:]
-            self._warped[stage] = Warped(found[0], labels)
+            self._warped[stage] = Warped(image, covered > 0, *labels)
         return self._warped[stage]
-
-    def nearest_labels(self, stage: str) -> NDArray | None:
-        """
-        Return the moving labels at a stage, each voxel with the value of the nearest.
-
-        :param stage: before, unadapted, adapted or the baseline.
-        :return: (L, f1, f2, f3), or None without labels.
-        """
-        if self.moving_labels is None:
-            return None
-        grids = self.moving_grid, self.fixed_grid
-        return resample(self.moving_labels, *grids, self.transform(stage), "nearest")
 
     @cached_property
     def seen(self) -> NDArray[np.bool_]:
@@ -129,16 +126,6 @@ class Scene:
         """Indices of the fixed image's slices that show the frames seen."""
         others = tuple(axis for axis in range(3) if axis != self.frame_axis)
         return np.flatnonzero(self.seen.any(axis=others))
-
-    def covered(self, stage: str) -> NDArray[np.bool_]:
-        """Tell which voxels the moving image covers at a stage, (f1, f2, f3)."""
-        ones, transform = (
-            np.ones(self.moving_grid.shape, np.uint8),
-            self.transform(stage),
-        )
-        return (
-            resample(ones, self.moving_grid, self.fixed_grid, transform, "nearest") > 0
-        )
 
     def point_error(self, stage: str, fixed: NDArray, moving: NDArray) -> float:
         """

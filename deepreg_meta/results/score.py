@@ -63,8 +63,8 @@ def _count(scene: Scene) -> dict:
 
 def _score_labels(scene: Scene, stage: str, rows: Rows) -> dict:
     """Fill in the rows of the labels and return the scores of the first one."""
-    fixed_labels, warped_labels = scene.fixed_labels, scene.warped(stage).labels
-    nearest_labels = scene.nearest_labels(stage)
+    fixed_labels, moved = scene.fixed_labels, scene.warped(stage)
+    warped_labels, nearest_labels = moved.labels, moved.nearest_labels
     if fixed_labels is None or warped_labels is None or nearest_labels is None:
         return {}
     spacing = scene.fixed_spacing_mm
@@ -157,8 +157,9 @@ def _score_blobs(scene: Scene, stage: str, rows: Rows) -> dict:
 def _score_images(scene: Scene, stage: str) -> dict:
     """Compare intensities, each image scaled to [0, 1] by its own range."""
     fixed = _scaled(scene.fixed_image, scene.fixed_image)
-    warped = _scaled(scene.warped(stage).image, scene.moving_image)
-    warped = np.where(scene.covered(stage), warped, 0.0)
+    moved = scene.warped(stage)
+    warped = _scaled(moved.image, scene.moving_image)
+    warped = np.where(moved.covered, warped, 0.0)
     return {
         f"mse_{stage}": metric.mse(fixed, warped),
         f"ncc_{stage}": metric.ncc(fixed, warped),

@@ -54,16 +54,18 @@ def study(load_demo):
     return load_demo("test_time_training", "study")
 
 
-@pytest.mark.parametrize("form", ["smoke", "choices", "test"])
-def test_every_plan_is_good_and_only_the_last_form_looks_at_the_tests(study, form):
+@pytest.mark.parametrize("form", ["smoke", "choices", "test", "long", "field"])
+def test_every_plan_is_good_and_two_forms_alone_look_at_the_tests(study, form):
     runs = plan_runs([study.PLAN / name for name in study.FORMS[form]], "/data")
     methods = {run.method for run in runs}
-    assert methods == {"trained", "meta", "random", "scales", "weak"}
+    assert methods == {"trained", "meta", "random", "scales", "direct", "weak"}
     tests = {name for run in runs for name in run.tests}
-    looked = {"choices", "known", "few"}
-    assert tests == looked | ({"test"} if form == "test" else set())
+    more = {"test": {"test"}, "long": {"test", "few"}}.get(form, set())
+    assert tests == {"choices", "known"} | more
     assert tests == set(study.FOLDERS) & tests
     for run in runs:
+        # weights are drawn, or learned in an order that is; the field alone has none
+        assert not (run.method == "direct" and run.seed)
         if run.seed:
             assert set(run.tests) == {"test"}
         # all learn by one loss but for the labels, and adapt by images alone

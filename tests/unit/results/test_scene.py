@@ -158,10 +158,10 @@ def test_the_moving_image_covers_what_is_led_into_it():
     # before: x + (8, 0, 5); adapted: x + (9, -1, 7)
     before = np.zeros(FIXED, bool)
     before[:8, :, :9] = True
-    np.testing.assert_array_equal(scene.covered("before"), before)
+    np.testing.assert_array_equal(scene.warped("before").covered, before)
     adapted = np.zeros(FIXED, bool)
     adapted[:7, 1:, :7] = True
-    np.testing.assert_array_equal(scene.covered("adapted"), adapted)
+    np.testing.assert_array_equal(scene.warped("adapted").covered, adapted)
 
 
 def test_pairs_without_labels_have_no_baseline():
@@ -198,7 +198,7 @@ def test_labels_of_the_nearest_voxel_are_not_moved_by_a_quarter_of_one():
     affine = scene.moving_grid.affine @ step @ offset
     scene._transforms["adapted"] = Transform([Affine(affine)])
     moving = scene.moving_labels[:, : FIXED[0] + 1, : FIXED[1], : FIXED[2]]
-    nearest = scene.nearest_labels("adapted")
+    nearest = scene.warped("adapted").nearest_labels
     np.testing.assert_array_equal(nearest, moving[:, :-1])
     linear = scene.warped("adapted").labels
     expected = 0.75 * moving[:, :-1] + 0.25 * moving[:, 1:]
@@ -207,4 +207,4 @@ def test_labels_of_the_nearest_voxel_are_not_moved_by_a_quarter_of_one():
 
 def test_without_labels_there_are_none_of_the_nearest_voxel():
     scene = Scene(make_result(without_labels(make_case("upright"))))
-    assert scene.nearest_labels("before") is None
+    assert scene.warped("before").nearest_labels is None
