@@ -89,7 +89,7 @@ class FieldConfig(Section):
     )
     optimizer: OptimizerConfig = _rule(
         "a mapping with name and learning_rate",
-        default=OptimizerConfig(name="Adam", learning_rate=0.25),
+        default=OptimizerConfig(name="Adam", learning_rate=0.5),
     )
     loss: LossChange = _rule(LOSS_CHANGE_RULE, default=None)
 

@@ -17,6 +17,10 @@ from deepreg_meta.model.pyramid import PyramidNetwork
 from deepreg_meta.model.registration import RegistrationLoss
 
 _LEAST = (1, 3, 5)  # voxels for no derivative, first and second ones along an axis
+# Of optimisers that divide by the size of gradients. Those of a mean over voxels are as
+# small as Keras's 1e-7, which would slow them down, more so the larger the image.
+_EPSILON = 1e-12
+_WITH_EPSILON = ("Adam", "AdamW", "Adamax", "Nadam")
 
 
 def build_scales(
@@ -97,11 +101,23 @@ def build_field_stage(
     levels = []
     for scale in section["scales"]:
         size = _field_grid(scale, full, own)
-        # a single large variable: its update is worth a kernel of its own
-        optimizer = build_optimizer({"jit_compile": True, **section["optimizer"]})
+        optimizer = build_optimizer(_field_optimizer(section["optimizer"]))
         network = FreeField(size, section["sigma_vox"])
         levels.append(Level(scale, InnerLoop(network, own, optimizer)))
     return FieldStage(levels, common, full)
+
+
+def _field_optimizer(section: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Return the options of what moves the displacements of all voxels.
+
+    :param section: `adapt.field.optimizer`, which is not overridden.
+    """
+    # a single large variable: its update is worth a kernel of its own
+    options: dict[str, Any] = {"jit_compile": True}
+    if section["name"] in _WITH_EPSILON:
+        options["epsilon"] = _EPSILON
+    return options | dict(section)
 
 
 def _field_grid(scale: float, full: Size, loss: RegistrationLoss) -> Size:

@@ -36,8 +36,6 @@ FORMS = {"smoke": ["choices.yml", "smoke.yml"], "choices": ["choices.yml"],
          "test": ["choices.yml", "test.yml"],
          "long": ["choices.yml", "test.yml", "long.yml"],
          "field": ["choices.yml", "field.yml"]}  # fmt: skip
-# of the pairs, by test set
-FOLDERS = {"choices": "valid", "test": "test", "known": "known", "few": "few"}
 LABELS = {"anterior": 1, "posterior": 2}
 PACKED = (STAMP, CLASSICAL)
 
@@ -93,7 +91,8 @@ def main(args: Sequence[str] | None = None) -> int:
         failures = run_chosen(parsed, chosen, output)
     rows = gather(parser, parsed, runs, output)
     if len(rows):
-        tests = {name: data / FOLDERS[name] for name in dict.fromkeys(rows["test"])}
+        folders = {name: Path(path) for run in runs for name, path in run.tests.items()}
+        tests = {name: folders[name] for name in dict.fromkeys(rows["test"])}
         source = Source(read_scaled, read_label, LABELS, restore=undo_pad_or_cut)
         classical = rival_rows(tests, source, output, methods)
         peers = peer_rows((parsed.source or Path()) / "hippocampus")

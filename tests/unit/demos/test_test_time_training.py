@@ -62,7 +62,6 @@ def test_every_plan_is_good_and_two_forms_alone_look_at_the_tests(study, form):
     tests = {name for run in runs for name in run.tests}
     more = {"test": {"test"}, "long": {"test", "few"}}.get(form, set())
     assert tests == {"choices", "known"} | more
-    assert tests == set(study.FOLDERS) & tests
     for run in runs:
         # weights are drawn, or learned in an order that is; the field alone has none
         assert not (run.method == "direct" and run.seed)

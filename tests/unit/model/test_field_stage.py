@@ -79,6 +79,26 @@ def test_without_smoothing_it_is_gradient_descent_on_the_field(task):
     assert totals[-1] < totals[0]
 
 
+@pytest.mark.parametrize("name", ["Adam", "Nadam"])
+def test_steps_do_not_depend_on_how_small_the_gradients_are(task, name):
+    """More voxels in a mean make them smaller, as does another unit of the loss."""
+    found = []
+    for unit in (1.0, 1e-2):
+        weights = dict(image=1.0, label=0.2, regularization=0.1)
+        loss = {part: dict(weight=unit * own) for part, own in weights.items()}
+        field = dict(optimizer=dict(name=name, learning_rate=0.2), loss=loss, steps=5)
+        found.append(field_model(**field).adapt(task, 0))
+    first, second = (one["ddf"].numpy() - one["ddf_unadapted"] for one in found)
+    assert np.abs(first).max() > 0.2
+    assert np.abs(first - second).mean() < 2e-3
+
+
+def test_an_epsilon_that_is_asked_for_is_the_optimizers(task):
+    slow = dict(optimizer=dict(name="Adam", learning_rate=0.2, epsilon=1e3))
+    found = field_model(**slow).adapt(task, 0)
+    assert 0 < np.abs(found["ddf"] - found["ddf_unadapted"]).max() < 1e-3
+
+
 def test_every_scale_goes_on_from_the_field_so_far(task):
     """Two scales are one after the other: the second starts where the first ended."""
     both = field_model(scales=[SCALE, 1.0], steps=[2, 3])
