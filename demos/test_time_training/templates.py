@@ -90,7 +90,7 @@ def configure(ckpt_path: str | None, steps: Sequence[int]) -> RunConfig:
         "scales": ["1/4", "1/2", "1"],
         "steps": list(steps),
         "sigma_vox": 2.0,
-        "loss": {"regularization": {"weight": 0.3}},
+        "loss": {"regularization": {"weight": 0.6}},
     }
     changes: dict[str, Any] = {"dataset": dataset, "adapt": {"field": field}}
     if ckpt_path is None:
