@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
 from deepreg_meta.evaluate.picture import save_figure
 from deepreg_meta.evaluate.plot import COLOURS, box_plot, colours_of
@@ -15,6 +16,7 @@ from deepreg_meta.study.schedule import Run
 from deepreg_meta.study.table import case_means
 
 _MARKS = "osD^vP*X<"  # beside colours, of which there are fewer than methods
+_SECONDS = (0, 0.25, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)  # ticks
 _STYLES = ("-", "--", ":", "-.")
 # columns of `log.csv`: of every epoch, and of those that end with a validation
 _LOSSES = {"loss": "training loss", "val_loss_unadapted": "validation loss"}
@@ -194,6 +196,11 @@ def time_curves(
             )  # fmt: skip
     axes.set_xlabel("CPU seconds a pair")
     axes.set_xscale("symlog", linthresh=1.0)
+    axes.margins(x=0.12)  # for the names at the right
+    axes.set_xlim(left=-0.1)
+    axes.xaxis.set_major_locator(FixedLocator(_SECONDS))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set_ylabel(ylabel)
     axes.set_title(title)
     axes.grid(alpha=0.3)
