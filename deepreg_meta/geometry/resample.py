@@ -11,7 +11,6 @@ from deepreg_meta.geometry.grid import Grid, is_inside
 from deepreg_meta.geometry.transform import Transform
 
 Interpolation = Literal["linear", "nearest"]
-INTERPOLATIONS: tuple[Interpolation, ...] = ("linear", "nearest")
 _ORDER = {"linear": 1, "nearest": 0}
 
 
@@ -38,11 +37,11 @@ def resample(
     :return: on the target grid, float32; of the volumes' type for `nearest`.
     :raises ValueError: when the volumes are not on their grid.
     """
-    job = Sampling(volumes, interpolation, outside)
+    job = ResampleJob(volumes, interpolation, outside)
     return resample_several([job], source, target, transform)[0]
 
 
-class Sampling(NamedTuple):
+class ResampleJob(NamedTuple):
     """Volumes of one grid, and how they are sampled: arguments of `resample`."""
 
     volumes: NDArray
@@ -51,7 +50,7 @@ class Sampling(NamedTuple):
 
 
 def resample_several(
-    jobs: Sequence[Sampling],
+    jobs: Sequence[ResampleJob],
     source: Grid,
     target: Grid,
     transform: Transform | None = None,

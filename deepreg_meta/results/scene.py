@@ -8,12 +8,7 @@ from numpy.typing import NDArray
 
 from deepreg_meta.evaluate.columns import BASELINE
 from deepreg_meta.geometry.grid import Grid
-from deepreg_meta.geometry.resample import (
-    INTERPOLATIONS,
-    Sampling,
-    resample,
-    resample_several,
-)
+from deepreg_meta.geometry.resample import ResampleJob, resample, resample_several
 from deepreg_meta.geometry.transform import Transform
 from deepreg_meta.results.case import STAGES, WITHOUT_NETWORK, CaseResult
 
@@ -82,15 +77,16 @@ class Scene:
         """
         if stage not in self._warped:
             jobs = [
-                Sampling(self.moving_image),
-                Sampling(np.ones(self.moving_grid.shape, np.uint8), "nearest"),
+                ResampleJob(self.moving_image),
+                ResampleJob(np.ones(self.moving_grid.shape, np.uint8), "nearest"),
             ]
             if self.moving_labels is not None:
-                jobs += [Sampling(self.moving_labels, how) for how in INTERPOLATIONS]
-            image, covered, *labels = resample_several(
+                labels = self.moving_labels
+                jobs += [ResampleJob(labels), ResampleJob(labels, "nearest")]
+            image, covered, *found = resample_several(
                 jobs, self.moving_grid, self.fixed_grid, self.transform(stage)
             )
-            self._warped[stage] = Warped(image, covered > 0, *labels)
+            self._warped[stage] = Warped(image, covered > 0, *found)
         return self._warped[stage]
 
     @cached_property
