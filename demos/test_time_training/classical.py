@@ -5,6 +5,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -20,6 +21,7 @@ from deepreg_meta.study.rows import endpoint_errors, has_truth
 
 Reader = Callable[[Path], NDArray]
 DEMONS, SYN = "demons (SimpleITK)", "SyN (antspyx)"
+SMOOTH_DEMONS = "demons, sigma 3 (SimpleITK)"  # of frames of echo, chosen by demons.py
 ITERATIONS = {4: 100, 2: 100, 1: 50}  # by the factor that sides are divided by
 
 
@@ -43,20 +45,25 @@ class Source:
     restore: Callable[[NDArray, tuple[int, ...]], NDArray] | None = None
 
 
-def demons(moving: NDArray, fixed: NDArray) -> NDArray[np.float64]:
+def demons(
+    moving: NDArray, fixed: NDArray, sigma_vox: float = 1.5, matched: bool = True
+) -> NDArray[np.float64]:
     """
-    Register by fast symmetric-force demons on three levels, intensities matched.
+    Register by fast symmetric-force demons on three levels.
 
     :param moving: (d1, d2, d3), or (d1, d2, 1).
     :param fixed: same shape.
+    :param sigma_vox: by which the displacements are smoothed after every update.
+    :param matched: the histograms first.
     :return: displacements of the fixed grid, (d1, d2, d3, 3), voxels.
     """
     target, source = (
         sitk.GetImageFromArray(_squeezed(volume).T) for volume in (fixed, moving)
     )
-    source = sitk.HistogramMatching(source, target, 256, 7, True)
+    if matched:
+        source = sitk.HistogramMatching(source, target, 256, 7, True)
     run = sitk.FastSymmetricForcesDemonsRegistrationFilter()
-    run.SetStandardDeviations(1.5)
+    run.SetStandardDeviations(sigma_vox)
     run.SetMaximumUpdateStepLength(2.0)
     field = None
     for factor, iterations in ITERATIONS.items():
@@ -122,19 +129,28 @@ def syn(moving: NDArray, fixed: NDArray) -> NDArray[np.float64]:
         return _with_depth(np.asarray(nib.load(warps[0]).dataobj), fixed.shape)
 
 
-METHODS: dict[str, Callable[[NDArray, NDArray], NDArray]] = {DEMONS: demons, SYN: syn}
+Method = Callable[[NDArray, NDArray], NDArray]
+METHODS: dict[str, Method] = {
+    DEMONS: demons,
+    SMOOTH_DEMONS: partial(demons, sigma_vox=3.0, matched=False),
+    SYN: syn,
+}
 
 
-def classical_rows(method: str, folder: Path, source: Source) -> pd.DataFrame:
+def classical_rows(
+    method: str, folder: Path, source: Source, run: Method | None = None
+) -> pd.DataFrame:
     """
     Register the pairs of a test set with one thread.
 
-    :param method: of `METHODS`.
+    :param method: name, in the rows; of `METHODS` where `run` is None.
     :param folder: with moving_images, fixed_images and their labels; where it has the
         truth too, endpoint errors are measured.
     :param source: how they are read.
+    :param run: what gives the field of two volumes.
     :return: rows as of a study's methods: Dice, determinants, CPU seconds.
     """
+    run = run or METHODS[method]
     threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     rows = []
@@ -145,7 +161,7 @@ def classical_rows(method: str, folder: Path, source: Source) -> pd.DataFrame:
             fixed = source.image(path)
             moving = source.image(folder / "moving_images" / name)
             begin = time.process_time()
-            ddf = METHODS[method](moving, fixed)
+            ddf = run(moving, fixed)
             seconds = time.process_time() - begin
             moved = source.label(folder / "moving_labels" / name)
             truth = source.label(folder / "fixed_labels" / name)

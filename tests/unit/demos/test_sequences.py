@@ -150,7 +150,28 @@ def test_a_tiny_study_ends_with_its_report(
         beat.set_index("case")["epe_label_before"], known, rtol=1e-6
     )
     report = (tmp_path / "out" / "report.md").read_text()
-    assert "## Results: beat" in report and "demons (SimpleITK)" in report
+    assert "## Results: beat" in report and "demons, sigma 3 (SimpleITK)" in report
     there = ["--output", str(tmp_path / "there"), "--report", "--unpack", packed]
     assert study.main(["--form", "smoke", *there]) == 0  # without data
-    assert "demons (SimpleITK)" in (tmp_path / "there" / "report.md").read_text()
+    assert "demons, sigma 3" in (tmp_path / "there" / "report.md").read_text()
+
+
+def test_settings_of_demons_are_compared_on_validation_pairs(
+    load_demo, data, tmp_path, monkeypatch, capsys
+):
+    script = load_demo("test_time_training", "demons")
+    monkeypatch.setattr(script, "image_size", lambda form: 48)
+    monkeypatch.setattr(script, "SIGMAS", (1.0, 8.0))
+    monkeypatch.setattr(script.sequence_data, "NUM_HEARTS", data.NUM_HEARTS)
+    source = write_synthetic(tmp_path / "source")
+    folders = ["--from", str(source), "--data-dir", str(tmp_path / "data")]
+    assert script.main(folders) == 0
+    lines = capsys.readouterr().out.strip().splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    table = pd.DataFrame(cells[2:], columns=cells[0])
+    assert list(table["data"]) == ["camus"] * 4 + ["simulated"] * 4
+    assert list(table["matched"]) == ["True", "True", "False", "False"] * 2
+    assert list(table["sigma"].astype(float)) == [1.0, 8.0] * 4
+    assert set(table.loc[:3, "epe_label"]) == {"–"}  # no truth
+    folds = table["positive"].astype(float)
+    assert (folds[::2].to_numpy() < folds[1::2].to_numpy()).all()
