@@ -96,16 +96,16 @@ def undo_pad_or_cut(field: NDArray, shape: Sequence[int]) -> NDArray:
     return field
 
 
-def choose_atlases(
+def rank_atlases(
     images: Path, targets: Sequence[str], atlases: Sequence[str]
-) -> dict[str, str]:
+) -> dict[str, list[str]]:
     """
-    Find the atlas of the highest global normalised cross-correlation for each target.
+    Order atlases by their global normalised cross-correlation with each target.
 
     :param images: folder of the volumes.
     :param targets: names of patients.
     :param atlases: names of others.
-    :return: atlas by target; of equal ones the first by name.
+    :return: by target, the most alike first; of equal ones the first by name.
     """
 
     def normalized(name: str) -> NDArray[np.float32]:
@@ -116,7 +116,7 @@ def choose_atlases(
     ordered = sorted(atlases)
     known = np.stack([normalized(name) for name in tqdm(ordered, desc="atlases")])
     return {
-        name: ordered[int(np.argmax(known @ normalized(name)))]
+        name: [ordered[i] for i in np.argsort(-known @ normalized(name), kind="stable")]
         for name in tqdm(targets, desc="targets")
     }
 
@@ -167,7 +167,8 @@ def _write_splits(source: Path, folder: Path) -> dict[str, list[str]]:
         for name in train:
             path = source / kind / f"{name}.nii.gz"
             shutil.copyfile(path, folder / "train" / kind / path.name)
-    choices = choose_atlases(source / "images", valid, train)
+    ranked = rank_atlases(source / "images", valid, train)
+    choices = {name: atlases[0] for name, atlases in ranked.items()}
     _write_pairs(source, folder / "valid", choices)
     _write_pairs(source, folder / "test", tests)
     _write_pairs(source, folder / "few", dict(list(choices.items())[:NUM_FEW]))

@@ -2,11 +2,11 @@
 Segment the hippocampus by one atlas whose labels go through unlabelled images too.
 
     python demos/test_time_training/templates.py --from DIR              # for choices
-    python demos/test_time_training/templates.py --from DIR --test \\
-        --num-templates 4 --fusion majority                              # the 40 tests
+    python demos/test_time_training/templates.py --from DIR --test       # the 40 tests
 
-DIR is that of demo_data.py. Templates are images of the training set, their labels
-unread. Without --ckpt_path no network takes part. Targets that are done are kept.
+DIR is that of demo_data.py. Templates are the images of the training set that correlate
+most with the target, their labels unread. Without --ckpt_path no network takes part.
+Targets that are done are kept.
 """
 
 import argparse
@@ -15,11 +15,12 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
-from demo_data import HERE, prepare
+from demo_data import HERE, prepare, rank_atlases
 from study import LABELS, peer_rows
 from tqdm import tqdm
 
@@ -51,6 +52,8 @@ class Kept:
     A registrar that registers two images once and knows how long that took.
 
     :param registrar: does the work.
+    :ivar seconds: CPU seconds of adaptation and prediction, by fixed and moving image.
+    :ivar busy: CPU seconds of all calls, with reading and scores.
     """
 
     def __init__(self, registrar: Registrar) -> None:
@@ -59,16 +62,16 @@ class Kept:
         self._registrar = registrar
         self._found: dict[tuple[Path, Path], RegisteredPair] = {}
         self.seconds: dict[tuple[Path, Path], float] = {}
+        self.busy = 0.0
 
     def register(self, fixed: Path, moving: Path, **options: Any) -> RegisteredPair:
         """Register as the registrar does, or say what was found before."""
+        start = time.process_time()
         key = Path(fixed), Path(moving)
         if key not in self._found:
-            if not self._found:  # compiles
-                self._registrar.register(*key, **options)
-            start = time.process_time()
             self._found[key] = self._registrar.register(*key, **options)
-            self.seconds[key] = time.process_time() - start
+            self.seconds[key] = self._found[key].result.cpu_seconds
+        self.busy += time.process_time() - start
         return self._found[key]
 
 
@@ -106,7 +109,8 @@ def segment_target(
     atlas: ImageFiles,
     templates: Sequence[ImageFiles],
     numbers: Sequence[int],
-    fusions: Sequence[str],
+    fusions: Sequence[Fusion],
+    interpolation: Literal["linear", "nearest"] = "nearest",
 ) -> list[dict[str, Any]]:
     """
     Segment one image with several numbers of templates and ways of fusion.
@@ -114,34 +118,37 @@ def segment_target(
     :param registrar: of all images.
     :param target: with its true label, for the scores.
     :param atlas: with its label.
-    :param templates: to choose from; their labels are not read.
+    :param templates: the best first; their labels are not read.
     :param numbers: of templates; 0 is the atlas alone.
-    :param fusions: of `Fusion`.
-    :return: a row for each of both.
+    :param fusions: of labels.
+    :param interpolation: of labels.
+    :return: a row for each of both. `cpu_seconds` are those of the registrations to
+        the target and of all that follows, `cpu_seconds_onward` those of registrations
+        of the atlas to the templates.
     """
-    options = Options(1, num_templates=max(max(numbers), 1))
-    chooser = Segmenter(registrar, [atlas], options, templates)
-    chosen = [own.files for own in chooser.choose_templates(target)]
     rows = []
     for number in numbers:
         for fusion in fusions if number else fusions[:1]:
-            options = Options(1, fusion=Fusion(fusion))
+            options = Options(1, fusion=fusion, interpolation=interpolation)
+            own = templates[:number]
             if number:
-                options = Options(1, fusion=Fusion(fusion), num_templates=number)
-            own = chosen[:number]
+                options = replace(options, num_templates=number)
+            start = time.process_time() - registrar.busy
             found = Segmenter(registrar, [atlas], options, own).segment(target)
+            others = time.process_time() - registrar.busy - start
             known = registrar.seconds
-            names = (target.image, *(one.image for one in own))
-            pairs = [(names[0], one) for one in (atlas.image, *names[1:])]
+            images = [one.image for one in own]
+            name = f"{number} templates, {fusion.method}" if number else "atlas"
             rows.append(
                 {
-                    "method": f"{number} templates, {fusion}" if number else "atlas",
+                    "method": name,
                     "case": target.name,
                     "dice_nearest": sum(found.dsc.values()) / len(LABELS),
                     **{f"dice_{n}": found.dsc[str(v)] for n, v in LABELS.items()},
-                    "cpu_seconds": sum(known[pair] for pair in pairs),
+                    "cpu_seconds": others
+                    + sum(known[target.image, one] for one in (atlas.image, *images)),
                     "cpu_seconds_onward": sum(
-                        known[one, atlas.image] for one in names[1:]
+                        known[one, atlas.image] for one in images
                     ),
                 }
             )
@@ -164,17 +171,27 @@ def segment_all(parsed: argparse.Namespace, data: Path) -> pd.DataFrame:
     table = pd.read_csv(path, dtype={"case": str}) if path.is_file() else pd.DataFrame()
     config = configure(parsed.ckpt_path, parsed.steps)
     registrar = Kept(Registrar(parsed.ckpt_path, config=config))
+    fusions = [
+        Fusion(name, search_radius=parsed.search_radius if name == "joint" else 0)
+        for name in parsed.fusion
+    ]
     done = set(table["case"]) if len(table) else set()
     missing = [job for job in jobs if job[0] not in done]
+    images = parsed.source / "hippocampus" / "images"
+    ranked = rank_atlases(images, [name for name, _ in missing], splits["train"])
     for name, atlas in tqdm(missing, unit="target", desc=split):
-        others = [one for one in splits["train"] if one != atlas]
+        others = [one for one in ranked[name] if one != atlas]
         rows = segment_target(
             registrar,
             _labelled(data / split, "fixed", name),
             _labelled(data / split, "moving", name),
-            [single(data / "train" / "images" / f"{one}.nii.gz") for one in others],
+            [
+                single(data / "train" / "images" / f"{one}.nii.gz")
+                for one in others[: max(parsed.num_templates)]
+            ],
             parsed.num_templates,
-            parsed.fusion,
+            fusions,
+            parsed.label_interpolation,
         )
         table = pd.concat([table, pd.DataFrame(rows)], ignore_index=True)
         write_whole(path, table.to_csv(index=False))
@@ -189,7 +206,8 @@ def check_settings(parsed: argparse.Namespace, path: Path) -> None:
     :param path: of the settings of the rows, JSON; written where there is none.
     :raises ValueError: when the rows there have others.
     """
-    names = ("ckpt_path", "steps", "num_templates", "fusion")
+    names = ("ckpt_path", "steps", "num_templates", "fusion",
+             "search_radius", "label_interpolation")  # fmt: skip
     settings = {name: getattr(parsed, name) for name in names}
     stamp = parsed.data_dir / "hippocampus" / STAMP
     settings["data"] = json.loads(stamp.read_text(encoding="utf-8"))["digest"]
@@ -237,10 +255,12 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument("--data-dir", type=Path, default=HERE / "dataset")
     parser.add_argument("--output", type=Path, default=HERE / "logs_templates")
     parser.add_argument("--ckpt_path", help="folder of a run; default: no network")
-    parser.add_argument("--steps", type=int, nargs=3, default=[40, 40, 40])
-    parser.add_argument("--num-templates", type=int, nargs="+", default=[0, 2, 4, 6])
+    parser.add_argument("--steps", type=int, nargs=3, default=[20, 40, 8])
+    parser.add_argument("--num-templates", type=int, nargs="+", default=[0, 5])
+    parser.add_argument("--fusion", nargs="+", choices=METHODS, default=["joint"])
+    parser.add_argument("--search-radius", type=int, default=1, help="of joint fusion")
     parser.add_argument(
-        "--fusion", nargs="+", choices=METHODS, default=["majority", "joint"]
+        "--label-interpolation", choices=("linear", "nearest"), default="nearest"
     )
     parser.add_argument("--test", action="store_true", help="the 40 of the list")
     parser.add_argument("--limit", type=int, help="the first targets alone")

@@ -74,5 +74,6 @@ class PoseRegistrar:
         return SimpleNamespace(
             transform=Transform((Affine(matrix),)),
             scores={"seconds": 1.5},
+            result=SimpleNamespace(cpu_seconds=0.5),
             warnings=["far"] if names[1] == "a3" else [],
         )
