@@ -93,6 +93,20 @@ def test_patients_are_in_one_split_and_the_list_is_kept(load_demo, source, tmp_p
     assert few == [f"{next(iter(splits['valid']))}.nii.gz"]
 
 
+def test_the_most_alike_atlases_come_first(load_demo, source):
+    demo = load_demo("test_time_training", "demo_data")
+    images = source / "hippocampus" / "images"
+    names = [f"hippocampus_{n:03d}" for n in range(10)]
+    found = demo.rank_atlases(images, names[:2], names[2:])
+    assert list(found) == names[:2]
+    for target, order in found.items():
+        assert sorted(order) == names[2:]
+        flat = [demo.read_scaled(images / f"{name}.nii.gz").ravel()
+                for name in (target, *order)]  # fmt: skip
+        alike = np.corrcoef(flat)[0, 1:]
+        assert (np.diff(alike) <= 1e-6).all() and alike[0] > alike[-1]
+
+
 @pytest.mark.parametrize("size", [(20, 24, 18), (26, 25, 31), (17, 23, 15)])
 def test_a_field_on_the_networks_grid_comes_back_to_the_file(
     load_demo, monkeypatch, size
