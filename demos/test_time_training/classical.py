@@ -21,7 +21,8 @@ from deepreg_meta.study.rows import endpoint_errors, has_truth
 
 Reader = Callable[[Path], NDArray]
 DEMONS, SYN = "demons (SimpleITK)", "SyN (antspyx)"
-SMOOTH_DEMONS = "demons, sigma 3 (SimpleITK)"  # of frames of echo, chosen by demons.py
+# of frames of echo, as rivals.py chooses them
+ECHO_DEMONS, ECHO_SYN = "demons, sigma 3 (SimpleITK)", "SyN, radius 4 (antspyx)"
 ITERATIONS = {4: 100, 2: 100, 1: 50}  # by the factor that sides are divided by
 
 
@@ -99,12 +100,16 @@ def _shrunk(image: sitk.Image, factor: int) -> sitk.Image:
     return sitk.Shrink(smooth, [factor] * image.GetDimension())
 
 
-def syn(moving: NDArray, fixed: NDArray) -> NDArray[np.float64]:
+def syn(
+    moving: NDArray, fixed: NDArray, radius: int = 2, flow_sigma: float = 3.0
+) -> NDArray[np.float64]:
     """
-    Register by ANTs SyN with local cross-correlation, of the settings of the list.
+    Register by ANTs SyN with local cross-correlation; the default is that of the list.
 
     :param moving: as of `demons`.
     :param fixed: as of `demons`.
+    :param radius: of the windows of the correlation, voxels.
+    :param flow_sigma: by which updates are smoothed, voxels.
     :return: as of `demons`.
     :raises ImportError: without the package antspyx.
     """
@@ -119,10 +124,10 @@ def syn(moving: NDArray, fixed: NDArray) -> NDArray[np.float64]:
             initial_transform="Identity",
             outprefix=f"{folder}/",
             syn_metric="CC",
-            syn_sampling=2,
+            syn_sampling=radius,
             reg_iterations=(100, 70, 20),
             grad_step=0.2,
-            flow_sigma=3,
+            flow_sigma=flow_sigma,
             random_seed=1,
         )
         warps = [path for path in found["fwdtransforms"] if path.endswith(".nii.gz")]
@@ -132,8 +137,9 @@ def syn(moving: NDArray, fixed: NDArray) -> NDArray[np.float64]:
 Method = Callable[[NDArray, NDArray], NDArray]
 METHODS: dict[str, Method] = {
     DEMONS: demons,
-    SMOOTH_DEMONS: partial(demons, sigma_vox=3.0, matched=False),
+    ECHO_DEMONS: partial(demons, sigma_vox=3.0, matched=False),
     SYN: syn,
+    ECHO_SYN: partial(syn, radius=4, flow_sigma=5.0),
 }
 
 

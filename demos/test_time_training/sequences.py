@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from classical import SMOOTH_DEMONS, SYN, Source
+from classical import ECHO_DEMONS, ECHO_SYN, Source
 from comparison import CLASSICAL, rival_rows, write_report
 from demo_data import HERE
 from sequence_data import CAMUS, prepare, read_image, read_label
@@ -101,7 +101,7 @@ def main(args: Sequence[str] | None = None) -> int:
     rows = gather(parser, parsed, runs, output)
     main_part = main_rows(rows) if len(rows) else rows
     if len(main_part):
-        methods = [SMOOTH_DEMONS, *([SYN] if parsed.syn else [])]
+        methods = [ECHO_DEMONS, *([ECHO_SYN] if parsed.syn else [])]
         methods = [] if parsed.report else methods
         tests = list(dict.fromkeys(main_part["test"]))
         others = classical(data_dir, output, tests, methods)

@@ -156,10 +156,10 @@ def test_a_tiny_study_ends_with_its_report(
     assert "demons, sigma 3" in (tmp_path / "there" / "report.md").read_text()
 
 
-def test_settings_of_demons_are_compared_on_validation_pairs(
+def test_settings_of_rivals_are_compared_on_validation_pairs(
     load_demo, data, tmp_path, monkeypatch, capsys
 ):
-    script = load_demo("test_time_training", "demons")
+    script = load_demo("test_time_training", "rivals")
     monkeypatch.setattr(script, "image_size", lambda form: 48)
     monkeypatch.setattr(script, "SIGMAS", (1.0, 8.0))
     monkeypatch.setattr(script.sequence_data, "NUM_HEARTS", data.NUM_HEARTS)
@@ -170,8 +170,12 @@ def test_settings_of_demons_are_compared_on_validation_pairs(
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     table = pd.DataFrame(cells[2:], columns=cells[0])
     assert list(table["data"]) == ["camus"] * 4 + ["simulated"] * 4
-    assert list(table["matched"]) == ["True", "True", "False", "False"] * 2
-    assert list(table["sigma"].astype(float)) == [1.0, 8.0] * 4
-    assert set(table.loc[:3, "epe_label"]) == {"–"}  # no truth
+    plain = ["demons, sigma 1", "demons, sigma 8"]
+    every = plain + [f"{name}, not matched" for name in plain]
+    assert list(table["method"]) == every * 2
+    assert set(table.loc[:3, "epe_label"]) == {"\u2013"}  # no truth
     folds = table["positive"].astype(float)
     assert (folds[::2].to_numpy() < folds[1::2].to_numpy()).all()
+    with pytest.raises(SystemExit):
+        script.main([*folders, "--data", "camus,others"])
+    assert "--data: expected some of camus, simulated" in capsys.readouterr().err
