@@ -10,7 +10,7 @@ from deepreg.registry import REGISTRY
 from deepreg_meta.loss.checks import as_volume, check_alike, in_models_too
 from deepreg_meta.loss.kernel import filter_along_axes, window_matrix
 
-EPS = 1e-7  # as DeepReg's, so that both agree on windows that see nothing
+EPS = 1e-7  # as DeepReg's
 ROUNDING = 16.0  # least variance that is none of rounding, in epsilons of the squares
 KERNEL_TYPES = ("rectangular", "triangular", "gaussian")
 
@@ -71,8 +71,10 @@ class LocalNcc:
     along a singleton axis (DeepReg takes a mean of kernel_size^2 voxels over
     kernel_size^3); a mean in a triangular or gaussian window is over the sum of the
     weights (DeepReg takes that of their squares, and some of its triangles lie beside
-    the middle); a window of one grey value is perfect, with no gradient (in DeepReg's
-    its variance is what rounding leaves, also below zero).
+    the middle); a window of one grey value in the fixed image is perfect, with no
+    gradient (in DeepReg's its variance is what rounding leaves, also below zero), and
+    one in the warped image alone is worth 0 (in DeepReg's it is perfect too: fields
+    that move everything out of the image are the best).
 
     Within a mask the statistics are those of its voxels alone; voxels around the volume
     count as before, so that a mask of ones changes nothing.
@@ -193,7 +195,12 @@ class LocalNcc:
             cross = tp_sum - p_sum * t_sum / weight
             cross = tf.where(product <= 0.0, tf.zeros_like(cross), cross)
             product += EPS
-            squared = (cross * cross + EPS) / product
+            # a window of one grey value in both images is perfect; one of the warped
+            # image alone is worth nothing, or a network would win by moving everything
+            # out of the image
+            lost = tf.logical_and(p_var <= 0.0, t_var > 0.0)
+            numerator = cross * cross + EPS * tf.cast(tf.logical_not(lost), p.dtype)
+            squared = numerator / product
 
             def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
                 share = upstream[:, None, None, None] / t[0].shape.num_elements()

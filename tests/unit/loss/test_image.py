@@ -70,7 +70,8 @@ def numpy_ncc(fixed, warped, kernel_size, kernel_type, mask=None):
         a, b = (x[window] - np.average(x[window], weights=own) for x in (t, p))
         cross = np.sum(own * a * b)
         spread = np.sum(own * a * a) * np.sum(own * b * b)
-        values.append((cross**2 + EPS) / (spread + EPS))
+        lost = np.ptp(b) < 1e-12 < np.ptp(a)  # of the warped image one value is left
+        values.append((cross**2 + (0.0 if lost else EPS)) / (spread + EPS))
     return -np.mean(values)
 
 
@@ -95,12 +96,13 @@ def test_a_value_worked_out_by_hand():
 
     The fixed spot is in the windows 0 to 2, the warped one in 1 to 3. Each gives the
     variance 1 - 1/3 there, their covariance in windows 1 and 2 is -1/3: (1/3)^2 over
-    (2/3)^2 makes 1/4. Where one image has no spot the window is perfect: 1.
+    (2/3)^2 makes 1/4. Where the fixed image has no spot the window is perfect, 1; where
+    only the warped one has none it is worth 0.
     """
     fixed, warped = np.zeros((2, 1, 1, 4, 1), np.float32)
     fixed[0, 0, 1], warped[0, 0, 2] = 1.0, 1.0
     value = LocalNcc(3)(tf.constant(fixed), tf.constant(warped))
-    assert value.numpy() == pytest.approx(-(1 + 1 / 4 + 1 / 4 + 1) / 4, rel=1e-5)
+    assert value.numpy() == pytest.approx(-(0 + 1 / 4 + 1 / 4 + 1) / 4, rel=1e-5)
 
 
 @pytest.mark.parametrize("kernel_type", ["rectangular", "triangular", "gaussian"])
@@ -256,21 +258,36 @@ def test_intensities_in_another_scale_change_nothing(rng):
         np.testing.assert_allclose(LocalNcc(3)(fixed, factor * warped), value, 1e-4)
 
 
-def test_grey_areas_are_perfect_whatever_rounding_leaves_of_their_variance(wrap, rng):
-    """As in float64, where DeepReg's variances of rounding make something of them."""
+def test_nothing_is_won_by_moving_everything_out_of_the_image():
+    """By DeepReg's loss it is: an image of zeros fits as well as the image itself."""
+    inner = np.random.default_rng(0).random((1, 8, 8, 8)).astype(np.float32)
+    fixed = tf.constant(np.pad(inner, [(0, 0), (2, 2), (2, 2), (2, 2)]))
+    gone = tf.zeros_like(fixed)
+    theirs = LocalNormalizedCrossCorrelationLoss(kernel_size=3)
+    assert float(theirs(fixed, gone)) == pytest.approx(-1.0, abs=1e-3)
+    loss = LocalNcc(3)
+    assert float(loss(fixed, fixed)) == pytest.approx(-1.0, abs=1e-3)
+    # perfect are the windows at the corners and edges alone, which see no image
+    sees = np.mean(np.asarray(loss.sees(tf.cast(fixed > 0, tf.float32))))
+    assert float(loss(fixed, gone)) == pytest.approx(-(1 - sees), abs=1e-6)
+    assert float(loss(gone, fixed)) == pytest.approx(-1.0, abs=1e-6)  # nothing to see
+
+
+def test_grey_areas_are_what_float64_says_whatever_rounding_leaves(wrap, rng):
+    """Where DeepReg's variances of rounding make something of them."""
     fixed, _ = images(rng, 1, (8, 8, 8))
     warped = np.full((1, 8, 8, 8), 0.7, np.float32)
     warped[:, 6:] = rng.random((1, 2, 8, 8))
     warped = tf.constant(warped)
     expected = numpy_ncc(fixed[0], warped[0], 3, "rectangular")
     theirs = LocalNormalizedCrossCorrelationLoss(kernel_size=3)(fixed, warped)
-    assert abs(float(theirs) - expected) > 0.01
+    assert abs(float(theirs) - expected) > 1e-3
     found = value_and_gradients(wrap(LocalNcc(3)), fixed, warped)
     np.testing.assert_allclose(found[0], expected, rtol=1e-5)
     exact = [tf.cast(x, tf.float64) for x in (fixed, warped)]
     gradient = value_and_gradients(LocalNcc(3), *exact)[2]
     np.testing.assert_allclose(found[2], gradient, rtol=1e-3, atol=1e-7)
-    # the windows around these voxels see one grey value
+    # the windows around these voxels see one grey value, which is worth nothing
     np.testing.assert_array_equal(found[2][:, 2:4, 2:6, 2:6], 0.0)
     assert np.abs(found[2]).max() > 1e-3
 
