@@ -304,7 +304,9 @@ class InnerLoop:
         if not is_own_judge:
             loss = judge() if start_loss is None else start_loss
             best = _better(best, loss, best.step, best.weights)
-        begin = tf.timestamp()
+        # nothing but this orders the clock: it would be read before an earlier scale ends
+        with tf.control_dependencies([best.loss]):
+            begin = tf.timestamp()
 
         def may_go_on(
             index: tf.Tensor, rows: tf.TensorArray, best: Best, state: tuple
@@ -313,7 +315,9 @@ class InnerLoop:
             if seconds is None:
                 return wanted
             taken = tf.cast(index, tf.float64)
-            mean = (tf.timestamp() - begin) / tf.maximum(taken, 1.0)
+            with tf.control_dependencies([best.loss]):
+                now = tf.timestamp()
+            mean = (now - begin) / tf.maximum(taken, 1.0)
             fits = (taken + 1.0) * mean <= tf.cast(seconds, tf.float64)
             return wanted & (fits | (index == 0))
 

@@ -278,6 +278,17 @@ def test_a_limit_of_time_is_shared_by_the_sizes_of_the_scales(task, monkeypatch)
     np.testing.assert_allclose(seen, [2.0, 3.0], rtol=1e-6)
 
 
+def test_the_time_of_a_scale_begins_when_the_one_before_ends(task):
+    """In a graph nothing but an order of its own keeps a clock from being read early."""
+    model = scaled_model(SCALE, 1.0)
+    run = tf.function(
+        lambda t: model._adaptation.run(task, AdaptPlan(seconds=t))["history"]
+    )
+    run(tf.constant(1e-9, tf.float64))
+    scales = run(tf.constant(1.5, tf.float64)).numpy()[:, -1]
+    assert min((scales < 1.0).sum(), (scales == 1.0).sum()) > 2
+
+
 @pytest.mark.parametrize("keep", ["last", "best"])
 def test_the_best_weights_of_each_scale_predict(task, keep):
     """A rate that is far too large: the best of it is what was there before."""
