@@ -304,26 +304,33 @@ class InnerLoop:
         if not is_own_judge:
             loss = judge() if start_loss is None else start_loss
             best = _better(best, loss, best.step, best.weights)
-        # nothing but this orders the clock: it would be read before an earlier scale ends
-        with tf.control_dependencies([best.loss]):
-            begin = tf.timestamp()
 
         def may_go_on(
-            index: tf.Tensor, rows: tf.TensorArray, best: Best, state: tuple
+            index: tf.Tensor,
+            rows: tf.TensorArray,
+            best: Best,
+            state: tuple,
+            begin: tf.Tensor,
         ) -> tf.Tensor:
             wanted = (index < num_steps) & end.goes_on(state)
             if seconds is None:
                 return wanted
             taken = tf.cast(index, tf.float64)
-            with tf.control_dependencies([best.loss]):
-                now = tf.timestamp()
-            mean = (now - begin) / tf.maximum(taken, 1.0)
+            mean = (tf.timestamp() - begin) / tf.maximum(taken, 1.0)
             fits = (taken + 1.0) * mean <= tf.cast(seconds, tf.float64)
             return wanted & (fits | (index == 0))
 
         def body(
-            index: tf.Tensor, rows: tf.TensorArray, best: Best, state: tuple
+            index: tf.Tensor,
+            rows: tf.TensorArray,
+            best: Best,
+            state: tuple,
+            begin: tf.Tensor,
         ) -> tuple:
+            # a clock before the loop would be read when the graph starts, before the
+            # loops of earlier scales: nothing says that it comes later
+            if seconds is not None:
+                begin = tf.where(index == 0, tf.timestamp(), begin)
             before = weights.snapshot(variables) if is_own_judge else []
             sight, _ = self._update(draw(index), index, look)
             if is_own_judge:
@@ -331,12 +338,13 @@ class InnerLoop:
             else:
                 best = _better(best, judge(), index + 1, weights.snapshot(variables))
             state = end.after(state, sight.parts["total"])
-            return index + 1, rows.write(index, sight.row), best, state
+            return index + 1, rows.write(index, sight.row), best, state, begin
 
-        count, rows, best, _ = tf.while_loop(
+        never = tf.constant(0.0, tf.float64)
+        count, rows, best, *_ = tf.while_loop(
             may_go_on,
             body,
-            (tf.constant(0), rows, best, end.begin()),
+            (tf.constant(0), rows, best, end.begin(), never),
             parallel_iterations=1,
         )
         if is_own_judge:
