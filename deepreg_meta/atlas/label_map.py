@@ -20,6 +20,8 @@ from deepreg_meta.geometry.volume_file import (
 )
 from deepreg_meta.geometry.whole_file import whole_file
 
+LARGEST = 65535  # value of a structure
+
 
 def read_label_map(files: ImageFiles) -> NDArray[np.int32]:
     """
@@ -28,7 +30,7 @@ def read_label_map(files: ImageFiles) -> NDArray[np.int32]:
     :param files: image and label.
     :return: (d1, d2, d3), on the image's grid.
     :raises ValueError: without a label; for a file that cannot be read, lies elsewhere
-        than the image, or holds other than whole numbers.
+        than the image, or holds other than whole numbers from 0 to 65535.
     """
     if files.label is None:
         raise ValueError(f"{files.image}: expected a label beside it, got none.")
@@ -43,7 +45,29 @@ def read_label_map(files: ImageFiles) -> NDArray[np.int32]:
             f"{files.label}: expected an index map of whole numbers, got values "
             "between them."
         )
+    if whole.min() < 0 or whole.max() > LARGEST:
+        raise ValueError(
+            f"{files.label}: expected an index map of whole numbers from 0 to "
+            f"{LARGEST}, got {whole.min():g} to {whole.max():g}."
+        )
     return np.ascontiguousarray(whole.astype(np.int32))
+
+
+def read_atlas(files: ImageFiles) -> NDArray[np.int32]:
+    """
+    Read the index map of an atlas.
+
+    :param files: image and label.
+    :return: as of `read_label_map`.
+    :raises ValueError: as `read_label_map` does, and for a map without a structure.
+    """
+    voxels = read_label_map(files)
+    if not voxels.any():
+        raise ValueError(
+            f"{files.label}: expected an index map with at least one structure, got "
+            "zeros alone."
+        )
+    return voxels
 
 
 def check_headers(images: Iterable[ImageFiles]) -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from deepreg_meta.atlas.folder import ATLASES, STRUCTURES, SUMMARY
-from deepreg_meta.atlas.segmenter import Segmenter
+from deepreg_meta.atlas.segmenter import Job, Segmenter
 from deepreg_meta.atlas.table import (
     Row,
     score_columns,
@@ -15,12 +15,8 @@ from deepreg_meta.atlas.table import (
     wide_summary,
     write_rows,
 )
-from deepreg_meta.dataset.image_folder import ImageFiles
 from deepreg_meta.geometry.whole_file import whole_file
 from deepreg_meta.study.table import markdown
-
-# a target and the atlases that are meant for it, None for all
-Job = tuple[ImageFiles, Sequence[ImageFiles] | None]
 
 
 def segment_one(
@@ -56,6 +52,7 @@ def segment_many(
     :raises ValueError: for files that cannot be used.
     """
     # before any long work
+    segmenter.check(jobs)
     numbers = [segmenter.numbers(*job) for job in jobs]
     total = sum(own.registrations for own in numbers)
     atlases: list[Row] = []

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from deepreg_meta.atlas.files import single
 from deepreg_meta.atlas.fuse import fuse
-from deepreg_meta.atlas.label_map import read_label_map
+from deepreg_meta.atlas.label_map import read_atlas, read_label_map
 from deepreg_meta.atlas.options import Options
 from deepreg_meta.atlas.result import Segmentation, TargetImage, WarpedAtlas
 from deepreg_meta.atlas.select import (
@@ -32,6 +32,10 @@ from deepreg_meta.results.scene import own_spacing
 
 if TYPE_CHECKING:
     from deepreg_meta.registration import Registrar
+
+
+# a target and the atlases that are meant for it, None for all
+Job = tuple[ImageFiles, Sequence[ImageFiles] | None]
 
 
 class _Found(NamedTuple):
@@ -204,6 +208,33 @@ class Segmenter:
 
         return rank(images, wanted, measure)
 
+    def check(self, jobs: Sequence[Job]) -> None:
+        """
+        Read every file once, so that none is refused when others have been segmented.
+
+        :param jobs: images, and the atlases that are meant for each, None for all.
+        :raises ValueError: with the problems of all files.
+        """
+        problems: list[str] = []
+        known: set[ImageFiles] = set()
+        for target, named in jobs:
+            atlases = self.candidates(target, named)[0]
+            others = [*atlases, *self._template_candidates(target, named)[0]]
+            new = [own for own in others if own not in known]
+            try:
+                if target.label is not None:
+                    read_label_map(target)
+                for files in new or others[:1]:
+                    known.add(files)
+                    self._view.case(target.image, files.image)
+                    if files in new and files in atlases:
+                        read_atlas(files)
+            except ValueError as err:  # those after it are read beside the next target
+                problems.append(str(err).replace("\n", "\n  "))
+        if problems:
+            texts = "\n  ".join(problems)
+            raise ValueError(f"Nothing was segmented:\n  {texts}")
+
     def segment(
         self,
         target: ImageFiles,
@@ -222,7 +253,7 @@ class Segmenter:
         truth = None if target.label is None else read_label_map(target)
         chosen = self.choose(target, named)
         templates = self.choose_templates(target, named)
-        maps = {own.files: read_label_map(own.files) for own in chosen}
+        maps = {own.files: read_atlas(own.files) for own in chosen}
         routes = self._routes(target, chosen, templates, on_pair or (lambda: None))
         atlases, images = [], []
         for route in routes:

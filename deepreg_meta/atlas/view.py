@@ -58,8 +58,9 @@ class NetworkView:
         key = _file_now(target) if target.is_file() else (target,)
         if key in self._targets and atlas in self._atlases:
             return replace(self._targets[key], **self._atlases[atlas])
+        name = f"{target.name}, {atlas.name}"
         case = read_pair(
-            self._reading, PairFiles(target), PairFiles(atlas), "", self._expected
+            self._reading, PairFiles(target), PairFiles(atlas), name, self._expected
         )
         self._targets = {key: case}
         self._keep(atlas, case)

@@ -403,6 +403,50 @@ def test_too_few_atlases_of_any_target_are_told_before_the_first_is_registered(
     assert registrar.calls == []
 
 
+def test_files_that_cannot_be_used_are_told_before_the_first_is_registered(
+    registrar, tmp_path
+):
+    """All of them, by name: what was done before would be lost."""
+    own = {one.name: one for one in write_all(tmp_path)}
+
+    def spoil(path, change):
+        image = nib.load(path)
+        voxels = np.asarray(image.dataobj).astype(np.float32)
+        nib.save(nib.Nifti1Image(change(voxels), image.affine), path)
+
+    jobs = [(own["target"], None), (own["a1"], None), (own["a3"], None)]
+    segmenter = Segmenter(registrar, [own["a1"], own["a2"]], Options(1))
+    segmenter.check(jobs)
+    spoil(own["a3"].image, lambda voxels: np.where(voxels > 0.5, np.nan, voxels))
+    spoil(own["a2"].label, np.zeros_like)
+    with pytest.raises(ValueError, match="Nothing was segmented") as error:
+        segment_many(
+            Segmenter(registrar, segmenter._atlases, Options(1)), jobs, tmp_path
+        )
+    text = str(error.value)
+    assert "a3.nii.gz: expected finite intensities" in text
+    assert "a2.nii.gz: expected an index map with at least one structure" in text
+    assert len([line for line in text.splitlines() if ": expected" in line]) == 2
+    assert registrar.calls == []
+
+
+def test_an_atlas_without_structures_is_refused_before_it_is_registered(
+    registrar, tmp_path
+):
+    own = {one.name: one for one in write_all(tmp_path)}
+    zeros = np.zeros(GRID.shape, np.int16)
+    for values, rule in (
+        (zeros, "at least one structure"),
+        (zeros - 1, "from 0 to 6553"),
+    ):
+        nib.save(nib.Nifti1Image(values, GRID.affine), own["a1"].label)
+        with pytest.raises(
+            ValueError, match=f"a1.nii.gz: expected an index map .*{rule}"
+        ):
+            Segmenter(registrar, [own["a1"]]).segment(own["target"])
+    assert registrar.calls == []
+
+
 # ---- images of two axes ----
 
 
