@@ -75,6 +75,8 @@ def open_study(
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     output = parsed.output or here / f"logs_{parsed.form}"
+    if parsed.jobs is not None and parsed.jobs < 1:
+        parser.error(f"--jobs: expected a number >= 1, got {parsed.jobs}.")
     _check_choices(parser, parsed, plan)
     held = [path.name for path in output.glob("*")] if output.is_dir() else []
     if output.is_file() or (held and not {RUNS, STAMP} & set(held)):

@@ -129,8 +129,14 @@ def prepare(source: Path, output: Path) -> Path:
     :param output: what this call wrote before is kept, and replaced where its
         arguments were others.
     :return: the output.
-    :raises ValueError: when the output is not ours.
+    :raises ValueError: for a source without the data, or when the output is not ours.
     """
+    needed = {name: source / name for name in ("images", "labels", "pairs_40.json")}
+    if missing := [name for name, path in needed.items() if not path.exists()]:
+        raise ValueError(
+            f"--from: expected a folder with {source.name}/{missing[0]}, got "
+            f"{source.parent}."
+        )
 
     def write(folder: Path) -> Written:
         splits = _write_splits(source, folder)
@@ -202,7 +208,10 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument("--from", dest="source", type=Path, required=True)
     parser.add_argument("--output", type=Path, default=HERE / "dataset/hippocampus")
     parsed = parser.parse_args(args)
-    output = prepare(parsed.source / "hippocampus", parsed.output)
+    try:
+        output = prepare(parsed.source / "hippocampus", parsed.output)
+    except ValueError as err:
+        parser.error(str(err))
     splits = json.loads((output / "splits.json").read_text())
     print({name: len(split) for name, split in splits.items()}, "in", output)
     return 0

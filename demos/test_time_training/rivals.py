@@ -36,8 +36,13 @@ def validation_pairs(source: Path | None, output: Path) -> dict[str, tuple]:
     :param source: folder with hippocampus or camus_echo, or None.
     :param output: folder of the prepared data.
     :return: by name, the folder of the pairs and how they are read.
+    :raises ValueError: for a source with neither.
     """
     found: dict[str, tuple] = {}
+    if source and not any((source / n).is_dir() for n in ("hippocampus", "camus_echo")):
+        raise ValueError(
+            f"--from: expected a folder with hippocampus or camus_echo, got {source}."
+        )
     if source is not None and (source / "hippocampus").is_dir():
         folder = output / "hippocampus"
         demo_data.prepare(source / "hippocampus", folder)
@@ -83,7 +88,10 @@ def main(args: Sequence[str] | None = None) -> int:
     parsed = parser.parse_args(args)
     if parsed.syn and importlib.util.find_spec("ants") is None:
         parser.error("--syn: expected the package antspyx, which is not installed.")
-    pairs = validation_pairs(parsed.source, parsed.data_dir)
+    try:
+        pairs = validation_pairs(parsed.source, parsed.data_dir)
+    except ValueError as err:
+        parser.error(str(err))
     names = parsed.data.split(",") if parsed.data else [*pairs]
     if unknown := [name for name in names if name not in pairs]:
         parser.error(

@@ -182,7 +182,10 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=HERE / "dataset" / "sequences")
     parsed = parser.parse_args(args)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    prepare(parsed.source, parsed.output, parsed.size, parsed.seed)
+    try:
+        prepare(parsed.source, parsed.output, parsed.size, parsed.seed)
+    except ValueError as err:
+        parser.error(str(err))
     print(f"The pairs are in {parsed.output}")
     return 0
 

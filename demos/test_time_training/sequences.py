@@ -93,7 +93,10 @@ def main(args: Sequence[str] | None = None) -> int:
     failures: dict[str, str] = {}
     names = None
     if not parsed.report:
-        names = prepare(parsed.source, data_dir, image_size(parsed.form))
+        try:
+            names = prepare(parsed.source, data_dir, image_size(parsed.form))
+        except ValueError as err:
+            parser.error(str(err))
         check_data(data_dir, output)
         chosen = chosen_runs(parser, parsed, plan, data_dir, names, [MAIN])
         failures = run_chosen(parsed, chosen, output)

@@ -84,7 +84,10 @@ def main(args: Sequence[str] | None = None) -> int:
     failures: dict[str, str] = {}
     methods: list[str] = []
     if not parsed.report:
-        prepare(parsed.source / "hippocampus", data)
+        try:
+            prepare(parsed.source / "hippocampus", data)
+        except ValueError as err:
+            parser.error(str(err))
         check_data(data, output)
         methods = [DEMONS, *([SYN] if parsed.syn else [])]
         chosen = chosen_runs(parser, parsed, plan, data_dir)

@@ -167,10 +167,10 @@ def segment_all(parsed: argparse.Namespace, data: Path) -> pd.DataFrame:
     split = "test" if parsed.test else "valid"
     jobs = list(splits[split].items())[: parsed.limit]
     path = parsed.output / f"{split}.csv"
-    check_settings(parsed, path.with_suffix(".json"))
-    table = pd.read_csv(path, dtype={"case": str}) if path.is_file() else pd.DataFrame()
     config = configure(parsed.ckpt_path, parsed.steps)
     registrar = Kept(Registrar(parsed.ckpt_path, config=config))
+    settings = check_settings(parsed, path.with_suffix(".json"))
+    table = pd.read_csv(path, dtype={"case": str}) if path.is_file() else pd.DataFrame()
     fusions = [
         Fusion(name, search_radius=parsed.search_radius if name == "joint" else 0)
         for name in parsed.fusion
@@ -194,16 +194,18 @@ def segment_all(parsed: argparse.Namespace, data: Path) -> pd.DataFrame:
             parsed.label_interpolation,
         )
         table = pd.concat([table, pd.DataFrame(rows)], ignore_index=True)
+        write_whole(path.with_suffix(".json"), json.dumps(settings) + "\n")
         write_whole(path, table.to_csv(index=False))
     return table
 
 
-def check_settings(parsed: argparse.Namespace, path: Path) -> None:
+def check_settings(parsed: argparse.Namespace, path: Path) -> dict[str, Any]:
     """
     Keep rows of other settings out of a table.
 
     :param parsed: command line.
-    :param path: of the settings of the rows, JSON; written where there is none.
+    :param path: of the settings of the rows that are there, JSON.
+    :return: the settings.
     :raises ValueError: when the rows there have others.
     """
     names = ("ckpt_path", "steps", "num_templates", "fusion",
@@ -217,7 +219,7 @@ def check_settings(parsed: argparse.Namespace, path: Path) -> None:
             f"--output: expected the settings of the rows that are there, {saved}, got "
             f"{settings}. Choose another folder."
         )
-    write_whole(path, json.dumps(settings) + "\n")
+    return settings
 
 
 def _labelled(folder: Path, side: str, name: str) -> ImageFiles:
@@ -266,12 +268,23 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument("--limit", type=int, help="the first targets alone")
     parsed = parser.parse_args(args)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if min(parsed.num_templates) < 0:
+        parser.error(
+            f"--num-templates: expected >= 0, got {min(parsed.num_templates)}."
+        )
+    if parsed.limit is not None and parsed.limit < 1:
+        parser.error(f"--limit: expected >= 1, got {parsed.limit}.")
+    if parsed.ckpt_path and not (Path(parsed.ckpt_path) / "config.yaml").is_file():
+        parser.error(
+            f"--ckpt_path: expected the folder of a run, with config.yaml, got "
+            f"{parsed.ckpt_path}."
+        )
     data = parsed.data_dir / "hippocampus"
-    prepare(parsed.source / "hippocampus", data)
     cli.prepare_tensorflow("", False)
     deepreg_meta.register()
-    parsed.output.mkdir(parents=True, exist_ok=True)
     try:
+        prepare(parsed.source / "hippocampus", data)
+        parsed.output.mkdir(parents=True, exist_ok=True)
         rows = segment_all(parsed, data)
     except ValueError as err:
         parser.error(str(err))

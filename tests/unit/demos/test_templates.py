@@ -1,5 +1,6 @@
 """Tests of demos/test_time_training/templates.py, with a registrar that knows poses."""
 
+import json
 from argparse import Namespace
 
 import pandas as pd
@@ -90,10 +91,31 @@ def test_rows_of_other_settings_are_not_mixed(study, tmp_path):
     stamp.parent.mkdir()
     stamp.write_text('{"digest": "0"}')
     path = tmp_path / "valid.json"
-    study.check_settings(Namespace(**settings, limit=1), path)
+    found = study.check_settings(Namespace(**settings, limit=1), path)
+    assert not path.exists()  # there are no rows yet
+    path.write_text(json.dumps(found))
     study.check_settings(Namespace(**settings, limit=9), path)
     with pytest.raises(ValueError, match="--output: expected the settings of the rows"):
         study.check_settings(Namespace(**(settings | {"steps": [9, 9, 9]})), path)
     stamp.write_text('{"digest": "1"}')
     with pytest.raises(ValueError, match="--output: expected the settings of the rows"):
         study.check_settings(Namespace(**settings), path)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--num-templates", "0", "-1"], "--num-templates: expected >= 0, got -1"),
+        (["--limit", "0"], "--limit: expected >= 1, got 0"),
+        (["--ckpt_path", "nosuch"], "--ckpt_path: expected the folder of a run"),
+        ([], "--from: expected a folder with hippocampus/images, got"),
+    ],
+)
+def test_wrong_words_leave_nothing_behind(study, tmp_path, capsys, words, message):
+    output = tmp_path / "out"
+    folders = ["--from", str(tmp_path), "--output", str(output), "--data-dir",
+               str(tmp_path / "data")]  # fmt: skip
+    with pytest.raises(SystemExit):
+        study.main([*folders, *words])
+    assert message in capsys.readouterr().err
+    assert not output.exists()

@@ -257,3 +257,23 @@ def test_a_tiny_study_ends_with_its_report(
         rows["dice_nearest"].notna().all() and classical["dice_nearest"].notna().all()
     )
     assert (tmp_path / "runs.zip").is_file()
+
+
+@pytest.mark.parametrize(
+    ("script", "words", "message"),
+    [
+        ("study", [], "--from: expected a folder with hippocampus/images, got"),
+        ("demo_data", [], "--from: expected a folder with hippocampus/images, got"),
+        ("sequences", [], "--from: expected a folder with camus_echo, got"),
+        ("sequence_data", [], "--from: expected a folder with camus_echo, got"),
+        ("rivals", [], "--from: expected a folder with hippocampus or camus_echo, got"),
+        ("study", ["--jobs", "0"], "--jobs: expected a number >= 1, got 0"),
+    ],
+)
+def test_a_wrong_folder_is_told_by_its_flag(
+    load_demo, tmp_path, capsys, script, words, message
+):
+    folder = tmp_path / "nothing"
+    with pytest.raises(SystemExit) as end:
+        load_demo("test_time_training", script).main(["--from", str(folder), *words])
+    assert end.value.code == 2 and message in capsys.readouterr().err
