@@ -12,6 +12,7 @@ from deepreg_meta.config.preprocessing import GridConfig, SpacingConfig
 from deepreg_meta.dataset.route import plan_route
 from deepreg_meta.dataset.stored import read_place
 from deepreg_meta.dataset.target import Target, three_sides
+from deepreg_meta.geometry.picture_file import is_picture
 from deepreg_meta.geometry.volume_file import VolumeFile, read_volume
 
 DEFAULT = Path(__file__).parent / "config" / "classical.yaml"
@@ -39,9 +40,9 @@ def classical_config(
     """
     given = [config_path] if isinstance(config_path, PathLike) else config_path
     paths = [DEFAULT, *given]
-    own = _own_dataset(
-        read_files(paths).raw, read_volume(Path(fixed)), read_volume(Path(moving))
-    )
+    images = {Path(path): read_volume(Path(path)) for path in (fixed, moving)}
+    _check_axes(images)
+    own = _own_dataset(read_files(paths).raw, images[Path(fixed)], images[Path(moving)])
     config = load_config(paths, {"dataset": own}, "of the image files")
     name = config.reptile_train.backbone.name if config.is_reptile else config.method
     if name != "identity":
@@ -57,6 +58,17 @@ def classical_config(
             ["adapt.field: expected updates with --classical, got none: nothing moves."]
         )
     return config
+
+
+def _check_axes(images: Mapping[Path, VolumeFile]) -> None:
+    """Refuse a picture beside a volume of several slices."""
+    flat = [path for path in images if is_picture(path)]
+    deep = [path for path, own in images.items() if own.grid.shape[2] > 1]
+    if flat and deep:
+        raise ValueError(
+            f"{flat[0]}: expected a volume, as {deep[0]} is one of "
+            f"{images[deep[0]].grid.shape[2]} slices, got a picture."
+        )
 
 
 def _own_dataset(

@@ -4,6 +4,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from deepreg_meta import register_pair
 from deepreg_meta.classical import DEFAULT, classical_config
@@ -198,6 +199,18 @@ def test_flags_of_networks_are_refused(files, tmp_path, capsys, caplog):
     assert register_pair.main([*flags, "--classical", "--adapt-steps", "3"]) == 2
     assert "--adapt-steps: expected none with --classical" in caplog.text
     assert not (tmp_path / "out").exists()
+
+
+def test_a_picture_beside_a_volume_is_refused(files, tmp_path):
+    picture = tmp_path / "flat.png"
+    Image.fromarray(np.arange(480, dtype=np.uint8).reshape(24, 20)).save(picture)
+    for pair in ((files[0], picture), (picture, files[0])):
+        message = "flat.png: expected a volume, as .*fixed.nii.gz is one of 20 slices"
+        with pytest.raises(ValueError, match=message):
+            classical_config(*pair)
+    one = tmp_path / "one.nii.gz"
+    save_volume(one, blobs(SHIFT)[:, :20, :1], np.eye(4))
+    assert classical_config(one, picture).dataset.moving_shape == (20, 24, 1)
 
 
 def test_the_default_is_a_whole_configuration_but_for_the_shapes():
