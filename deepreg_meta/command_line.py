@@ -3,8 +3,10 @@
 import contextlib
 import logging
 import os
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -124,6 +126,23 @@ def deepreg_config_file(config: "RunConfig") -> Iterator[str]:
         yield str(path)
 
 
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Take SIGTERM, as schedulers send it, for Ctrl-C: what is half done is removed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # the others cannot say what a signal does
+        return
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def run(call: Callable[[], object], closing: str, interrupted: str = "") -> int:
     """
     Run a command and tell its end in one line.
@@ -136,7 +155,8 @@ def run(call: Callable[[], object], closing: str, interrupted: str = "") -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
     logging.getLogger("absl").setLevel(logging.ERROR)
     try:
-        result = call()
+        with _terminated_as_interrupted():
+            result = call()
     except (ValueError, OSError, ImportError) as err:
         if os.environ.get("DEEPREG_META_DEBUG"):
             raise

@@ -2,7 +2,9 @@
 
 import os
 import re
+import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -156,3 +158,15 @@ def test_results_do_not_replace_the_folder_that_an_input_lies_in(tmp_path):
     for path in (folder, folder / "a.nii.gz", str(folder / "deep" / "b.nii")):
         with pytest.raises(ValueError, match="--output: .* lies in it"):
             cli.check_inputs_stay(folder, [tmp_path / "a.nii.gz", path])
+
+
+def test_a_scheduler_ends_a_command_as_ctrl_c_does(caplog):
+    before = signal.getsignal(signal.SIGTERM)
+
+    def call():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    assert cli.run(call, "Done {}") == 130
+    assert "Interrupted. No results were written." in caplog.text
+    assert signal.getsignal(signal.SIGTERM) is before
