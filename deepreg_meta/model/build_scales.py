@@ -181,7 +181,7 @@ def _field_loss(
     :param own: the section `adapt.field.loss`, merged into it.
     :param labeled: whether the data has labels.
     :param common: the loss of `train.loss`; itself where nothing differs.
-    :raises ValueError: when its parts are others.
+    :raises ValueError: when its parts are others, or it cannot be built.
     """
     if own is None and not {SIDES, KERNEL} & {*common.names}:
         return common
@@ -201,7 +201,10 @@ def _merged_loss(
         name: {**(loss.get(name) or {}), **(own.get(name) or {})}
         for name in {*loss, *own}
     }
-    found = RegistrationLoss(merged, labeled, others)
+    try:
+        found = RegistrationLoss(merged, labeled, others)
+    except Exception as err:  # whatever a constructor refuses, or no loss of that name
+        raise ValueError(f"{key}: its loss cannot be built: {err}") from err
     parts, own_parts = (
         [name for name in one.names if name not in (SIDES, KERNEL)]
         for one in (common, found)

@@ -473,6 +473,12 @@ def test_a_grid_that_the_losses_cannot_take_is_refused_before_any_pair():
         scaled_model(0.5, 1.0)
 
 
+def test_an_unknown_loss_of_a_scale_is_told_by_its_key():
+    own = dict(scale=SCALE, loss=dict(image=dict(name="nope")))
+    with pytest.raises(ValueError, match=r"adapt\.scales: its loss cannot.*nope"):
+        scaled_model(own, 1.0)
+
+
 def test_weights_that_depend_on_the_grid_are_refused():
     with pytest.raises(ValueError, match=r"adapt\.scales: expected a backbone whose"):
         make_model(
