@@ -39,6 +39,11 @@ def check_scales(
                 )
     _check_field(adapt, dataset, is_sparse, findings)
     if scales is None:
+        if adapt.scale_start == "own":
+            findings.error(
+                ("adapt", "scale_start"),
+                "expected previous without adapt.scales, got 'own'.",
+            )
         return
     if trained is not None and trained[: len(scales)] != scales:
         findings.error(

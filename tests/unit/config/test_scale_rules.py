@@ -107,6 +107,8 @@ def test_adaptation_may_end_at_a_coarse_scale_and_training_may_not(write):
          r"adapt\.scales .* those of train\.scales, \[0\.5, 1\.0\], or .* got \[0\.6"),
         ({"adapt.scales": [0.5, 1], "adapt.scale_start": "own"},
          r"adapt\.scale_start .* expected previous without train\.scales"),
+        ({"adapt.scale_start": "own"},
+         r"adapt\.scale_start .* expected previous without adapt\.scales, got 'own'"),
         ({"adapt.scales": [0.5, 1], "adapt.labels": [0, 1]},
          r"adapt\.labels .* one label at most with adapt\.scales, got \[0, 1\]"),
         ({"adapt.scales": [0.5, 0.51, 1]},
