@@ -18,6 +18,7 @@ from deepreg_meta import arguments
 from deepreg_meta import command_line as cli
 
 if TYPE_CHECKING:
+    from deepreg_meta.atlas.fuse import Fusion
     from deepreg_meta.atlas.run import Job
     from deepreg_meta.dataset.image_folder import ImageFiles
 
@@ -142,33 +143,28 @@ def _add_fusion(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights",
         choices=("local", "global"),
-        default="local",
         help="Of --fusion weighted: by patches around each voxel, or by the whole "
         "images. Default: local.",
     )
     parser.add_argument(
         "--beta",
         type=float,
-        default=2.0,
         help="Power of similarities (weighted) or of errors (joint). Default: 2.",
     )
     parser.add_argument(
         "--alpha",
         type=float,
-        default=0.1,
         help="Of --fusion joint: added to the diagonal of the errors. Default: 0.1.",
     )
     parser.add_argument(
         "--patch-radius",
         type=int,
-        default=2,
         metavar="VOXELS",
         help="Of the patches that images are compared by. Default: 2.",
     )
     parser.add_argument(
         "--search-radius",
         type=int,
-        default=0,
         metavar="VOXELS",
         help="How far each atlas may look for the patch most like that of the target. "
         "Default: 0.",
@@ -192,7 +188,6 @@ def segment(parsed: argparse.Namespace) -> Path:
     :raises FileNotFoundError: for missing files.
     """
     from deepreg_meta.atlas.folder import check_output
-    from deepreg_meta.atlas.fuse import Fusion
     from deepreg_meta.atlas.options import Options
     from deepreg_meta.checkpoint_path import newest_checkpoint
     from deepreg_meta.results.folder import whole_folder
@@ -200,14 +195,7 @@ def segment(parsed: argparse.Namespace) -> Path:
     folder = cli.new_run_folder(parsed.output, ".", flags="--output")
     check_output(folder)
     newest_checkpoint(parsed.ckpt_path)
-    fusion = Fusion(
-        parsed.fusion,
-        parsed.weights,
-        parsed.alpha,
-        parsed.beta,
-        parsed.patch_radius,
-        parsed.search_radius,
-    )
+    fusion = _fusion_of(parsed)
     options = Options(
         num_atlases=parsed.num_atlases,
         select=parsed.select,
@@ -293,6 +281,30 @@ def find_templates(parsed: argparse.Namespace) -> list["ImageFiles"]:
         )
     flags = "--template-images", ""
     return find_files(parsed.template_images, None, flags)
+
+
+def _fusion_of(parsed: argparse.Namespace) -> "Fusion":
+    """
+    Return how labels are fused.
+
+    :raises ValueError: for options out of range, or that the method does not use.
+    """
+    from deepreg_meta.atlas.fuse import Fusion
+
+    names = ("weights", "alpha", "beta", "patch_radius", "search_radius")
+    given = {n: getattr(parsed, n) for n in names if getattr(parsed, n) is not None}
+    fusion = Fusion(parsed.fusion, **given)
+    for name in given:
+        if name not in fusion.used:
+            flag = "--" + name.replace("_", "-")
+            method: str = fusion.method
+            if method == "weighted" and fusion.weights == "global":
+                method += " --weights global"
+            raise ValueError(
+                f"{flag}: expected none with --fusion {method}, which does not use it, "
+                f"got {given[name]}."
+            )
+    return fusion
 
 
 def _check_flags(parsed: argparse.Namespace) -> None:

@@ -69,6 +69,13 @@ class Fusion:
                 )
 
     @property
+    def used(self) -> tuple[str, ...]:
+        """The options, other than the method, that make a difference."""
+        patches = ("patch_radius", "search_radius") if self.uses_patches else ()
+        own = {"weighted": ("weights", "beta"), "joint": ("alpha", "beta")}
+        return own.get(self.method, ()) + patches
+
+    @property
     def uses_patches(self) -> bool:
         """Whether images are compared patch by patch."""
         is_local = self.method == "weighted" and self.weights == "local"

@@ -1,6 +1,7 @@
 """Tests of deepreg_meta/segment.py: the command line alone."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,9 +27,7 @@ def test_the_defaults_are_those_of_python():
     """Of the options and of the fusion."""
     parsed = segment.build_parser().parse_args(NEEDED)
     own = Options(
-        parsed.num_atlases, parsed.select,
-        Fusion(parsed.fusion, parsed.weights, parsed.alpha, parsed.beta,
-               parsed.patch_radius, parsed.search_radius),
+        parsed.num_atlases, parsed.select, segment._fusion_of(parsed),
         parsed.label_interpolation, parsed.adapt_steps, parsed.adapt_seconds,
         parsed.keep, parsed.initial, parsed.allow_self, parsed.num_templates,
     )  # fmt: skip
@@ -119,7 +118,7 @@ def calls(monkeypatch):
 def test_everything_is_handed_on(folder, calls, capsys):
     words = [
         *("--target-label", f"{folder}/labels/t.nii.gz", "--num-atlases", "2"),
-        *("--select", "nlcc", "--fusion", "weighted", "--weights", "global"),
+        *("--select", "nlcc", "--fusion", "joint"),
         *("--alpha", "0.3", "--beta", "1.5", "--patch-radius", "3"),
         *("--search-radius", "1", "--label-interpolation", "nearest", "--keep", "last"),
         *("--adapt-seconds", "1.5", "--initial", "mass", "--allow-self", "--no_png"),
@@ -128,7 +127,7 @@ def test_everything_is_handed_on(folder, calls, capsys):
     assert segment.main(words_of(folder, *words)) == 0
     assert calls["registrar"] == (f"{folder}/run", ["x.yaml"])
     assert calls["atlases"] == ["a", "b", "t"] and calls["gpu"] == ("1", False)
-    fusion = Fusion("weighted", "global", 0.3, 1.5, 3, 1)
+    fusion = Fusion("joint", "local", 0.3, 1.5, 3, 1)
     assert calls["options"] == Options(
         2, "nlcc", fusion, "nearest", None, 1.5, "last", "mass", True
     )
@@ -138,6 +137,31 @@ def test_everything_is_handed_on(folder, calls, capsys):
     assert capsys.readouterr().out == "a table\n"
     written = (folder / "a" / "out" / "config.yaml").read_text()
     assert written == "checkpoint ckpt-4"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], Fusion("joint", "local", 0.1, 2.0, 2, 0)),
+        (["--fusion", "weighted", "--weights", "global", "--beta", "3"],
+         Fusion("weighted", "global", beta=3.0)),
+        (["--fusion", "weighted", "--search-radius", "2"],
+         Fusion("weighted", search_radius=2)),
+        (["--fusion", "majority", "--search-radius", "2"],
+         "--search-radius: expected none with --fusion majority.*got 2"),
+        (["--fusion", "staple", "--beta", "1"], "--beta: .* --fusion staple"),
+        (["--fusion", "joint", "--weights", "local"], "--weights: .* --fusion joint"),
+        (["--fusion", "weighted", "--alpha", "1"], "--alpha: .* --fusion weighted,"),
+        (["--fusion", "weighted", "--weights", "global", "--patch-radius", "3"],
+         "--patch-radius: .* --fusion weighted --weights global, which"),
+    ],
+)  # fmt: skip
+def test_options_of_fusion_are_used_or_refused(folder, calls, caplog, words, expected):
+    status = segment.main(words_of(folder, *words))
+    if isinstance(expected, Fusion):
+        assert status == 0 and calls["options"].fusion == expected
+    else:
+        assert status == 2 and re.search(expected, caplog.text)
 
 
 def test_many_targets_have_their_labels_and_their_atlases(folder, calls, capsys):
