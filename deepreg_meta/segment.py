@@ -19,7 +19,7 @@ from deepreg_meta import command_line as cli
 
 if TYPE_CHECKING:
     from deepreg_meta.atlas.fuse import Fusion
-    from deepreg_meta.atlas.run import Job
+    from deepreg_meta.atlas.segmenter import Job
     from deepreg_meta.dataset.image_folder import ImageFiles
 
 _EPILOG = """\

@@ -217,6 +217,7 @@ class Segmenter:
         """
         problems: list[str] = []
         known: set[ImageFiles] = set()
+        usable: list[ImageFiles] = []  # what a target without new ones is read beside
         for target, named in jobs:
             atlases = self.candidates(target, named)[0]
             others = [*atlases, *self._template_candidates(target, named)[0]]
@@ -224,9 +225,10 @@ class Segmenter:
             try:
                 if target.label is not None:
                     read_label_map(target)
-                for files in new or others[:1]:
+                for files in new or usable or others[:1]:
                     known.add(files)
                     self._view.case(target.image, files.image)
+                    usable = [files]
                     if files in new and files in atlases:
                         read_atlas(files)
             except ValueError as err:  # those after it are read beside the next target

@@ -340,11 +340,11 @@ class InnerLoop:
             state = end.after(state, sight.parts["total"])
             return index + 1, rows.write(index, sight.row), best, state, begin
 
-        never = tf.constant(0.0, tf.float64)
+        unread = tf.constant(0.0, tf.float64)
         count, rows, best, *_ = tf.while_loop(
             may_go_on,
             body,
-            (tf.constant(0), rows, best, end.begin(), never),
+            (tf.constant(0), rows, best, end.begin(), unread),
             parallel_iterations=1,
         )
         if is_own_judge:

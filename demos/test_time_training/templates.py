@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 from demo_data import HERE, prepare, rank_atlases
@@ -110,7 +110,6 @@ def segment_target(
     templates: Sequence[ImageFiles],
     numbers: Sequence[int],
     fusions: Sequence[Fusion],
-    interpolation: Literal["linear", "nearest"] = "nearest",
 ) -> list[dict[str, Any]]:
     """
     Segment one image with several numbers of templates and ways of fusion.
@@ -121,7 +120,6 @@ def segment_target(
     :param templates: the best first; their labels are not read.
     :param numbers: of templates; 0 is the atlas alone.
     :param fusions: of labels.
-    :param interpolation: of labels.
     :return: a row for each of both. `cpu_seconds` are those of the registrations to
         the target and of all that follows, `cpu_seconds_onward` those of registrations
         of the atlas to the templates.
@@ -129,7 +127,8 @@ def segment_target(
     rows = []
     for number in numbers:
         for fusion in fusions if number else fusions[:1]:
-            options = Options(1, fusion=fusion, interpolation=interpolation)
+            # as others were scored whom the rows are held against
+            options = Options(1, fusion=fusion, interpolation="nearest")
             own = templates[:number]
             if number:
                 options = replace(options, num_templates=number)
@@ -191,7 +190,6 @@ def segment_all(parsed: argparse.Namespace, data: Path) -> pd.DataFrame:
             ],
             parsed.num_templates,
             fusions,
-            parsed.label_interpolation,
         )
         table = pd.concat([table, pd.DataFrame(rows)], ignore_index=True)
         write_whole(path.with_suffix(".json"), json.dumps(settings) + "\n")
@@ -208,8 +206,7 @@ def check_settings(parsed: argparse.Namespace, path: Path) -> dict[str, Any]:
     :return: the settings.
     :raises ValueError: when the rows there have others.
     """
-    names = ("ckpt_path", "steps", "num_templates", "fusion",
-             "search_radius", "label_interpolation")  # fmt: skip
+    names = ("ckpt_path", "steps", "num_templates", "fusion", "search_radius")
     settings = {name: getattr(parsed, name) for name in names}
     stamp = parsed.data_dir / "hippocampus" / STAMP
     settings["data"] = json.loads(stamp.read_text(encoding="utf-8"))["digest"]
@@ -261,9 +258,6 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument("--num-templates", type=int, nargs="+", default=[0, 5])
     parser.add_argument("--fusion", nargs="+", choices=METHODS, default=["joint"])
     parser.add_argument("--search-radius", type=int, default=1, help="of joint fusion")
-    parser.add_argument(
-        "--label-interpolation", choices=("linear", "nearest"), default="nearest"
-    )
     parser.add_argument("--test", action="store_true", help="the 40 of the list")
     parser.add_argument("--limit", type=int, help="the first targets alone")
     parsed = parser.parse_args(args)

@@ -427,6 +427,13 @@ def test_files_that_cannot_be_used_are_told_before_the_first_is_registered(
     assert "a3.nii.gz: expected finite intensities" in text
     assert "a2.nii.gz: expected an index map with at least one structure" in text
     assert len([line for line in text.splitlines() if ": expected" in line]) == 2
+    spoil(own["a2"].label, np.ones_like)
+    spoil(own["a1"].image, lambda voxels: np.full_like(voxels, np.inf))  # told once
+    with pytest.raises(ValueError, match="Nothing was segmented") as error:
+        Segmenter(registrar, [own["a1"], own["a2"]], Options(1)).check(
+            [(own["target"], [own["a1"]]), *jobs[:1] * 3]
+        )
+    assert str(error.value).count("a1.nii.gz: expected finite") == 1
     assert registrar.calls == []
 
 
