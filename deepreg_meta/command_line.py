@@ -35,20 +35,26 @@ def check_inputs_stay(folder: Path, paths: Iterable[str | Path]) -> None:
             )
 
 
-def check_files(files: Mapping[str, str | Sequence[str] | None]) -> None:
+def check_files(
+    files: Mapping[str, str | Sequence[str] | None],
+    words: Mapping[str, Sequence[str]] | None = None,
+) -> None:
     """
     Check that files are there, before TensorFlow takes its seconds to start.
 
     :param files: path, paths or None, by the flag that names them.
+    :param words: what a flag takes that is no path.
     :raises FileNotFoundError: naming every missing one.
     """
     missing = []
     for flag, given in files.items():
         paths = [given] if isinstance(given, str) else list(given or ())
+        others = (words or {}).get(flag, ())
+        expected = f"{', '.join(others)} or a file" if others else "a file"
         missing += [
-            f"{flag}: expected a file, found none: {path}"
+            f"{flag}: expected {expected}, found none: {path}"
             for path in paths
-            if not Path(path).expanduser().is_file()
+            if path not in others and not Path(path).expanduser().is_file()
         ]
     if missing:
         raise FileNotFoundError("\n".join(missing))

@@ -117,9 +117,8 @@ def register(parsed: argparse.Namespace) -> Path:
         for side in ("fixed", "moving")
         for kind in ("", "-label", "-landmarks", "-mask")
     }
-    if parsed.initial not in arguments.INITIAL:
-        files["--initial"] = parsed.initial
-    cli.check_files(files)
+    files["--initial"] = parsed.initial
+    cli.check_files(files, {"--initial": arguments.INITIAL})
     cli.check_inputs_stay(folder, _inputs(parsed))
     cli.prepare_tensorflow(parsed.gpu, parsed.gpu_allow_growth)
     from deepreg_meta.classical import classical_config

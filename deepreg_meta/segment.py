@@ -310,9 +310,8 @@ def _fusion_of(parsed: argparse.Namespace) -> "Fusion":
 def _check_flags(parsed: argparse.Namespace) -> None:
     """Check files that flags name one by one, and flags that go with another one."""
     files = {"--target": parsed.target, "--target-label": parsed.target_label}
-    if parsed.initial not in arguments.INITIAL:
-        files["--initial"] = parsed.initial
-    cli.check_files(files)
+    files["--initial"] = parsed.initial
+    cli.check_files(files, {"--initial": arguments.INITIAL})
     for flag, given, partner, there in (
         ("--target-label", parsed.target_label, "--target", parsed.target),
         ("--target-labels", parsed.target_labels, "--targets", parsed.targets),

@@ -153,7 +153,6 @@ def _add_film(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--animation-style",
         choices=("arrows", "speed"),
-        default="arrows",
         help="Arrows, or the speed in colours. Default: arrows.",
     )
     parser.add_argument(
@@ -199,6 +198,12 @@ def track(parsed: argparse.Namespace) -> Path:
     network = NetworkRegistrar(
         parsed.ckpt_path, parsed.config_path, **settings, carry=parsed.carry
     )
+    if (parsed.carry or parsed.together) and not network.changes_weights:
+        flag = "--carry" if parsed.carry else "--together"
+        raise ValueError(
+            f"{flag}: expected updates of the network with it (--adapt-steps, "
+            "--adapt-seconds or adapt.steps), got 0."
+        )
     if parsed.together:
         network.fit_together(job.frame_pairs())
     text = run_job(
@@ -219,11 +224,20 @@ def track(parsed: argparse.Namespace) -> Path:
 
 
 def _options(parsed: argparse.Namespace) -> dict[str, Any]:
-    """Return the options of `TrackOptions`."""
+    """
+    Return the options of `TrackOptions`.
+
+    :raises ValueError: for flags that do not go together.
+    """
     names = ("sequence", "axes", "frame_rate", "direction", "mask", "dilate", "plane",
              "window_radius", "label", "points", "truth", "animation",
              "animation_style", "intensity_range")  # fmt: skip
     words = {name: getattr(parsed, name) for name in names}
+    for name in ("animation_style", "plane"):
+        if words[name] is not None and not parsed.animation:
+            flag = "--" + name.replace("_", "-")
+            raise ValueError(f"{flag}: expected none with --no-animation, got one.")
+    words["animation_style"] = words["animation_style"] or "arrows"
     for name in ("plane", "intensity_range"):
         words[name] = None if words[name] is None else tuple(words[name])
     for name in ("label_at", "points_at"):

@@ -120,7 +120,8 @@ def read_pairs(
     :param atlases: all there are.
     :return: each target of the file with its atlases, in the order of the file.
     :raises FileNotFoundError: when there is no such file.
-    :raises ValueError: for another form, or with all names that no image has.
+    :raises ValueError: for another form, with all names that no image has, or with
+        those of atlases that a target has twice.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -130,15 +131,22 @@ def read_pairs(
     except (UnicodeDecodeError, ValueError) as err:
         raise ValueError(f"--pairs: {path}: {err}") from err
     known = [{own.name: own for own in all_} for all_ in (targets, atlases)]
-    pairs, unknown = [], []
+    pairs, unknown, twice = [], [], []
     for target, chosen in rows:
         names = [_stem(name) for name in (target, *chosen)]
+        again = sorted({name for name in names[1:] if names[1:].count(name) > 1})
+        twice += [f"{name} of {names[0]}" for name in again]
         kinds = ["target", *["atlas"] * len(chosen)]
         for name, kind in zip(names, kinds, strict=True):
             if name not in known[kind == "atlas"]:
                 unknown.append(f"{kind} {name}")
         if not unknown:
             pairs.append((known[0][names[0]], [known[1][name] for name in names[1:]]))
+    if twice:
+        raise ValueError(
+            f"--pairs: {path}: expected each atlas of a target once, got more than "
+            f"once: {', '.join(twice)}."
+        )
     if unknown:
         raise ValueError(
             f"--pairs: {path}: expected names of images that are given, got "

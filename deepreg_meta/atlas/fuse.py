@@ -18,6 +18,7 @@ from deepreg_meta.atlas.patches import Patches
 
 FusionMethod = Literal["majority", "weighted", "joint", "staple"]
 METHODS: tuple[FusionMethod, ...] = ("majority", "weighted", "joint", "staple")
+MOST_RADIUS = 10  # of patches and searches, where a voxel already has 9261 others
 _CHUNK = 4_000_000  # numbers in the patches that are held at once
 
 
@@ -34,9 +35,9 @@ class Fusion:
         larger, the more alike the weights.
     :param beta: power of similarities (`weighted`) and of expected errors (`joint`),
         > 0; the larger, the more the best atlas counts.
-    :param patch_radius: of the patches that images are compared by, voxels, >= 1.
+    :param patch_radius: of the patches that images are compared by, voxels, 1 to 10.
     :param search_radius: how far from a voxel each atlas may look for the patch most
-        like that of the target, voxels, >= 0; its label there votes.
+        like that of the target, voxels, 0 to 10; its label there votes.
     """
 
     method: FusionMethod = "joint"
@@ -63,9 +64,10 @@ class Fusion:
             ("--patch-radius", self.patch_radius, 1),
             ("--search-radius", self.search_radius, 0),
         ):
-            if radius < least:
+            if not least <= radius <= MOST_RADIUS:
                 raise ValueError(
-                    f"{flag}: expected an integer >= {least}, got {radius}."
+                    f"{flag}: expected an integer from {least} to {MOST_RADIUS}, got "
+                    f"{radius}."
                 )
 
     @property

@@ -81,6 +81,12 @@ class NetworkRegistrar:
         return own if self._steps is None else self._steps
 
     @property
+    def changes_weights(self) -> bool:
+        """Whether there are updates of the network, whose weights can be carried on."""
+        steps = self.steps
+        return steps is None or any([steps] if isinstance(steps, int) else steps)
+
+    @property
     def checkpoint(self) -> str:
         """Path of the checkpoint."""
         return self.registrar.checkpoint

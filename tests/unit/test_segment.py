@@ -219,6 +219,9 @@ def test_files_that_are_not_there_are_told(folder, calls, caplog):
     )
     found = [line.split(":")[0] for line in message.splitlines()]
     assert found == ["--target", "--target-label", "--initial"]
+    assert "expected config, center, header, mass or a file, found none: no.tfm" in (
+        message
+    )
 
 
 def test_images_without_labels_are_all_named(folder, calls, caplog):

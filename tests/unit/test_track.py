@@ -23,7 +23,7 @@ def test_the_defaults():
         "intensity_range": None, "dilate": "0", "window_radius": 10, "label": None,
         "points": None, "label_at": [], "points_at": [], "truth": None,
         "adapt_steps": None, "adapt_seconds": None, "keep": "best", "animation": True,
-        "animation_style": "arrows", "plane": None, "gpu": None,
+        "animation_style": None, "plane": None, "gpu": None,
         "gpu_allow_growth": False, "config_path": [], "carry": False,
         "together": False,
     }  # fmt: skip
@@ -78,7 +78,7 @@ def calls(monkeypatch):
     found = {}
 
     class Network:
-        checkpoint, steps = "run/save/ckpt-4", 7
+        checkpoint, steps, changes_weights = "run/save/ckpt-4", 7, True
 
         def __init__(self, *args, **options):
             found["network"] = args, options
@@ -126,7 +126,7 @@ def test_everything_is_handed_on(run, calls, tmp_path, capsys):
             "7",
             "l7.png",
         ),
-        *("--points-at", "3", "p3.csv", "--truth", "truth", "--no-animation"),
+        *("--points-at", "3", "p3.csv", "--truth", "truth"),
         *("--animation-style", "speed", "--plane", "2", "30", "--adapt-steps", "20"),
         *("--keep", "last", "-c", "a.yaml", "b.yaml", "--gpu", "1"),
     ]
@@ -145,7 +145,6 @@ def test_everything_is_handed_on(run, calls, tmp_path, capsys):
         label_at=[(3, "l3.png"), (7, "l7.png")],
         points_at=[(3, "p3.csv")],
         truth="truth",
-        animation=False,
         animation_style="speed",
         plane=(2, 30),
     )
@@ -170,6 +169,30 @@ def test_weights_are_carried_or_shared_on_demand(run, calls, tmp_path, capsys):
     with pytest.raises(SystemExit):
         track.main([*words, "--carry", "--together"])
     assert "not allowed with" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--carry", "--together"])
+def test_without_updates_there_are_no_weights_to_carry_or_share(
+    run, calls, tmp_path, caplog, monkeypatch, flag
+):
+    monkeypatch.setattr(network_module.NetworkRegistrar, "changes_weights", False)
+    words = ["--sequence", "s.nii", "-k", str(run), "-o", str(tmp_path / "out")]
+    assert track.main([*words, flag]) == 2
+    assert f"{flag}: expected updates of the network" in caplog.text
+    assert "folder" not in calls and "together" not in calls
+    assert track.main(words) == 0
+
+
+@pytest.mark.parametrize(
+    "words", [["--animation-style", "speed"], ["--plane", "2", "30"]]
+)
+def test_flags_of_a_film_need_one(run, calls, tmp_path, caplog, words):
+    needed = ["--sequence", "s.nii", "-k", str(run), "-o", str(tmp_path / "out")]
+    assert track.main([*needed, "--no-animation"]) == 0
+    assert not calls["options"].animation
+    calls.clear()
+    said = fails([*needed, "--no-animation", *words], calls, caplog)
+    assert f"{words[0]}: expected none with --no-animation" in said
 
 
 def fails(words, calls, caplog):

@@ -121,6 +121,10 @@ def test_all_unknown_names_are_told(folders):
         ({"a": ["b", 3]}, r"got 'a' and \['b', 3\]"),
         ([{"test": "a", "atlas": "b"}] * 2, "each target once, .*got a more than once"),
         ([], "each target once, .*got none"),
+        (
+            {"a": ["b", "c.1", "b.nii"]},
+            "each atlas .* once, .*more than once: b of a",
+        ),
     ],
 )
 def test_other_forms_are_refused(folders, data, message):

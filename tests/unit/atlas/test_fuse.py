@@ -288,8 +288,13 @@ def test_what_staple_leaves_open_goes_to_the_first_atlas(monkeypatch):
         (dict(weights="both"), "--weights: expected one of local, global, got 'both'"),
         (dict(alpha=0.0), r"--alpha: expected a number > 0, got 0\.0"),
         (dict(beta=float("inf")), "--beta: expected a number > 0, got inf"),
-        (dict(patch_radius=0), "--patch-radius: expected an integer >= 1, got 0"),
-        (dict(search_radius=-1), "--search-radius: expected an integer >= 0, got -1"),
+        (
+            dict(patch_radius=0),
+            "--patch-radius: expected an integer from 1 .* got 0",
+        ),
+        (dict(patch_radius=11), "--patch-radius: .* from 1 to 10, got 11"),
+        (dict(search_radius=-1), "--search-radius: .* from 0 to 10, got -1"),
+        (dict(search_radius=99), "--search-radius: .* from 0 to 10, got 99"),
     ],
 )
 def test_options_out_of_range_are_refused(options, message):

@@ -165,6 +165,13 @@ def test_what_holds_for_all_frames_is_told_once(run, caplog):
 def test_steps_follow_the_run_unless_they_are_given(run, network, tmp_path):
     assert network.steps == 1 and NetworkRegistrar(str(run)).steps == 3
     assert NetworkRegistrar(str(run), adapt_seconds=0.1).steps is None
+    for words, expected in (
+        (dict(adapt_steps=0), False),
+        (dict(adapt_steps=1), True),
+        (dict(adapt_seconds=0.1), True),
+        ({}, True),
+    ):
+        assert NetworkRegistrar(str(run), **words).changes_weights is expected
     assert network.checkpoint == str(run / "save" / "ckpt-1")
     network.dump_config(tmp_path)
     text = (tmp_path / "config.yaml").read_text()
