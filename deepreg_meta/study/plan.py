@@ -133,6 +133,16 @@ class PlanConfig(Section):
     )
 
 
+def image_side(paths: Sequence[str | Path]) -> int:
+    """
+    Return the side of the square images of a plan, in pixels.
+
+    :param paths: as of `read_plan`.
+    :raises ConfigError: as `read_plan` does.
+    """
+    return int(read_plan(paths).config["dataset"]["fixed_image_shape"][0])
+
+
 def read_plan(paths: Sequence[str | Path]) -> PlanConfig:
     """
     Read and check a plan.

@@ -152,6 +152,33 @@ def compare_couples(
     return table.assign(p_holm=corrected)
 
 
+def compare_quantities(
+    rows: pd.DataFrame,
+    couples: Sequence[tuple[str, str]],
+    quantities: Mapping[str, str],
+) -> pd.DataFrame:
+    """
+    Test several couples of methods by several quantities.
+
+    :param rows: of one training and one test set.
+    :param couples: as of `compare_couples`; of a quantity those that both have it.
+    :param quantities: heading -> column of the rows.
+    :return: lines of `compare_couples` without `p_unpaired`, after `of`, the heading;
+        Holm's method is over the couples of a quantity. Empty where there are none.
+    """
+    parts = []
+    for heading, column in quantities.items():
+        if column not in rows:
+            continue
+        there = set(rows.loc[rows[column].notna(), "method"])
+        both = [couple for couple in couples if set(couple) <= there]
+        if both:
+            table = compare_couples(rows, both, column).drop(columns="p_unpaired")
+            table.insert(0, "of", heading)
+            parts.append(table)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
 def shared_seeds(rows: pd.DataFrame, ours: str, other: str) -> pd.DataFrame:
     """Return the rows of two methods, of the seeds that both have."""
     seeds = [set(rows.loc[rows["method"] == name, "seed"]) for name in (ours, other)]

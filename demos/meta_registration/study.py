@@ -29,18 +29,17 @@ from deepreg_meta.study.command import (
     study_parser,
 )
 from deepreg_meta.study.example import EXAMPLE, draw_examples
-from deepreg_meta.study.figure import loss_curves, method_boxes, time_curves
+from deepreg_meta.study.figure import method_boxes, time_curves
 from deepreg_meta.study.folder import LAST
 from deepreg_meta.study.reach import mean_curves, reach_table
+from deepreg_meta.study.report import loss_parts, opening, sweep_parts, write_page
 from deepreg_meta.study.schedule import MAIN, Run, plan_runs
 from deepreg_meta.study.stamp import STAMP, check_data
 from deepreg_meta.study.table import (
-    best_setting,
-    compare_couples,
+    compare_quantities,
     main_rows,
     markdown,
     method_table,
-    sweep_table,
     with_adaptations,
 )
 
@@ -71,7 +70,7 @@ COLUMNS = {
     "det > 0 (%)": ("positive", 2, 1.0),
     "CPU s": ("cpu_seconds", 2, 1.0),
 }
-TESTED = {"dice": "Dice", "hd95": "HD95", "epe_label": "EPE in the labels"}
+TESTED = {"Dice": "dice", "HD95": "hd95", "EPE in the labels": "epe_label"}
 # what no network takes part in: stage of the rows -> its line in the table
 WITHOUT = {"before": "none", "centroids": "gland centroids (uses labels)"}
 
@@ -131,21 +130,9 @@ def test_table(rows: pd.DataFrame) -> pd.DataFrame:
         the methods.
     """
     every = with_adaptations(rows)
-    there = set(every["method"])
-    others = [named(pair) for pair in TABLE_1 if pair != OURS and named(pair) in there]
-    if named(OURS) not in there:
-        return pd.DataFrame()
-    parts = []
-    for column, heading in TESTED.items():
-        if column not in every or every[column].isna().all():
-            continue
-        couples = [(named(OURS), own) for own in others]
-        table = compare_couples(every, couples, column)
-        if len(table):
-            table = table.drop(columns=["ours", "p_unpaired"])
-            table.insert(0, "of", heading)
-            parts.append(table)
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    couples = [(named(OURS), named(pair)) for pair in TABLE_1 if pair != OURS]
+    table = compare_quantities(every, couples, TESTED)
+    return table.drop(columns="ours", errors="ignore")
 
 
 def write_report(
@@ -161,21 +148,14 @@ def write_report(
     :return: the page of Markdown.
     """
     main, figures = main_rows(rows), output / "figures"
-    parts = ["# Results of the study"]
-    keys = ["method", "data", "seed", "sweep", "setting"]
-    parts.append(f"{len(rows.drop_duplicates(keys))} of {len(runs)} runs are in it.")
+    parts = opening(rows, runs)
     for test in dict.fromkeys(main["test"]):
         parts += _test_parts(main[main["test"] == test], test, figures)
     for title, page in pages.items():
         parts.append(f"![Fig. 4, {title}](figures/{page.name})")
-    for data in dict.fromkeys(main["data"]):
-        trained = [run for run in runs if run.data == data and not run.sweep]
-        if loss_curves(figures / f"loss_{data}.png", output, trained):
-            parts.append(f"![losses, {data}](figures/loss_{data}.png)")
-    parts += _choice_parts(rows)
-    page = output / "report.md"
-    page.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    return page
+    parts += loss_parts(main["data"], runs, output)
+    parts += sweep_parts(rows, ("dice", "hd95", "positive", "loss"))
+    return write_page(parts, output)
 
 
 def _test_parts(rows: pd.DataFrame, test: str, figures: Path) -> list[str]:
@@ -184,7 +164,7 @@ def _test_parts(rows: pd.DataFrame, test: str, figures: Path) -> list[str]:
     tests = test_table(rows)
     if len(tests):
         parts += [f"## {named(OURS)}, less the others: {test}", markdown(tests)]
-    curves = mean_curves(rows, ["updates", *TESTED, "loss"])
+    curves = mean_curves(rows, ["updates", *TESTED.values(), "loss"])
     parts += [f"## All numbers of updates: {test}", markdown(curves, 4)]
     parts += [f"## CPU seconds to the same Dice: {test}", markdown(reach_of(rows))]
     every = with_adaptations(rows)
@@ -209,7 +189,7 @@ def reach_of(rows: pd.DataFrame) -> pd.DataFrame:
     :param rows: of one test set.
     :return: as of `reach_table`; each optimiser of the classical form has a line.
     """
-    curves = mean_curves(rows, list(TESTED))
+    curves = mean_curves(rows, list(TESTED.values()))
     pairs = zip(curves["method"], curves["adaptation"], strict=True)
     split = curves.assign(method=[_line(*pair) for pair in pairs])
     references = [(_line(*pair), pair[1]) for pair in (PAPER, STRONG, OURS)]
@@ -221,19 +201,6 @@ def _line(method: str, adaptation: str) -> str:
     if method != PAPER[0]:
         return method
     return f"{method} ({adaptation.split('-')[0]})"
-
-
-def _choice_parts(rows: pd.DataFrame) -> list[str]:
-    """Return the tables of the sweeps that have rows."""
-    parts = []
-    named_rows = with_adaptations(rows)
-    for sweep in [name for name in dict.fromkeys(rows["sweep"]) if name]:
-        table = sweep_table(named_rows, sweep, ("dice", "hd95", "positive", "loss"))
-        parts += [f"## Choice: {sweep}, on validation pairs", markdown(table, 4)]
-        for (data, method), own in table.groupby(["data", "method"], sort=False):
-            best = best_setting(own, "dice", str(method))
-            parts.append(f"Best on validation pairs, {data}, {method}: {best}.")
-    return parts
 
 
 def example_pages(

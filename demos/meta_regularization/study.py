@@ -27,12 +27,12 @@ from deepreg_meta.study.command import (
     run_chosen,
     study_parser,
 )
-from deepreg_meta.study.figure import loss_curves, method_boxes, sweep_curves
-from deepreg_meta.study.plan import read_plan
+from deepreg_meta.study.figure import method_boxes, sweep_curves
+from deepreg_meta.study.plan import image_side
+from deepreg_meta.study.report import loss_parts, opening, sweep_parts, write_page
 from deepreg_meta.study.schedule import Run, plan_runs
 from deepreg_meta.study.stamp import STAMP, check_data
 from deepreg_meta.study.table import (
-    best_setting,
     compare_couples,
     main_rows,
     markdown,
@@ -71,11 +71,6 @@ TABLES = {
 def plan_of(form: str) -> list[Path]:
     """Return the files of a form's plan."""
     return [PLAN / name for name in FORMS[form]]
-
-
-def image_size(form: str) -> int:
-    """Return the side of a form's images."""
-    return int(read_plan(plan_of(form)).config["dataset"]["fixed_image_shape"][0])
 
 
 def select(rows: pd.DataFrame, data: str, test: str) -> pd.DataFrame:
@@ -131,9 +126,7 @@ def write_report(
     :param seconds: of `time_methods`.
     :return: the page of Markdown.
     """
-    main, parts = main_rows(rows), ["# Results of the study"]
-    keys = ["method", "data", "seed", "sweep", "setting"]
-    parts.append(f"{len(rows.drop_duplicates(keys))} of {len(runs)} runs are in it.")
+    main, parts = main_rows(rows), opening(rows, runs)
     for title, pairs in TABLES.items():
         for data, test in pairs:
             own = select(main, data, test)
@@ -154,33 +147,21 @@ def write_report(
         name, title = f"dice_{data}_{test}.png", f"trained on {data}, tested on {test}"
         method_boxes(figures / name, own, "dice", "Dice (%)", title, 100.0, methods)
         parts.append(f"![Dice, {title}](figures/{name})")
-    for data in dict.fromkeys(main["data"]):
-        trained = [run for run in runs if run.data == data and not run.sweep]
-        if loss_curves(figures / f"loss_{data}.png", output, trained, methods):
-            parts.append(f"![losses, {data}](figures/loss_{data}.png)")
-    page = output / "report.md"
-    page.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    return page
+    parts += loss_parts(main["data"], runs, output, methods)
+    return write_page(parts, output)
 
 
 def _sweep_parts(rows: pd.DataFrame, output: Path, methods: Sequence[str]) -> list[str]:
     """Return the tables and figures of the sweeps that have rows."""
-    columns = ("dice", "positive", "jacobian_min", "epe")
-    parts = []
-    for sweep in [name for name in dict.fromkeys(rows["sweep"]) if name]:
-        table = sweep_table(rows, sweep, columns)
-        parts += [f"## Sweep: {sweep}", markdown(table, 4)]
-        if sweep == "lambda":
-            own = table[table["test"] == "liver_16"]
-            shown = {"Dice (%)": ("dice", 100.0), "det > 0 (%)": ("positive", 1.0)}
-            path = output / "figures" / "lambda.png"
-            sweep_curves(path, own, shown, "lambda", methods)
-            parts.append("![Figs. 3 and 4](figures/lambda.png)")
-        if set(table["test"]) == {"valid"}:
-            for (data, method), own in table.groupby(["data", "method"], sort=False):
-                best = best_setting(own, "dice", method)
-                parts.append(f"Best on validation images, {data}, {method}: {best}.")
-    return parts
+    figures = {}
+    table = sweep_table(rows, "lambda", ("dice", "positive"))
+    if len(table):
+        own = table[table["test"] == "liver_16"]
+        shown = {"Dice (%)": ("dice", 100.0), "det > 0 (%)": ("positive", 1.0)}
+        path = output / "figures" / "lambda.png"
+        sweep_curves(path, own, shown, "lambda", methods)
+        figures["lambda"] = ["![Figs. 3 and 4](figures/lambda.png)"]
+    return sweep_parts(rows, ("dice", "positive", "jacobian_min", "epe"), figures)
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -193,7 +174,7 @@ def main(args: Sequence[str] | None = None) -> int:
     names = None
     if not parsed.report:
         check_source(parser, parsed, data_dir)
-        found = prepare(parsed.source, data_dir, image_size(parsed.form))
+        found = prepare(parsed.source, data_dir, image_side(plan))
         check_data(data_dir, output)
         names = data_with(plan, found)
         chosen = chosen_runs(parser, parsed, plan, data_dir, names)

@@ -26,19 +26,18 @@ from deepreg_meta.study.command import (
     study_parser,
 )
 from deepreg_meta.study.example import EXAMPLE, draw_examples
-from deepreg_meta.study.figure import epoch_curves, loss_curves
+from deepreg_meta.study.figure import epoch_curves
 from deepreg_meta.study.folder import LAST
-from deepreg_meta.study.plan import read_plan
+from deepreg_meta.study.plan import image_side, read_plan
 from deepreg_meta.study.reach import epoch_means, epochs_to_reach
+from deepreg_meta.study.report import loss_parts, opening, sweep_parts, write_page
 from deepreg_meta.study.schedule import MAIN, Run, plan_runs
 from deepreg_meta.study.stamp import STAMP, check_data
 from deepreg_meta.study.table import (
-    best_setting,
-    compare_couples,
+    compare_quantities,
     main_rows,
     markdown,
     method_table,
-    sweep_table,
 )
 
 PLAN = HERE / "plan"
@@ -76,12 +75,6 @@ CURVES = {
 def plan_of(form: str) -> list[Path]:
     """Return the files of a form's plan."""
     return [PLAN / name for name in FORMS[form]]
-
-
-def image_size(form: str) -> int:
-    """Return the side of a form's images."""
-    config = read_plan(plan_of(form)).config
-    return int(config["dataset"]["fixed_image_shape"][0])
 
 
 def needed_domains(form: str) -> set[str]:
@@ -187,19 +180,11 @@ def test_table(rows: pd.DataFrame) -> pd.DataFrame:
     others = [one for one in there if one[0] != OURS and one not in twice]
     couples = [(few, other) for other in others]
     couples += [((OURS, last), other) for other in others if other[1] == last]
-    named, parts = with_epochs(rows), []
     if few not in there:
         return pd.DataFrame()
-    for heading, (column, _) in REACHED.items():
-        if column not in named or named[column].isna().all():
-            continue
-        names = [(_name(*one), _name(*other)) for one, other in couples]
-        table = compare_couples(named, names, column)
-        if len(table):
-            table = table.drop(columns="p_unpaired")
-            table.insert(0, "of", heading)
-            parts.append(table)
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    names = [(_name(*one), _name(*other)) for one, other in couples]
+    quantities = {heading: column for heading, (column, _) in REACHED.items()}
+    return compare_quantities(with_epochs(rows), names, quantities)
 
 
 def _name(method: str, epoch: int) -> str:
@@ -256,9 +241,7 @@ def write_report(
     :return: the page of Markdown.
     """
     main, figures = main_rows(rows), output / "figures"
-    keys = ["method", "data", "seed", "sweep", "setting"]
-    parts = ["# Results of the study"]
-    parts.append(f"{len(rows.drop_duplicates(keys))} of {len(runs)} runs are in it.")
+    parts = opening(rows, runs)
     main = main[main["method"].isin(_tested(runs))]
     epochs = epochs_table(main)
     if len(epochs):
@@ -278,14 +261,10 @@ def write_report(
             parts.append(f"![Fig. 3, {test}](figures/epochs_{test}.png)")
     for title, page in pages.items():
         parts.append(f"![Fig. 4, {title}](figures/{page.name})")
-    for data in dict.fromkeys(rows["data"]):
-        trained = [run for run in runs if run.data == data and not run.sweep]
-        if loss_curves(figures / f"loss_{data}.png", output, trained):
-            parts.append(f"![losses, {data}](figures/loss_{data}.png)")
-    parts += _choice_parts(rows)
-    page = output / "report.md"
-    page.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    return page
+    parts += loss_parts(rows["data"], runs, output)
+    columns = ("dice", "asd", "ncc", "loss", "positive")
+    parts += sweep_parts(with_epochs(rows), columns)
+    return write_page(parts, output)
 
 
 def _tested(runs: Sequence[Run]) -> set[str]:
@@ -298,19 +277,6 @@ def _curved(means: pd.DataFrame) -> pd.DataFrame:
     """Leave one checkpoint to methods that are trained from random weights."""
     last = means.groupby("method")["epoch"].transform("max")
     return means[means["method"].map(_is_tuned) | (means["epoch"] == last)]
-
-
-def _choice_parts(rows: pd.DataFrame) -> list[str]:
-    """Return the tables of the sweeps that have rows."""
-    parts = []
-    for sweep in [name for name in dict.fromkeys(rows["sweep"]) if name]:
-        own = with_epochs(rows[rows["sweep"] == sweep])
-        table = sweep_table(own, sweep, ("dice", "asd", "ncc", "loss", "positive"))
-        parts += [f"## Choice: {sweep}, on validation pairs", markdown(table, 4)]
-        for (data, method), one in table.groupby(["data", "method"], sort=False):
-            best = best_setting(one, "dice", str(method))
-            parts.append(f"Best on validation pairs, {data}, {method}: {best}.")
-    return parts
 
 
 def example_pages(
@@ -351,7 +317,7 @@ def main(args: Sequence[str] | None = None) -> int:
     failures: dict[str, str] = {}
     if not parsed.report:
         check_source(parser, parsed, data_dir)
-        found = prepare(parsed.source, data_dir, image_size(parsed.form))
+        found = prepare(parsed.source, data_dir, image_side(plan))
         missing = sorted(needed_domains(parsed.form) - set(found))
         if missing:
             parser.error(

@@ -8,8 +8,11 @@ from classical import METHODS, Source, classical_rows
 
 from deepreg_meta.study.figure import time_curves
 from deepreg_meta.study.folder import write_whole
+from deepreg_meta.study.report import opening, sweep_parts, write_page
+from deepreg_meta.study.schedule import Run
 from deepreg_meta.study.table import (
-    compare_couples,
+    compare_quantities,
+    main_rows,
     markdown,
     method_table,
     with_adaptations,
@@ -89,20 +92,17 @@ def test_table(rows: pd.DataFrame) -> pd.DataFrame:
         columns = {"Dice, nearest" if nearest else "Dice":
                    "dice_nearest" if nearest else "dice",
                    "EPE in the labels": "epe_label"}  # fmt: skip
-        for heading, column in columns.items():
-            if column not in rows:
-                continue
-            there = set(rows.loc[rows[column].notna(), "method"])
-            couples = [(own, other) for own in ours if {own, other} <= there]
-            table = compare_couples(rows, couples, column).drop(columns="p_unpaired")
-            table.insert(0, "of", heading)
-            if len(table):
-                parts.append(table)
+        couples = [(own, other) for own in ours]
+        parts.append(compare_quantities(rows, couples, columns))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
 def write_report(
-    rows: pd.DataFrame, others: pd.DataFrame, output: Path, labels: Sequence[str] = ()
+    rows: pd.DataFrame,
+    others: pd.DataFrame,
+    output: Path,
+    runs: Sequence[Run],
+    labels: Sequence[str] = (),
 ) -> Path:
     """
     Write the tables and draw the figures.
@@ -110,12 +110,13 @@ def write_report(
     :param rows: of the networks.
     :param others: of the classical methods.
     :param output: of the study.
+    :param runs: of the plan.
     :param labels: structures that have columns of their own.
     """
     columns = {name: (f"dice_{name}", 2, 100.0) for name in labels} | COLUMNS
-    parts = ["# Results of the study"]
-    for test in dict.fromkeys(rows["test"]):
-        own = rows[rows["test"] == test]
+    parts, main = opening(rows, runs), main_rows(rows)
+    for test in dict.fromkeys(main["test"]):
+        own = main[main["test"] == test]
         tables = [before_rows(own), others[others["test"] == test], own]
         every = with_adaptations(pd.concat(tables, ignore_index=True))
         parts += [f"## Results: {test}", markdown(method_table(every, columns))]
@@ -130,6 +131,5 @@ def write_report(
         path = output / "figures" / name
         time_curves(path, shown, "dice_nearest", ylabel, title=test)
         parts.append(f"![Dice against CPU seconds, {test}](figures/{name})")
-    page = output / "report.md"
-    page.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    return page
+    parts += sweep_parts(rows, ("dice", "asd", "positive", "epe_label"))
+    return write_page(parts, output)

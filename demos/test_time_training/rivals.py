@@ -19,9 +19,10 @@ import demo_data
 import pandas as pd
 import sequence_data
 from classical import Method, Source, classical_rows, demons, syn
-from sequences import image_size, source_of
+from sequences import plan_of, source_of
 from study import LABELS
 
+from deepreg_meta.study.plan import image_side
 from deepreg_meta.study.table import markdown
 
 SIGMAS = (1.0, 1.5, 2.0, 3.0, 4.0)  # of demons
@@ -52,7 +53,7 @@ def validation_pairs(source: Path | None, output: Path) -> dict[str, tuple]:
     has_echo = source is not None and (source / "camus_echo").is_dir()
     folder = output / "study_sequences"
     for name in sequence_data.prepare(
-        source if has_echo else None, folder, image_size("sequences")
+        source if has_echo else None, folder, image_side(plan_of("sequences"))
     ):
         found[name] = folder / name / "valid", source_of(name)
     return found

@@ -28,10 +28,10 @@ from deepreg_meta.study.command import (
     run_chosen,
     study_parser,
 )
-from deepreg_meta.study.plan import read_plan
+from deepreg_meta.study.plan import image_side
 from deepreg_meta.study.schedule import MAIN, plan_runs
 from deepreg_meta.study.stamp import STAMP, check_data
-from deepreg_meta.study.table import main_rows, markdown, sweep_table, with_adaptations
+from deepreg_meta.study.table import main_rows
 
 PLAN = HERE / "plan"
 FORMS = {"smoke": ["sequences.yml", "sequences_smoke.yml"],
@@ -49,11 +49,6 @@ PACKED = (STAMP, CLASSICAL)
 def plan_of(form: str) -> list[Path]:
     """Return the files of a form's plan."""
     return [PLAN / name for name in FORMS[form]]
-
-
-def image_size(form: str) -> int:
-    """Return the side of a form's images."""
-    return int(read_plan(plan_of(form)).config["dataset"]["fixed_image_shape"][0])
 
 
 def source_of(test: str) -> Source:
@@ -94,7 +89,7 @@ def main(args: Sequence[str] | None = None) -> int:
     names = None
     if not parsed.report:
         try:
-            names = prepare(parsed.source, data_dir, image_size(parsed.form))
+            names = prepare(parsed.source, data_dir, image_side(plan))
         except ValueError as err:
             parser.error(str(err))
         check_data(data_dir, output)
@@ -102,18 +97,13 @@ def main(args: Sequence[str] | None = None) -> int:
         failures = run_chosen(parsed, chosen, output)
     runs = plan_runs(plan, data_dir.resolve(), None, names)
     rows = gather(parser, parsed, runs, output)
-    main_part = main_rows(rows) if len(rows) else rows
-    if len(main_part):
+    if len(rows):
         methods = [ECHO_DEMONS, *([ECHO_SYN] if parsed.syn else [])]
         methods = [] if parsed.report else methods
-        tests = list(dict.fromkeys(main_part["test"]))
+        tests = list(dict.fromkeys(main_rows(rows)["test"]))
         others = classical(data_dir, output, tests, methods)
-        page = write_report(main_part, others, output, [*LABELS, "atrium"])
+        page = write_report(rows, others, output, runs, [*LABELS, "atrium"])
         print(f"The report is in {page}")
-    for sweep in [name for name in dict.fromkeys(rows.get("sweep", [])) if name]:
-        named = with_adaptations(rows[rows["sweep"] == sweep])
-        table = sweep_table(named, sweep, ("dice", "asd", "positive", "epe_label"))
-        print(f"{sweep}, on validation pairs\n{markdown(table, 4)}")
     return finish(parsed, runs, output, failures, PACKED)
 
 

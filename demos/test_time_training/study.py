@@ -99,7 +99,8 @@ def main(args: Sequence[str] | None = None) -> int:
         source = Source(read_scaled, read_label, LABELS, restore=undo_pad_or_cut)
         classical = rival_rows(tests, source, output, methods)
         peers = peer_rows((parsed.source or Path()) / "hippocampus")
-        page = write_report(rows, pd.concat([classical, peers]), output, list(LABELS))
+        others = pd.concat([classical, peers])
+        page = write_report(rows, others, output, runs, list(LABELS))
         print(f"The report is in {page}")
     return finish(parsed, runs, output, failures, PACKED)
 

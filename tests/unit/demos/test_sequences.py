@@ -160,7 +160,7 @@ def test_settings_of_rivals_are_compared_on_validation_pairs(
     load_demo, data, tmp_path, monkeypatch, capsys
 ):
     script = load_demo("test_time_training", "rivals")
-    monkeypatch.setattr(script, "image_size", lambda form: 48)
+    monkeypatch.setattr(script, "image_side", lambda plan: 48)
     monkeypatch.setattr(script, "SIGMAS", (1.0, 8.0))
     monkeypatch.setattr(script.sequence_data, "NUM_HEARTS", data.NUM_HEARTS)
     source = write_synthetic(tmp_path / "source")

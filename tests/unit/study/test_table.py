@@ -10,6 +10,7 @@ from deepreg_meta.study.table import (
     case_means,
     compare_couples,
     compare_methods,
+    compare_quantities,
     main_rows,
     markdown,
     mean_sd,
@@ -102,6 +103,24 @@ def test_couples_are_corrected_for_their_number(rows):
     p = [line["p_paired"] for line in single]
     assert table["p_paired"].tolist() == p and table["p_holm"].min() == 2 * min(p)
     assert compare_couples(rows, []).empty
+
+
+def test_couples_are_compared_by_what_both_were_measured_by(rows):
+    third = table_of("third", {"a": (0.6, 0.6), "b": (0.5, 0.5), "c": (0.8, 0.7)})
+    rows = pd.concat([rows.assign(error=1 - rows["dice"]), third.assign(error=np.nan)])
+    couples = [("ours", "other"), ("ours", "third"), ("ours", "absent")]
+    quantities = {"Dice": "dice", "Error": "error", "Folds": "folds"}
+    table = compare_quantities(rows, couples, quantities)
+    assert list(zip(table["of"], table["other"], strict=True)) == [
+        ("Dice", "other"), ("Dice", "third"), ("Error", "other"),
+    ]  # fmt: skip
+    # thirds of 0.3 - 0.0, of 0.2 + 0.1 - 0.05, and of -0.3
+    expected = [0.1, 0.25 / 3, -0.1]
+    assert table["mean_difference"].tolist() == pytest.approx(expected)
+    both = compare_couples(rows, couples[:2])
+    assert table["p_holm"][:2].tolist() == pytest.approx(both["p_holm"], nan_ok=True)
+    assert "p_unpaired" not in table
+    assert compare_quantities(rows, couples[2:], quantities).empty
 
 
 def test_a_seed_that_one_method_alone_has_can_be_left_out(rows):
