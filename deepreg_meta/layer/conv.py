@@ -109,10 +109,29 @@ def packed_conv3d(inputs: tf.Tensor, kernel: tf.Tensor, pack: int) -> tf.Tensor:
     return tf.reshape(output, [-1, d1, d2, d3, num_out])
 
 
+def loses_gradient(dtype: tf.DType, length: int | None, extent: int) -> bool:
+    """
+    Say whether TensorFlow would compute a wrong gradient of a kernel.
+
+    In bfloat16 on a CPU that of an image whose first axis is shorter than the kernel is
+    made of memory that nothing was written to, mostly on one thread, and with 7 taps
+    TensorFlow may crash: seen with the oneDNN of version 2.21, not without it
+    (`TF_ENABLE_ONEDNN_OPTS=0`). Outputs and gradients of inputs are right.
+
+    :param dtype: of the image.
+    :param length: voxels along its first axis; None is taken for enough.
+    :param extent: voxels that the kernel spans along it.
+    """
+    is_short = length is not None and length < extent
+    is_cpu = not tf.config.get_visible_devices("GPU")
+    return dtype == tf.bfloat16 and is_short and is_cpu
+
+
 class PackedConv3D(tf.keras.layers.Conv3D):
     """
     Keras's Conv3D, by `packed_conv3d` where that is faster on a CPU, and for images
-    (a singleton axis) by the convolution of images.
+    (a singleton axis) by the convolution of images. In float32 where bfloat16 would
+    cost the gradient (`loses_gradient`); such volumes are small.
 
     Weights, configuration and results are those of Keras's layer, to rounding.
     """
@@ -128,6 +147,12 @@ class PackedConv3D(tf.keras.layers.Conv3D):
         kernel = tf.convert_to_tensor(kernel)
         extents = self.kernel_size, self.strides, self.dilation_rate
         axis = flat_axis(inputs.shape[1:4], *extents)
+        first = 1 if axis == 0 else 0  # axis of the convolution below
+        length = inputs.shape[1:4][first]
+        extent = self.dilation_rate[first] * (self.kernel_size[first] - 1) + 1
+        if loses_gradient(inputs.dtype, length, extent):
+            exact = (tf.cast(x, tf.float32) for x in (inputs, kernel))
+            return tf.cast(self.convolution_op(*exact), inputs.dtype)
         if axis is not None and self.data_format == "channels_last":
             output = tf.nn.conv2d(
                 tf.squeeze(inputs, axis + 1),

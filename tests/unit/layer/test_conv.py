@@ -128,3 +128,50 @@ def test_an_image_is_convolved_as_an_image(rng, axis, options):
     graph = tf.function(ours).get_concrete_function(image).graph
     kinds = {op.type for op in graph.get_operations()}
     assert "Conv2D" in kinds and "Conv3D" not in kinds
+
+
+def gradient_of(layer, inputs, dtype):
+    """:return: output, and gradients of inputs and kernel, in float32."""
+    inputs = tf.cast(inputs, dtype)
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        output = layer.convolution_op(inputs, tf.cast(layer.kernel, dtype))
+    assert output.dtype == dtype
+    gradients = tape.gradient(output, [inputs, layer.kernel])
+    return [tf.cast(value, tf.float32).numpy() for value in (output, *gradients)]
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "expected"),
+    [
+        ((2, 4, 5), {}, tf.float32),
+        ((3, 4, 5), {}, tf.bfloat16),
+        ((4, 2, 2), {}, tf.bfloat16),
+        ((4, 5, 6), dict(dilation_rate=2), tf.float32),
+        ((5, 5, 6), dict(dilation_rate=2), tf.bfloat16),
+        ((2, 5, 1), dict(kernel_size=(3, 3, 1)), tf.float32),
+        ((1, 2, 5), dict(kernel_size=(1, 3, 3)), tf.float32),
+        ((1, 3, 2), dict(kernel_size=(1, 3, 3)), tf.bfloat16),
+    ],
+)
+def test_bfloat16_is_left_where_it_would_cost_the_gradient(
+    rng, shape, options, expected
+):
+    """Where the first axis is shorter than the kernel, on CPUs."""
+    layer = PackedConv3D(**dict(filters=8, kernel_size=3, padding="same") | options)
+    image = tf.constant(rng.normal(size=(1, *shape, 8)), tf.float32)
+    layer(image)
+    found = gradient_of(layer, image, tf.bfloat16)
+    for ours, reference in zip(
+        found, gradient_of(layer, image, tf.float32), strict=True
+    ):
+        assert np.abs(ours - reference).max() < 0.03 * np.abs(reference).max()
+    graph = tf.function(layer.convolution_op).get_concrete_function(
+        tf.cast(image, tf.bfloat16), tf.cast(layer.kernel, tf.bfloat16)
+    ).graph  # fmt: skip
+    kinds = {
+        op.inputs[0].dtype
+        for op in graph.get_operations()
+        if op.type in ("Conv2D", "Conv3D")
+    }
+    assert kinds == {expected}
