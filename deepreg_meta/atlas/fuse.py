@@ -18,7 +18,7 @@ from deepreg_meta.atlas.patches import Patches
 
 FusionMethod = Literal["majority", "weighted", "joint", "staple"]
 METHODS: tuple[FusionMethod, ...] = ("majority", "weighted", "joint", "staple")
-MOST_RADIUS = 10  # of patches and searches, where a voxel already has 9261 others
+_MOST_RADIUS = 10  # of patches and searches: cubes of 9261 voxels
 _CHUNK = 4_000_000  # numbers in the patches that are held at once
 
 
@@ -64,9 +64,9 @@ class Fusion:
             ("--patch-radius", self.patch_radius, 1),
             ("--search-radius", self.search_radius, 0),
         ):
-            if not least <= radius <= MOST_RADIUS:
+            if not least <= radius <= _MOST_RADIUS:
                 raise ValueError(
-                    f"{flag}: expected an integer from {least} to {MOST_RADIUS}, got "
+                    f"{flag}: expected an integer from {least} to {_MOST_RADIUS}, got "
                     f"{radius}."
                 )
 

@@ -72,9 +72,9 @@ def sweep_parts(
             continue
         table = sweep_table(named, sweep, columns)
         is_choice = set(table["test"]) == {VALID}
-        title = f"Choice: {sweep}, on validation pairs" if is_choice else (
-            f"Sweep: {sweep}"
-        )  # fmt: skip
+        title = f"Sweep: {sweep}"
+        if is_choice:
+            title = f"Choice: {sweep}, on validation pairs"
         parts += [f"## {title}", markdown(table, 4), *(more or {}).get(sweep, ())]
         if is_choice:
             parts += [

@@ -138,9 +138,8 @@ def test_the_configuration_builds_an_equal_backbone(rng, name):
     np.testing.assert_array_equal(again(x), model(x))
 
 
-@pytest.mark.parametrize(
-    "size", [(9, 6, 7), IMAGE]
-)  # 3 at the bottom: no float32 there
+# 9 voxels are 3 at the bottom: none of the convolutions needs float32
+@pytest.mark.parametrize("size", [(9, 6, 7), IMAGE])
 def test_lower_precision_gives_nearly_the_same_float32_field(rng, name, size):
     """All convolutions are done in it but those of the heads."""
     reference, x = built(name, size, rng)
