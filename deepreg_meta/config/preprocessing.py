@@ -83,6 +83,9 @@ class GridConfig(Section):
 
     spacing_mm: SpacingConfig | None = rule(SPACING_RULE, default=None)
     fit: Literal["resize", "pad"] = rule("resize or pad", default="resize")
+    padding: Literal["ignore", "background"] = rule(
+        "ignore or background", default="ignore"
+    )
     orientation: Annotated[str, AfterValidator(_check_orientation)] | None = rule(
         "null or three letters, one each of R and L, A and P, S and I, such as RAS",
         default=None,

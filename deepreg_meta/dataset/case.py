@@ -37,6 +37,7 @@ class Case:
     :param moving_mask: (m_dim1, m_dim2, m_dim3) float32, 1 where the moving image
         counts, 0 elsewhere; None where all of it does.
     :param fixed_mask: (f_dim1, f_dim2, f_dim3) float32, likewise.
+    :param fixed_inside: (3, 2), see `Volume.inside`; unlike masks, in training too.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Case:
     fixed_source: Source
     moving_mask: NDArray | None = None
     fixed_mask: NDArray | None = None
+    fixed_inside: NDArray | None = None
 
     @property
     def labels(self) -> tuple[NDArray, NDArray]:
@@ -117,6 +119,7 @@ def make_case(
         fixed_source=fixed.source,
         moving_mask=masks.get("moving"),
         fixed_mask=masks.get("fixed"),
+        fixed_inside=fixed.inside,
     )
 
 

@@ -41,6 +41,11 @@ class Domains:
         """The largest number of label channels of any case; 0 without labels."""
         return max(cases.num_labels_max for cases in self.cases.values())
 
+    @property
+    def ignores_padding(self) -> bool:
+        """Whether there may be voxels that losses leave out."""
+        return any(cases.ignores_padding for cases in self.cases.values())
+
     def __len__(self) -> int:
         return sum(len(cases) for cases in self.cases.values())
 

@@ -11,7 +11,9 @@ from deepreg_meta.dataset.domains import Domains, episode_cases
 from deepreg_meta.dataset.tasks import CaseSet
 
 
-def task_arrays(case: Case, num_labels_max: int) -> dict[str, np.ndarray]:
+def task_arrays(
+    case: Case, num_labels_max: int, has_inside: bool | None = None
+) -> dict[str, np.ndarray]:
     """
     Return the fields of a `Task`, label channels padded with zeros.
 
@@ -19,6 +21,8 @@ def task_arrays(case: Case, num_labels_max: int) -> dict[str, np.ndarray]:
     :param num_labels_max: channels after padding; 0 for unlabeled data, whose label
         volumes then have a single voxel. Of an unlabeled case among labeled ones, all
         channels are padding.
+    :param has_inside: whether to say which voxels losses look at, all of them where
+        none were added; None follows the case.
     :return: arrays by field name.
     """
     num_labels = 0 if case.moving_labels is None else len(case.moving_labels)
@@ -31,7 +35,14 @@ def task_arrays(case: Case, num_labels_max: int) -> dict[str, np.ndarray]:
         missing = num_labels_max - num_labels
         return np.pad(labels, [(0, missing), (0, 0), (0, 0), (0, 0)])
 
-    masks = dict(moving_mask=case.moving_mask, fixed_mask=case.fixed_mask)
+    inside = case.fixed_inside
+    if inside is None and has_inside:
+        inside = np.array([[0, side] for side in case.fixed_image.shape])
+    given = dict(
+        moving_mask=case.moving_mask,
+        fixed_mask=case.fixed_mask,
+        fixed_inside=None if inside is None else inside.astype(np.float32),
+    )
     return dict(
         moving_image=case.moving_image,
         fixed_image=case.fixed_image,
@@ -42,7 +53,7 @@ def task_arrays(case: Case, num_labels_max: int) -> dict[str, np.ndarray]:
         fixed_affine=case.fixed_affine.astype(np.float32),
         moving_spacing=case.moving_spacing_mm.astype(np.float32),
         fixed_spacing=case.fixed_spacing_mm.astype(np.float32),
-        **{name: mask for name, mask in masks.items() if mask is not None},
+        **{name: value for name, value in given.items() if value is not None},
     )
 
 
@@ -91,7 +102,7 @@ def training_dataset(
     :param layout: of the elements.
     :param episodes: numbers of the episodes; at least one.
     """
-    num_labels = cases.num_labels_max
+    common = cases.num_labels_max, cases.ignores_padding  # of all tasks
 
     def episode(number: int) -> dict[str, np.ndarray]:
         num_batches, num_pairs = layout.batches or (1, 1)
@@ -99,7 +110,7 @@ def training_dataset(
             cases, seed, number, layout.num_tasks, num_pairs, num_batches
         )
         return layout.stack(
-            [[task_arrays(case, num_labels) for case in task] for task in tasks]
+            [[task_arrays(case, *common) for case in task] for task in tasks]
         )
 
     signature = _spec(episode(episodes[0]))
@@ -136,11 +147,11 @@ def evaluation_dataset(cases: CaseSet | Domains) -> tf.data.Dataset:
 
     :param cases: of the split.
     """
-    num_labels = cases.num_labels_max
+    common = cases.num_labels_max, cases.ignores_padding
 
     def pairs() -> Iterator[dict[str, np.ndarray]]:
         for case in cases:
-            arrays = task_arrays(case, num_labels)
+            arrays = task_arrays(case, *common)
             yield {name: value[None] for name, value in arrays.items()}
 
     dataset = tf.data.Dataset.from_generator(

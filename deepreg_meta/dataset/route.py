@@ -39,6 +39,14 @@ class Route:
     is_padded: bool
     to_file: NDArray[np.float64]
 
+    @property
+    def inside(self) -> NDArray[np.int64]:
+        """The voxels that were not added: first and one past the last, (3, 2)."""
+        if not self.is_padded:
+            return np.stack([np.zeros(3, int), np.array(self.shape)], axis=-1)
+        margins = np.maximum(-_ends(self.sampled, self.shape), 0)
+        return np.stack([margins[:, 0], np.array(self.shape) - margins[:, 1]], axis=-1)
+
     def carry(
         self, volumes: NDArray, *, is_image: bool = False, outside: float = 0.0
     ) -> NDArray:

@@ -28,6 +28,8 @@ class Target:
         them.
     :param fit: how the shape is reached: resize stretches, pad adds and takes away
         voxels around the centre.
+    :param padding: whether losses leave voxels out that were added, or take them for
+        background.
     :param intensity: steps on the voxels of the file.
     """
 
@@ -37,7 +39,13 @@ class Target:
     orientation: str | None = None
     voxel_mm: Sides | None = None
     fit: Literal["resize", "pad"] = "resize"
+    padding: Literal["ignore", "background"] = "ignore"
     intensity: Intensity = field(default_factory=Intensity)
+
+    @property
+    def ignores_padding(self) -> bool:
+        """Whether there may be voxels that losses leave out."""
+        return self.fit == "pad" and self.padding == "ignore"
 
 
 def build_targets(config: RunConfig) -> dict[str, Target]:
@@ -61,6 +69,7 @@ def build_targets(config: RunConfig) -> dict[str, Target]:
             orientation=grid.orientation,
             voxel_mm=three_sides(getattr(voxel, role)),
             fit=grid.fit,
+            padding=grid.padding,
             intensity=intensity[role],
         )
         for role in ROLES

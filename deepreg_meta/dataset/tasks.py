@@ -46,6 +46,8 @@ class CaseSet:
     def __init__(self, loader: Any, config: RunConfig, mode: str) -> None:
         dataset, targets = config.dataset, build_targets(config)
         self.mode, self.is_paired = mode, dataset.type == "paired"
+        # whether there may be voxels that losses leave out
+        self.ignores_padding = targets["fixed"].ignores_padding
         self._loader, self._config = loader, config
         self._heading = config.data_key(f"dir.{mode}")
         fixed = VolumeReader(

@@ -52,6 +52,8 @@ class Volume:
         file are overridden, or neither it nor the configuration gives any.
     :param source: the files.
     :param intensity_range: of the image's file.
+    :param inside: (3, 2), first voxel and one past the last along each axis of those
+        that losses look at, the others being padding; None: they look at all.
     """
 
     image: NDArray
@@ -62,6 +64,7 @@ class Volume:
     spacing_is_nominal: bool
     source: Source
     intensity_range: tuple[float, float]
+    inside: NDArray | None = None
 
     @property
     def num_bytes(self) -> int:
@@ -121,6 +124,7 @@ def prepare(
             forms_apart=place.forms_apart,
         ),
         intensity_range=(float(raw.image.min()), float(raw.image.max())),
+        inside=route.inside if target.ignores_padding else None,
     )
 
 

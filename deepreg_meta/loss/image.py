@@ -1,5 +1,6 @@
 """Local normalised cross-correlation, by products with one small matrix per axis."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from deepreg_meta.loss.checks import as_volume, check_alike, in_models_too
 from deepreg_meta.loss.kernel import filter_along_axes, window_matrix
 
 EPS = 1e-7  # as DeepReg's
+LEAST_NOISE = 1e-5  # whose square can be divided by in float32, whatever windows weigh
 ROUNDING = 16.0  # least variance that is none of rounding, in epsilons of the squares
 KERNEL_TYPES = ("rectangular", "triangular", "gaussian")
 
@@ -76,6 +78,20 @@ class LocalNcc:
     one in the warped image alone is worth 0 (in DeepReg's it is perfect too: fields
     that move everything out of the image are the best).
 
+    A correlation knows no contrast: the faintest one is worth as much as the image's.
+    At the edges of areas of one grey value, as padding is, a displacement of a
+    thousandth of a voxel makes windows jump from 0 to well above, with gradients a
+    thousand times those of all others; networks hardly learn anything else. With noise
+    of the variance s^2 in both images, a window where they have the covariance C and
+    the variances T and P is worth
+
+        (C^2 + s^4) / ((T + s^2) (P + s^2)):
+
+    the squared correlation where there is contrast well above the noise, 1 where there
+    is none in either image, s^2 / (T + s^2) where there is none in one of them, and
+    smooth in between. The constants are in the places of those of the structural
+    similarity (Wang et al., IEEE Trans. Image Process. 13, 2004).
+
     Within a mask the statistics are those of its voxels alone; voxels around the volume
     count as before, so that a mask of ones changes nothing.
 
@@ -93,13 +109,16 @@ class LocalNcc:
         self,
         kernel_size: int = 9,
         kernel_type: str = "rectangular",
+        noise: float = 0.0,
         name: str = "local_ncc",
     ) -> None:
         """
         :param kernel_size: length of the windows in voxels, >= 2.
         :param kernel_type: rectangular, triangular or gaussian.
+        :param noise: standard deviation, s above, in units of the intensities; 0 takes
+            contrasts as they are.
         :param name: shown in logs.
-        :raises ValueError: for another size or type.
+        :raises ValueError: for another size or type, or impossible noise.
         """
         if not isinstance(kernel_size, int) or kernel_size < 2:
             raise ValueError(
@@ -111,14 +130,24 @@ class LocalNcc:
                 "train.loss.image.kernel_type: expected one of "
                 f"{', '.join(KERNEL_TYPES)}, got {kernel_type!r}."
             )
+        is_number = isinstance(noise, (int, float)) and not isinstance(noise, bool)
+        is_noise = is_number and (noise == 0 or LEAST_NOISE <= noise < math.inf)
+        if not is_noise:
+            raise ValueError(
+                f"train.loss.image.noise: expected 0 or a number >= {LEAST_NOISE:g}, "
+                f"got {noise!r}."
+            )
         self.kernel_size, self.kernel_type = kernel_size, kernel_type
-        self.name = name
+        self.noise, self.name = float(noise), name
         self._profile = window_profile(kernel_size, kernel_type)
 
     def get_config(self) -> dict:
         """Return the arguments that build an equal loss."""
         return dict(
-            kernel_size=self.kernel_size, kernel_type=self.kernel_type, name=self.name
+            kernel_size=self.kernel_size,
+            kernel_type=self.kernel_type,
+            noise=self.noise,
+            name=self.name,
         )
 
     def _matrices(self, volume: tf.Tensor) -> list[tf.Tensor]:
@@ -181,6 +210,7 @@ class LocalNcc:
         if weight is None:
             weight = self._window_weight(warped_image)
         matrices = self._matrices(warped_image)
+        floor = weight * self.noise**2  # of sums of squares, as the variances are
 
         # DeepReg's formula, t fixed, p warped. The gradient is written out: like the
         # value it costs three sums over windows, and little is kept for it.
@@ -191,28 +221,32 @@ class LocalNcc:
             stacked = tf.concat([p, p * p, t * p], axis=0)
             p_sum, p2_sum, tp_sum = tf.split(self._sum(stacked, matrices), 3)
             p_var = _variance(p2_sum, p_sum, weight)
-            product = t_var * p_var
+            t_own, p_own = t_var + floor, p_var + floor
+            product = t_own * p_own
             cross = tp_sum - p_sum * t_sum / weight
-            cross = tf.where(product <= 0.0, tf.zeros_like(cross), cross)
-            product += EPS
-            # a window of one grey value in both images is perfect; one of the warped
-            # image alone is worth nothing, or a network would win by moving everything
-            # out of the image
-            lost = tf.logical_and(p_var <= 0.0, t_var > 0.0)
-            numerator = cross * cross + EPS * tf.cast(tf.logical_not(lost), p.dtype)
-            squared = numerator / product
+            if self.noise:
+                squared = (cross * cross + floor * floor) / product
+            else:
+                cross = tf.where(product <= 0.0, tf.zeros_like(cross), cross)
+                product += EPS
+                # a window of one grey value in both images is perfect; one of the
+                # warped image alone is worth nothing, or a network would win by moving
+                # everything out of the image
+                lost = tf.logical_and(p_var <= 0.0, t_var > 0.0)
+                rest = EPS * tf.cast(tf.logical_not(lost), p.dtype)
+                squared = (cross * cross + rest) / product
 
             def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
                 share = upstream[:, None, None, None] / t[0].shape.num_elements()
                 by_cross = share * 2.0 * cross / product
                 by_product = -share * squared / product
-                by_p_var = tf.where(p_var > 0.0, by_product * t_var, 0.0)
+                by_p_var = tf.where(p_var > 0.0, by_product * t_own, 0.0)
                 by_p_sum = -(by_cross * t_sum + 2.0 * by_p_var * p_sum) / weight
                 by_sums = tf.concat([by_p_sum, by_p_var, by_cross], axis=0)
                 back = [tf.transpose(matrix) for matrix in matrices]
                 a, b, c = tf.split(self._sum(by_sums, back), 3)
                 by_t_sum = -by_cross * p_sum / weight
-                return p * c, by_t_sum, by_product * p_var, a + 2.0 * p * b + t * c
+                return p * c, by_t_sum, by_product * p_own, a + 2.0 * p * b + t * c
 
             # plane by plane: a sum over a whole volume loses digits in float32
             return tf.reduce_mean(tf.reduce_mean(squared, [2, 3]), 1), gradient

@@ -36,6 +36,7 @@ from deepreg_meta.model.task import Constants, DrawOptions, Task
 
 # Folded into the seed of a draw; what is split off it does not depend on fields.
 _MOVING_FIELD, _FIXED_FIELD = 0, 1
+_HALF = 0.5  # of a voxel
 
 
 class _Moving(NamedTuple):
@@ -197,7 +198,7 @@ class BatchDrawer:
             )
             volumes += [tf.gather(task.fixed_labels, choice), gland]
         stacked = tf.stack(volumes, axis=-1)  # (batch, f1, f2, f3, 1 or 3)
-        stacked = self._move_fixed(stacked, fixed_map, seed)
+        stacked, inside = self._move_fixed(stacked, task.fixed_inside, fixed_map, seed)
         moving = self._deform_moving(task, choice, labeled, seed)
         slices = tf.ones([size, self.fixed_size[options.frame_axis]])
         if options.frames is not None:
@@ -208,24 +209,30 @@ class BatchDrawer:
                 seeds[3], options.frames, extent, self.fixed_size[options.frame_axis]
             )
         return self._training_batch(
-            task, constants, stacked, slices, moving_map, moving, labeled
+            task, constants, stacked, inside, slices, moving_map, moving, labeled
         )
 
     def _move_fixed(
         self,
         volumes: tf.Tensor,
+        box: tf.Tensor | None,
         fixed_map: tuple[tf.Tensor, tf.Tensor],
         seed: tf.Tensor,
-    ) -> tf.Tensor:
-        """Resample the fixed side once: mapped by its affine map, then deformed."""
+    ) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """
+        Resample the fixed side once: mapped by its affine map, then deformed.
+
+        :return: the volumes, and 1 for the voxels that come from inside the box.
+        """
         options, grid = self.options, reference_grid(self.fixed_size)[None]
         if options.fixed_field is not None:
             own = tf.random.experimental.stateless_fold_in(seed, _FIXED_FIELD)
             size = options.batch_size, self.fixed_size
             grid = displaced_grid(draw_fields(own, *size, options.fixed_field))
         elif options.affine_scale == 0.0:
-            return volumes
-        return sample(volumes, apply_affine(grid, *fixed_map))
+            return volumes, _inside(box, grid, options.batch_size)
+        loc = apply_affine(grid, *fixed_map)
+        return sample(volumes, loc), _inside(box, loc, options.batch_size)
 
     def _deform_moving(
         self, task: Task, choice: tf.Tensor, labeled: bool, seed: tf.Tensor
@@ -250,6 +257,7 @@ class BatchDrawer:
         task: Task,
         constants: Constants,
         stacked: tf.Tensor,
+        inside: tf.Tensor | None,
         slices: tf.Tensor,
         moving_map: tuple[tf.Tensor, tf.Tensor],
         moving: _Moving,
@@ -274,7 +282,11 @@ class BatchDrawer:
         fixed_label = stacked[..., 1] if labeled else ones
         target = fixed_label
         if self.loss.uses_label:
-            target = self.loss.prepare_label(fixed_label, None, task.fixed_spacing)
+            target = self.loss.prepare_label(fixed_label, inside, task.fixed_spacing)
+        is_sparse = self.options.frames is not None
+        mask = inside
+        if is_sparse:
+            mask = shown if inside is None else shown * inside
         return Batch(
             moving_input=self._moving_input(moving.image, matrix, offset),
             fixed_input=stacked[..., 0] * shown,
@@ -283,9 +295,9 @@ class BatchDrawer:
             moving_image=moving.image,
             moving_label=moving.label,
             # the whole label counts in meta-training, the image only where it is shown
-            loss_mask=None if self.options.frames is None else shown,
+            loss_mask=mask,
             label_target=target,
-            label_mask=None if self.options.frames is None else ones,
+            label_mask=(ones if inside is None else inside) if is_sparse else None,
         )
 
     def adaptation(
@@ -358,8 +370,11 @@ class BatchDrawer:
             constants.moving_centroid,
             constants.profile,
         )
+        inside = _inside(task.fixed_inside, reference_grid(self.fixed_size)[None], 1)
+        counts = shown if inside is None else shown * inside
+        mask = mask if inside is None else counts
         if task.fixed_mask is not None:
-            mask = shown * task.fixed_mask[None]
+            mask = counts * task.fixed_mask[None]
         target = fixed_label
         if self.loss.uses_label:
             target = self.loss.prepare_label(fixed_label, mask, task.fixed_spacing)
@@ -383,7 +398,7 @@ class BatchDrawer:
             loss_mask=mask,
             label_target=target,
             image_target=image_target,
-            shown=shown if is_restricted else None,
+            shown=counts if is_restricted else None,
             moving_mask=moving_mask,
         )
 
@@ -420,3 +435,19 @@ class BatchDrawer:
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function of tensors, compiled by XLA."""
     return tf.function(function, jit_compile=True, autograph=False)
+
+
+def _inside(box: tf.Tensor | None, loc: tf.Tensor, size: int) -> tf.Tensor | None:
+    """
+    Return where places lie in a box of voxels; None where there is no box.
+
+    :param box: first voxel and one past the last along each axis, shape = (3, 2).
+    :param loc: in voxels, shape = (1 or size, f1, f2, f3, 3).
+    :param size: of the mini-batch.
+    :return: 1 or 0, shape = (size, f1, f2, f3).
+    """
+    if box is None:
+        return None
+    is_in = (loc >= box[:, 0] - _HALF) & (loc <= box[:, 1] - _HALF)
+    inside = tf.cast(tf.reduce_all(is_in, axis=-1), tf.float32)
+    return tf.broadcast_to(inside, [size, *loc.shape[1:4]])

@@ -14,6 +14,8 @@ from deepreg_meta.backbone.blocks import (
     singleton_axes,
 )
 from deepreg_meta.layer.warp import integrate
+from deepreg_meta.model.registration import RegistrationLoss
+from deepreg_meta.model.side_loss import SideLoss
 
 logger = logging.getLogger(__name__)
 
@@ -139,6 +141,18 @@ class FieldNetwork(tf.keras.layers.Layer):
         images = tf.stack([moving_input, fixed_input], axis=-1)
         found = self.backbone.fields(images, training=True)
         return [self._finish(field) for field in found]
+
+    def side_loss(self, loss: RegistrationLoss) -> SideLoss | None:
+        """
+        Build what judges the coarser fields.
+
+        :param loss: of the finest field.
+        :return: of all fields of `fields` but the first; None where there are none.
+        :raises ValueError: where the coarser fields cannot have such a loss.
+        """
+        if not self.side_weights:
+            return None
+        return SideLoss(loss, self.side_weights, self.fixed_image_size)
 
     def penalty(self) -> tf.Tensor | None:
         """

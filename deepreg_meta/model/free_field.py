@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from deepreg_meta.loss.kernel import gaussian_matrix
+from deepreg_meta.model.registration import RegistrationLoss
 
 
 def smoothing_matrix(length: int, sigma_vox: float) -> tf.Tensor:
@@ -33,7 +34,6 @@ class FreeField(tf.keras.layers.Layer):
     section 3.3.
     """
 
-    side_weights = ()
     is_same_in_training = True
 
     def __init__(
@@ -93,6 +93,9 @@ class FreeField(tf.keras.layers.Layer):
     ) -> list[tf.Tensor]:
         """Return the field alone: there are none of coarser grids."""
         return [self.field()]
+
+    def side_loss(self, loss: RegistrationLoss) -> None:
+        """Return nothing: there are no coarser fields."""
 
     def penalty(self) -> None:
         """Return nothing: what the field costs is a part of the losses."""

@@ -15,7 +15,6 @@ from deepreg_meta.model.field_network import FieldNetwork
 from deepreg_meta.model.partial import ALL, Part, select_part
 from deepreg_meta.model.plateau import NEVER, Plateau
 from deepreg_meta.model.registration import Batch, RegistrationLoss
-from deepreg_meta.model.side_loss import SideLoss
 
 MAX_STEPS = 100_000  # of a loop that only time ends
 
@@ -24,7 +23,7 @@ MAX_STEPS = 100_000  # of a loop that only time ends
 Record = Callable[[tf.Tensor, Batch, tf.Tensor], tf.Tensor]
 
 KERNEL = "kernel"  # the part of the loss that is the network's own penalty
-SIDES = "sides"  # the part of the loss that its coarser fields have
+SIDES = "sides"  # the part of the loss that its other fields, coarser ones, have
 
 
 class Sight(NamedTuple):
@@ -53,8 +52,8 @@ class InnerLoop:
     Optimise the weights of a field network on mini-batches, step after step.
 
     A network with a penalty of its own (`FieldNetwork.penalty`) has it added to the
-    total of each step, as the part `kernel`; one with coarser fields, which the images
-    supervise, has their losses added, as the part `sides`.
+    total of each step, as the part `kernel`; one with coarser fields, which have losses
+    too (`FieldNetwork.side_loss`), has these added, as the part `sides`.
 
     The optimiser is a black box: it is built once, and resetting it assigns the values
     that its variables had when it was new.
@@ -77,8 +76,7 @@ class InnerLoop:
         self.part = part or select_part(network, ALL)
         optimizer.build(self.part.variables)
         self._new_state = [_compact(variable) for variable in optimizer.variables]
-        sides, size = network.side_weights, network.fixed_image_size
-        self._side_loss = SideLoss(loss, sides, size) if sides else None
+        self._side_loss = network.side_loss(loss)
         self._look = self._looking(None)
 
     def reset_optimizer(self) -> None:
@@ -205,7 +203,9 @@ class InnerLoop:
             if penalty is not None:
                 parts[KERNEL] = penalty
                 parts["total"] += penalty
-            row = tf.stack([parts[name] for name in [*self.loss.names, "total"]])
+            names = [*self.loss.names, "total"]
+            # a scale of a network of several has no coarser fields
+            row = tf.stack([parts.get(name, tf.constant(0.0)) for name in names])
             if record is not None:
                 row = tf.concat([row, record(index, batch, ddf)], axis=0)
             return Sight(parts, gradients, row)

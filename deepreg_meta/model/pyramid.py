@@ -7,6 +7,8 @@ import tensorflow as tf
 from deepreg_meta.layer.rescale import rescale, rescale_field
 from deepreg_meta.layer.warp import compose, warp
 from deepreg_meta.model.field_network import FieldNetwork
+from deepreg_meta.model.registration import RegistrationLoss
+from deepreg_meta.model.side_loss import ScaleLoss
 
 
 def refine(
@@ -40,8 +42,10 @@ class PyramidNetwork(tf.keras.layers.Layer):
 
     At every scale the moving image, warped by the field so far, and the fixed one are
     resampled on the grid of the scale; its network predicts the residual field. Stands
-    in for `FieldNetwork`: trained as a whole, the loss of the finest field reaches the
-    networks of all scales.
+    in for `FieldNetwork`. Each network is trained by the loss of the field up to its
+    scale, and by no other: what the coarser ones have found is given. With a loss of
+    the finest field alone, a coarse one may drift, since the finer ones take it back at
+    no cost, until content leaves the image.
 
     Source: Zhu et al., ICRA 2021, section II-D.
     """
@@ -71,8 +75,8 @@ class PyramidNetwork(tf.keras.layers.Layer):
 
     @property
     def side_weights(self) -> tuple[float, ...]:
-        """No coarser field has a loss of its own."""
-        return ()
+        """Weights of the losses of the coarser scales: all alike, no two share any."""
+        return (1.0,) * (len(self.networks) - 1)
 
     def call(
         self,
@@ -88,26 +92,44 @@ class PyramidNetwork(tf.keras.layers.Layer):
         :param training: handed to the networks.
         :return: ddf, float32, shape = (batch, f1, f2, f3, 3), in fixed voxels.
         """
-        ddf = None
-        for network in self.networks:
-            size = network.fixed_image_size
-            moved = moving_input if ddf is None else warp(moving_input, ddf)
-            images = rescale(moved, size), rescale(fixed_input, size)
-            residual = network(*images, training=training)
-            ddf = refine(ddf, residual, self.fixed_image_size)
-        return ddf
+        return self._climb(moving_input, fixed_input, training)[-1]
 
     def fields(
         self, moving_input: tf.Tensor, fixed_input: tf.Tensor
     ) -> list[tf.Tensor]:
         """
-        Predict the field of a batch in training.
+        Predict the fields of a batch in training, up to each of the scales.
 
         :param moving_input: as in `call`.
         :param fixed_input: as in `call`.
-        :return: the field alone.
+        :return: what `call` gives, then the field up to each coarser scale, the finest
+            of them first, of the same shape. The gradient of each is one to the network
+            of its own scale.
         """
-        return [self(moving_input, fixed_input, training=True)]
+        return self._climb(moving_input, fixed_input, training=True)[::-1]
+
+    def _climb(
+        self, moving_input: tf.Tensor, fixed_input: tf.Tensor, training: bool | None
+    ) -> list[tf.Tensor]:
+        """Return the field up to every scale, that of the coarsest first."""
+        found: list[tf.Tensor] = []
+        for network in self.networks:
+            size = network.fixed_image_size
+            so_far = tf.stop_gradient(found[-1]) if found else None
+            moved = moving_input if so_far is None else warp(moving_input, so_far)
+            images = rescale(moved, size), rescale(fixed_input, size)
+            residual = network(*images, training=training)
+            found.append(refine(so_far, residual, self.fixed_image_size))
+        return found
+
+    def side_loss(self, loss: RegistrationLoss) -> ScaleLoss | None:
+        """
+        Build what judges the fields of the coarser scales.
+
+        :param loss: of the finest field.
+        :return: of all fields of `fields` but the first; None for one scale.
+        """
+        return ScaleLoss(loss) if len(self.networks) > 1 else None
 
     def penalty(self) -> tf.Tensor | None:
         """

@@ -1,8 +1,8 @@
 """
-The losses of fields on coarser grids: deep self-supervision by the images.
+The losses of the fields that a network has besides its finest one.
 
-Source: Li and Fan, ISBI 2018 (arXiv:1801.04012). Each coarser field is judged by the
-image loss and the regularisation at its own resolution; labels take no part.
+Sources: Li and Fan, ISBI 2018 (arXiv:1801.04012), deep self-supervision by the images;
+Zhu et al., ICRA 2021, section II-D, a network and a loss for each scale.
 """
 
 from collections.abc import Sequence
@@ -104,8 +104,32 @@ def coarse_batch(batch: Batch, factor: int) -> Batch:
     )
 
 
+class ScaleLoss:
+    """The losses of the fields of the coarser scales, each on the full grid."""
+
+    def __init__(self, loss: RegistrationLoss) -> None:
+        """
+        :param loss: of the finest field, and of each of the others.
+        """
+        self._loss = loss
+
+    def __call__(self, fields: Sequence[tf.Tensor], batch: Batch) -> tf.Tensor:
+        """
+        Return the sum.
+
+        :param fields: shape = (batch, f1, f2, f3, 3), in voxels of the full grid.
+        :param batch: on the network's grids.
+        :return: scalar.
+        """
+        return tf.add_n([self._loss.compute(x, batch)["total"] for x in fields])
+
+
 class SideLoss:
-    """The weighted losses of all coarser fields of a network."""
+    """
+    The weighted losses of all coarser fields of a network, each on its own grid.
+
+    A field is judged by the image loss and the regularisation; labels take no part.
+    """
 
     def __init__(
         self, loss: RegistrationLoss, weights: Sequence[float], size: Sequence[int]

@@ -24,6 +24,9 @@ class Task(NamedTuple):
     # what adaptation looks at, 1 or 0; None is everything
     moving_mask: tf.Tensor | None = None  # (m_dim1, m_dim2, m_dim3)
     fixed_mask: tf.Tensor | None = None  # (f_dim1, f_dim2, f_dim3)
+    # (3, 2) float32, the first voxel and one past the last along each axis that losses
+    # look at, the others being padding; None is all of them
+    fixed_inside: tf.Tensor | None = None
 
 
 class Constants(NamedTuple):

@@ -50,7 +50,7 @@ def make_case(moving, fixed, num_labels):
 class Cases:
     """Six cases in memory with what the pipeline asks of a `CaseSet`."""
 
-    num_labels_max = 3
+    num_labels_max, ignores_padding = 3, False
 
     def __init__(self, is_paired=True, num_labels=(1, 3, 2, 1, 1, 2)):
         self.is_paired, self.num_labels = is_paired, num_labels
@@ -79,8 +79,9 @@ def take(dataset, number):
 
 def test_arrays_are_the_fields_of_a_task_with_labels_padded_by_zeros():
     arrays = task_arrays(make_case(4, 5, 2), 3)
-    masks = ("moving_mask", "fixed_mask")  # fields only of a case that has them
-    assert tuple(arrays) == tuple(name for name in Task._fields if name not in masks)
+    # fields only of a case that has them
+    others = ("moving_mask", "fixed_mask", "fixed_inside")
+    assert tuple(arrays) == tuple(name for name in Task._fields if name not in others)
     mask = np.ones(FIXED, np.float32)
     masked = task_arrays(dataclasses.replace(make_case(4, 5, 2), fixed_mask=mask), 3)
     assert masked["fixed_mask"] is mask and "moving_mask" not in masked
@@ -160,6 +161,29 @@ def test_no_pipeline_is_tuned_which_would_hold_up_the_end_of_a_training():
     )
     for dataset in datasets:
         assert dataset.options().autotune.enabled is False
+
+
+def test_all_pairs_of_a_set_say_what_is_inside_where_one_may_be_padded():
+    """As domains need, some of which are not."""
+    box = np.array([[1, 3], [0, 3], [0, 2]])
+    case = make_case(4, 5, 2)
+    padded = dataclasses.replace(case, fixed_inside=box)
+    for has_inside in (None, True):
+        found = task_arrays(padded, 3, has_inside)["fixed_inside"]
+        np.testing.assert_array_equal(found, box)
+        assert found.dtype == np.float32
+    assert "fixed_inside" not in task_arrays(case, 3, False)
+    whole = task_arrays(case, 3, True)["fixed_inside"]
+    np.testing.assert_array_equal(whole, [[0, 4], [0, 3], [0, 2]])
+    cases = Cases()
+    cases.ignores_padding = True
+    datasets = (
+        training_dataset(cases, 0, EpisodeLayout(2), range(3)),
+        evaluation_dataset(cases),
+    )
+    for dataset, count in zip(datasets, (2, 1), strict=True):
+        (first,) = take(dataset, 1)
+        np.testing.assert_array_equal(first["fixed_inside"], [whole] * count)
 
 
 def test_a_domain_is_stacked_mini_batch_by_mini_batch():

@@ -88,6 +88,9 @@ def test_padding_and_cropping_are_around_the_centre():
     assert carried[:, 1, 0].tolist() == [0, 1, 1, 1, 1, 1, 0, 0]
     assert carried[3, :, 0].tolist() == [5, 1, 1, 1]
     np.testing.assert_array_equal(route.to_file[:3, 3], [-1, 1, 0])
+    np.testing.assert_array_equal(route.inside, [[1, 6], [0, 4], [0, 6]])
+    stretched = plan_route((5, 7, 6), np.eye(4), Target((8, 4, 6)))
+    np.testing.assert_array_equal(stretched.inside, [[0, 8], [0, 4], [0, 6]])
 
 
 def test_larger_voxels_are_smoothed_in_images_and_not_in_labels(rng):

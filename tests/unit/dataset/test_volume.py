@@ -96,6 +96,18 @@ def test_added_voxels_are_as_dark_as_the_image_and_hold_no_label():
     assert volume.image[0, 0, 0] == volume.image.min() < -1
     inner = volume.image[2:7, 1:7, 1:8]
     assert inner.mean() == pytest.approx(0, abs=1e-6)
+    np.testing.assert_array_equal(volume.inside, [[2, 7], [1, 7], [1, 8]])
+
+
+def test_losses_leave_out_what_was_added_unless_it_is_background():
+    raw = raw_volume(image(SHAPE))
+    for target in (
+        Target((9, 9, 9)),
+        Target((9, 9, 9), fit="pad", padding="background"),
+    ):
+        assert prepared(raw, target).inside is None
+    cropped = prepared(raw, Target((4, 6, 9), fit="pad"))
+    np.testing.assert_array_equal(cropped.inside, [[0, 4], [0, 6], [1, 8]])
 
 
 def test_an_override_is_nominal_and_so_is_a_file_without_affine():

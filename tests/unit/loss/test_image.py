@@ -9,7 +9,13 @@ from deepreg.loss.image import LocalNormalizedCrossCorrelationLoss
 from deepreg.registry import REGISTRY
 
 from deepreg_meta.loss import kernel
-from deepreg_meta.loss.image import EPS, KERNEL_TYPES, LocalNcc, window_profile
+from deepreg_meta.loss.image import (
+    EPS,
+    KERNEL_TYPES,
+    LEAST_NOISE,
+    LocalNcc,
+    window_profile,
+)
 
 SIZE = (6, 7, 8)
 WRAPPERS = {
@@ -40,7 +46,7 @@ def value_and_gradients(loss, fixed, warped):
     return value, *tape.gradient(value, [fixed, warped])
 
 
-def numpy_ncc(fixed, warped, kernel_size, kernel_type, mask=None):
+def numpy_ncc(fixed, warped, kernel_size, kernel_type, mask=None, noise=0.0):
     """
     Compute the loss window by window, as weighted covariances in float64.
 
@@ -56,7 +62,7 @@ def numpy_ncc(fixed, warped, kernel_size, kernel_type, mask=None):
         )
         pads.append((0, 0) if flat else (first, kernel_size - 1 - first))
     weights = np.einsum("i,j,k->ijk", *profiles)
-    t, p = (np.pad(np.asarray(x, np.float64), pads) for x in (fixed, warped))
+    padded = [np.pad(np.asarray(x, np.float64), pads) for x in (fixed, warped)]
     inside = np.pad(mask, pads, constant_values=1)
     values = []
     for start in itertools.product(*map(range, fixed.shape)):
@@ -67,8 +73,13 @@ def numpy_ncc(fixed, warped, kernel_size, kernel_type, mask=None):
         if not own.any():
             values.append(1.0)
             continue
-        a, b = (x[window] - np.average(x[window], weights=own) for x in (t, p))
+        a, b = (x[window] - np.average(x[window], weights=own) for x in padded)
         cross = np.sum(own * a * b)
+        if noise:
+            c, t, p = (np.average(x, weights=own) for x in (a * b, a * a, b * b))
+            least = noise**2
+            values.append((c**2 + least**2) / ((t + least) * (p + least)))
+            continue
         spread = np.sum(own * a * a) * np.sum(own * b * b)
         lost = np.ptp(b) < 1e-12 < np.ptp(a)  # of the warped image one value is left
         values.append((cross**2 + (0.0 if lost else EPS)) / (spread + EPS))
@@ -105,14 +116,17 @@ def test_a_value_worked_out_by_hand():
     assert value.numpy() == pytest.approx(-(0 + 1 / 4 + 1 / 4 + 1) / 4, rel=1e-5)
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.1])
 @pytest.mark.parametrize("kernel_type", ["rectangular", "triangular", "gaussian"])
 @pytest.mark.parametrize("kernel_size", [3, 4])
 @pytest.mark.parametrize("size", [(4, 5, 6), (1, 5, 6), (5, 1, 6), (5, 6, 1)])
-def test_it_is_the_mean_of_weighted_correlations(rng, size, kernel_size, kernel_type):
+def test_it_is_the_mean_of_weighted_correlations(
+    rng, size, kernel_size, kernel_type, noise
+):
     """By NumPy; along a singleton axis there is no window."""
     fixed, warped = images(rng, 1, size)
-    loss = LocalNcc(kernel_size, kernel_type)
-    expected = numpy_ncc(fixed[0], warped[0], kernel_size, kernel_type)
+    loss = LocalNcc(kernel_size, kernel_type, noise)
+    expected = numpy_ncc(fixed[0], warped[0], kernel_size, kernel_type, noise=noise)
     assert -0.99 < expected < -0.1
     np.testing.assert_allclose(loss(fixed, warped), expected, rtol=1e-5)
 
@@ -127,11 +141,14 @@ def test_the_weights_of_windows_by_hand():
     np.testing.assert_allclose(window_profile(3, "gaussian"), [edge, 1, edge])
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.1])
 @pytest.mark.parametrize("kernel_type", ["rectangular", "gaussian"])
 @pytest.mark.parametrize("size", [(3, 4, 5), (4, 5, 1)])
-def test_the_gradients_are_those_of_differences_in_float64(rng, size, kernel_type):
+def test_the_gradients_are_those_of_differences_in_float64(
+    rng, size, kernel_type, noise
+):
     pair = images(rng, 2, size, tf.float64)
-    function = tf.function(LocalNcc(3, kernel_type))
+    function = tf.function(LocalNcc(3, kernel_type, noise))
     ours, numerical = tf.test.compute_gradient(function, pair, delta=1e-5)
     for got, expected in zip(ours, numerical, strict=True):
         assert np.abs(expected).max() > 1e-2
@@ -155,22 +172,24 @@ WINDOWS = list(itertools.product([(5, 6, 7), (5, 6, 1)], [3, 4], KERNEL_TYPES))
 
 
 @pytest.mark.parametrize(
-    ("name", "size", "kernel_size", "kernel_type"),
+    ("name", "size", "kernel_size", "kernel_type", "noise"),
     [
-        *(("eager", *window) for window in WINDOWS),
-        ("tf.function", (5, 6, 7), 4, "triangular"),
-        ("XLA", (5, 6, 7), 4, "gaussian"),
-        ("XLA", (5, 6, 1), 3, "rectangular"),
+        *(("eager", *window, 0.0) for window in WINDOWS),
+        *(("eager", *window, 0.1) for window in WINDOWS[:3]),
+        ("eager", *WINDOWS[0], LEAST_NOISE),
+        ("tf.function", (5, 6, 7), 4, "triangular", 0.0),
+        ("XLA", (5, 6, 7), 4, "gaussian", 0.1),
+        ("XLA", (5, 6, 1), 3, "rectangular", 0.0),
     ],
 )
 def test_within_a_mask_its_voxels_alone_are_correlated(
-    rng, name, size, kernel_size, kernel_type
+    rng, name, size, kernel_size, kernel_type, noise
 ):
     """By NumPy; what lies off the mask changes neither value nor gradient."""
     pair, mask = images(rng, 2, size), masks(rng, size)
-    function = WRAPPERS[name](within(LocalNcc(kernel_size, kernel_type)))
+    function = WRAPPERS[name](within(LocalNcc(kernel_size, kernel_type, noise)))
     expected = [
-        numpy_ncc(t, p, kernel_size, kernel_type, m.numpy())
+        numpy_ncc(t, p, kernel_size, kernel_type, m.numpy(), noise)
         for t, p, m in zip(*pair, mask, strict=True)
     ]
     found = value_and_gradients(lambda t, p: function(t, p, mask), *pair)
@@ -185,12 +204,15 @@ def test_within_a_mask_its_voxels_alone_are_correlated(
     assert np.abs(found[2]).max() > 1e-3
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.1])
 @pytest.mark.parametrize("kernel_type", ["rectangular", "gaussian"])
 @pytest.mark.parametrize("size", [(3, 4, 5), (4, 5, 1)])
-def test_the_gradients_within_a_mask_are_those_of_differences(rng, size, kernel_type):
+def test_the_gradients_within_a_mask_are_those_of_differences(
+    rng, size, kernel_type, noise
+):
     """Of both images, in float64."""
     pair, mask = images(rng, 2, size, tf.float64), masks(rng, size, tf.float64)
-    function = tf.function(within(LocalNcc(3, kernel_type)))
+    function = tf.function(within(LocalNcc(3, kernel_type, noise)))
     ours, numerical = tf.test.compute_gradient(
         lambda t, p: tf.reduce_sum(function(t, p, mask)), pair, delta=1e-5
     )
@@ -273,6 +295,53 @@ def test_nothing_is_won_by_moving_everything_out_of_the_image():
     assert float(loss(gone, fixed)) == pytest.approx(-1.0, abs=1e-6)  # nothing to see
 
 
+def test_a_value_with_noise_worked_out_by_hand():
+    """
+    The spots of above, with noise of the variance 1/9 (the deviation is 1/3).
+
+    Where a window shows a spot, the variance is 2/9 (of three voxels: 1/3 - 1/9), the
+    covariance of two spots -1/9. The windows: the fixed spot alone, (1/9) / (2/9 +
+    1/9); both, twice, (1/81 + 1/81) / (3/9)^2; the warped spot alone, as the fixed one.
+    """
+    fixed, warped = np.zeros((2, 1, 1, 4, 1), np.float32)
+    fixed[0, 0, 1], warped[0, 0, 2] = 1.0, 1.0
+    value = LocalNcc(3, noise=1 / 3)(tf.constant(fixed), tf.constant(warped))
+    assert value.numpy() == pytest.approx(-(2 / 3 + 2 * 2 / 9) / 4, rel=1e-5)
+
+
+def edge(shift, seed=0):
+    """:return: padding beside noise, which is pulled over it by part of a voxel."""
+    inner = np.random.default_rng(seed).random((6, 6, 6))
+    image = np.pad(inner, [(4, 4), (0, 0), (0, 0)])
+    return tf.constant((1 - shift) * image + shift * np.roll(image, 1, axis=0))[None]
+
+
+def test_with_noise_the_loss_does_not_jump_at_the_edge_of_padding():
+    """By a displacement of a hundred-thousandth of a voxel; without noise it does."""
+    fixed, still, moved = edge(0.9, seed=1), edge(0.0), edge(1e-5)
+
+    def steepest(loss):
+        shifts = (0.0, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+        found = [value_and_gradients(loss, fixed, edge(x))[2] for x in shifts]
+        return max(float(np.abs(gradient).max()) for gradient in found)
+
+    plain, loss = LocalNcc(3), LocalNcc(3, noise=0.05)
+    assert abs(float(plain(fixed, moved) - plain(fixed, still))) > 1e-3
+    assert abs(float(loss(fixed, moved) - loss(fixed, still))) < 1e-5
+    assert steepest(plain) > 100 * steepest(loss) > 0
+
+
+def test_with_noise_flat_windows_are_alike_and_others_are_not():
+    flat, other = tf.zeros([1, *SIZE]), images(np.random.default_rng(0), 1)[0]
+    loss = LocalNcc(3, noise=0.1)
+    assert float(loss(flat, flat)) == pytest.approx(-1.0)
+    for pair in ((flat, other), (other, flat)):
+        assert -0.2 < float(loss(*pair)) < 0.0
+    # next to contrast of this kind, such noise is nothing
+    plain = float(LocalNcc(3)(other, other**2))
+    assert float(LocalNcc(3, noise=1e-3)(other, other**2)) == pytest.approx(plain, 1e-3)
+
+
 def test_grey_areas_are_what_float64_says_whatever_rounding_leaves(wrap, rng):
     """Where DeepReg's variances of rounding make something of them."""
     fixed, _ = images(rng, 1, (8, 8, 8))
@@ -344,8 +413,14 @@ def test_an_unknown_window_is_refused():
         LocalNcc(3, "round")
 
 
+@pytest.mark.parametrize("noise", [-0.1, 1e-6, np.inf, np.nan, "low", True])
+def test_impossible_noise_is_refused(noise):
+    with pytest.raises(ValueError, match=r"noise: expected 0 or a number >= 1e-05"):
+        LocalNcc(3, noise=noise)
+
+
 def test_the_registry_builds_it_and_its_configuration_comes_back(rng):
-    config = dict(name="local_ncc", kernel_size=5, kernel_type="gaussian")
+    config = dict(name="local_ncc", kernel_size=5, kernel_type="gaussian", noise=0.1)
     loss = REGISTRY.build_loss(config=config)
     assert isinstance(loss, LocalNcc)
     assert loss.get_config() == config

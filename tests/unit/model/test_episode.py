@@ -7,6 +7,7 @@ from deepreg.model.layer_util import resize3d
 
 from deepreg_meta.dataset import frame_mask
 from deepreg_meta.dataset.augmentation import random_affine
+from deepreg_meta.dataset.gaussian_field import FieldOptions
 from deepreg_meta.layer.warp import apply_affine, reference_grid, sample
 from deepreg_meta.model.alignment import MODES, soft_centroid
 from deepreg_meta.model.episode import BatchDrawer
@@ -20,6 +21,7 @@ LABELED = dict(
     image=dict(name="ssd", weight=0.1),
     label=dict(name="multi_scale_dice", sigmas_mm=[0, 2]),
 )
+FIELD = FieldOptions(sigma=0.8, num_centers=4, width=(4.0, 6.0), reference=None)
 DICE = dict(label=dict(name="multi_scale_dice", sigmas_mm=[0]))
 SSD = dict(image=dict(name="ssd"))
 
@@ -506,6 +508,92 @@ def test_the_label_under_a_moving_mask_is_the_one_that_adapts(rng):
 def test_training_knows_no_masks(rng):
     task, drawer = make_task(rng), make_drawer(batch_size=2)
     assert_same(train(drawer, with_masks(task)), train(drawer, task))
+
+
+BOX = [[2, 7], [0, 11], [1, 6]]  # of the voxels that were not added
+
+
+def padded(task, value=0.0):
+    """:return: the pair with padding in the fixed image, and where there is none."""
+    inside = np.zeros(FIXED, bool)
+    inside[2:7, :, 1:6] = True
+    image = tf.constant(np.where(inside, task.fixed_image, value), tf.float32)
+    box = tf.constant(BOX, tf.float32)
+    return task._replace(fixed_image=image, fixed_inside=box), inside[None]
+
+
+def loss_and_gradient(drawer, batch):
+    field = tf.random.stateless_normal([len(batch.matrix), *FIXED, 3], [0, 1])
+    with tf.GradientTape() as tape:
+        tape.watch(field)
+        value = drawer.loss.compute(field, batch)["total"]
+    return value, tape.gradient(value, field)
+
+
+@pytest.mark.parametrize("name", ["ssd", "local_ncc", "gncc"])
+@pytest.mark.parametrize("draw", ["training", "adaptation"])
+def test_padding_counts_in_no_loss(rng, draw, name):
+    """Whatever it holds, it changes neither value nor gradient; the images do."""
+    task = make_task(rng)
+    drawer = make_drawer(LABELED | dict(image=dict(name=name)), frames=None)
+
+    def found(one):
+        if draw == "training":
+            return loss_and_gradient(drawer, train(drawer, one))
+        return loss_and_gradient(drawer, adapt(drawer, one, None))
+
+    (dark, inside), (bright, _) = padded(task), padded(task, 5.0)
+    assert_same(found(dark), found(bright))
+    value, gradient = found(dark)
+    assert np.abs(gradient).max() > 1e-4
+    np.testing.assert_array_equal(np.asarray(gradient)[~inside], 0.0)
+    plain = found(dark._replace(fixed_inside=None))
+    assert abs(float(value - plain[0])) > 1e-4
+    other = dark._replace(fixed_image=dark.fixed_image * dark.fixed_image)
+    assert abs(float(value - found(other)[0])) > 1e-4
+
+
+@pytest.mark.parametrize("augmentation", [{}, dict(affine_scale=0.2), "field"])
+def test_padding_is_augmented_with_the_image(rng, augmentation):
+    if augmentation == "field":
+        augmentation = dict(fixed_field=FIELD)
+    task, inside = padded(make_task(rng, num_labels=1))
+    task = task._replace(fixed_image=tf.constant(inside[0], tf.float32))
+    drawer = make_drawer(SSD, frames=None, batch_size=3, **augmentation)
+    batch = train(drawer, task)
+    assert set(np.unique(batch.loss_mask)) == {0.0, 1.0}
+    # the image of what is inside is its mask, but for what is interpolated
+    sure = np.abs(batch.fixed_input - 0.5) > 0.499
+    np.testing.assert_array_equal(batch.loss_mask.numpy()[sure],
+                                  np.rint(batch.fixed_input)[sure])  # fmt: skip
+    assert np.mean(sure) > 0.5
+    is_moved = np.any(batch.loss_mask.numpy() != inside)
+    assert is_moved == bool(augmentation)
+
+
+def test_no_frame_shows_padding_and_the_network_sees_the_same(rng, mode):
+    """In training and adaptation; masks of users restrict further."""
+    plain = make_task(rng)
+    task, inside = padded(plain)
+    drawer = make_drawer()
+    batch = mode(lambda: adapt(drawer, task, 3))()
+    whole = mode(lambda: adapt(drawer, task._replace(fixed_inside=None), 3))()
+    for name in ("moving_input", "fixed_input", "matrix", "offset"):
+        assert_same(getattr(batch, name), getattr(whole, name))
+    counts = whole.loss_mask.numpy() * inside
+    assert 0 < counts.sum() < whole.loss_mask.numpy().sum()
+    np.testing.assert_array_equal(batch.loss_mask, counts)
+    assert batch.shown is None
+    masked = adapt(drawer, with_masks(task), 3)
+    np.testing.assert_array_equal(masked.shown, counts)
+    expected = counts * with_masks(task).fixed_mask
+    np.testing.assert_array_equal(masked.loss_mask, expected)
+    batch = train(drawer, task)
+    whole = train(drawer, task._replace(fixed_inside=None))
+    for name in ("moving_input", "fixed_input", "matrix", "offset"):
+        assert_same(getattr(batch, name), getattr(whole, name))
+    np.testing.assert_array_equal(batch.loss_mask, whole.loss_mask * inside)
+    np.testing.assert_array_equal(batch.label_mask, inside)
 
 
 def frames_of(drawer, num_steps):

@@ -7,7 +7,9 @@ import tensorflow as tf
 from deepreg_meta.layer.rescale import rescale, rescale_field
 from deepreg_meta.layer.warp import compose, warp
 from deepreg_meta.model.field_network import FieldNetwork
+from deepreg_meta.model.inner_loop import SIDES, InnerLoop
 from deepreg_meta.model.pyramid import PyramidNetwork, refine
+from deepreg_meta.model.registration import Batch, RegistrationLoss
 from tests.helpers import differ, randomize, values
 
 SIZE, COARSE = (12, 8, 8), (6, 4, 4)
@@ -30,6 +32,21 @@ def networks_of(*sizes):
     for network in networks:
         randomize(network)
     return networks
+
+
+def random_batch(rng):
+    """:return: a pair of random images and labels, half a voxel apart."""
+    images = [tf.constant(rng.random((1, *SIZE)), tf.float32) for _ in range(5)]
+    return Batch(
+        moving_input=images[0],
+        fixed_input=images[1],
+        matrix=tf.eye(3)[None],
+        offset=tf.constant([[0.5, 0.0, 0.0]]),
+        moving_image=images[2],
+        moving_label=images[3],
+        loss_mask=None,
+        label_target=images[4],
+    )
 
 
 @pytest.fixture
@@ -88,22 +105,76 @@ def test_each_scale_sees_what_the_coarser_ones_have_moved(images):
     assert np.abs(first).max() > 0.01 and np.abs(second).max() > 0.01
 
 
-def test_the_loss_of_the_finest_field_reaches_all_scales(images):
+def test_each_field_reaches_the_network_of_its_scale_alone(images):
     pyramid = PyramidNetwork(networks_of(COARSE, SIZE))
-    with tf.GradientTape() as tape:
-        (field,) = pyramid.fields(*images)
-        loss = tf.reduce_mean(field**2)
-    gradients = tape.gradient(loss, pyramid.trainable_variables)
-    assert all(g is not None for g in gradients)
-    for network in pyramid.networks:
-        own = tape_norm(gradients, pyramid.trainable_variables, network)
-        assert own > 1e-6
+    with tf.GradientTape(persistent=True) as tape:
+        fields = pyramid.fields(*images)
+        losses = [tf.reduce_mean(field**2) for field in fields]
+    np.testing.assert_allclose(fields[0], pyramid(*images, training=True), atol=1e-5)
+    assert [x.shape for x in fields] == [(1, *SIZE, 3)] * 2
+    assert differ([fields[0].numpy()], [fields[1].numpy()])
+    for loss, own, other in zip(losses, (1, 0), (0, 1), strict=True):
+        own, other = pyramid.networks[own], pyramid.networks[other]
+        for gradient in tape.gradient(loss, own.trainable_variables):
+            assert gradient is not None
+        assert set(tape.gradient(loss, other.trainable_variables)) == {None}
 
 
-def tape_norm(gradients, variables, network):
-    own = {variable.ref() for variable in network.trainable_variables}
-    pairs = zip(gradients, variables, strict=True)
-    return max(float(tf.norm(g)) for g, v in pairs if v.ref() in own)
+@pytest.mark.parametrize("labeled", [False, True])
+def test_the_loss_of_every_scale_is_that_of_its_field(rng, labeled):
+    """Of images, labels and fields, on the full grid; they are added."""
+    loss = RegistrationLoss(
+        dict(
+            image=dict(name="local_ncc", kernel_size=3),
+            label=dict(name="dice", weight=0.5),
+            regularization=dict(name="bending", weight=0.1),
+        ),
+        labeled,
+        [SIDES],
+    )
+    pyramid = PyramidNetwork(networks_of((6, 5, 5), COARSE, SIZE))
+    batch = random_batch(rng)
+    target = loss.prepare_label(batch.label_target, None, tf.ones([3]))
+    batch = batch._replace(label_target=target)
+    fine, *coarser = pyramid.fields(batch.moving_input, batch.fixed_input)
+    single = [float(loss.compute(x, batch)["total"]) for x in (fine, *coarser)]
+    assert len(set(single)) == 3
+    found = float(pyramid.side_loss(loss)(coarser, batch))
+    assert found == pytest.approx(sum(single[1:]), rel=1e-5)
+    parts, _ = InnerLoop(pyramid, loss, tf.keras.optimizers.SGD(0.0)).step(batch)
+    assert float(parts[SIDES]) == pytest.approx(found, rel=1e-5)
+    assert float(parts["total"]) == pytest.approx(sum(single), rel=1e-5)
+    assert PyramidNetwork(networks_of(SIZE)).side_loss(loss) is None
+
+
+def test_a_step_of_a_scale_is_that_of_its_network_alone(rng):
+    """Given what the coarser one finds before the step."""
+    loss = RegistrationLoss(dict(image=dict(name="ssd")), labeled=False)
+    pyramid = PyramidNetwork(networks_of(COARSE, SIZE))
+    coarse, fine = pyramid.networks
+    batch = random_batch(rng)
+    images = rescale(batch.moving_input, COARSE), rescale(batch.fixed_input, COARSE)
+    before = rescale_field(coarse(*images, training=True), SIZE)
+    with tf.GradientTape(persistent=True) as tape:
+        first = rescale_field(coarse(*images, training=True), SIZE)
+        moved = warp(batch.moving_input, before)
+        second = compose(before, fine(moved, batch.fixed_input, training=True))
+        losses = [loss.compute(x, batch)["total"] for x in (first, second)]
+    expected = [
+        g.numpy()
+        for value, network in zip(losses, (coarse, fine), strict=True)
+        for g in tape.gradient(value, network.trainable_variables)
+    ]
+    loop = InnerLoop(pyramid, loss, tf.keras.optimizers.SGD(1.0))
+    found = loop.gradients(batch)
+    order = {v.ref(): g for v, g in zip(loop.part.variables, found, strict=True)}
+    own = [v for n in (coarse, fine) for v in n.trainable_variables]
+    for variable, gradient in zip(own, expected, strict=True):
+        scale = np.abs(gradient).max()
+        assert scale > 0
+        np.testing.assert_allclose(
+            order[variable.ref()], gradient, rtol=1e-3, atol=1e-4 * scale
+        )
 
 
 def test_penalties_of_all_scales_are_summed():
