@@ -52,6 +52,13 @@ def check_dataset(dataset: DatasetConfig, is_reptile: bool, findings: Findings) 
             "in NIfTI.",
         )
     _check_sides(dataset, findings)
+    grid = dataset.grid
+    if grid.padding == "ignore" and grid.fit != "pad":
+        findings.error(
+            ("dataset", "grid", "padding"),
+            f"expected background with dataset.grid.fit {grid.fit}, which adds no "
+            "voxels, got 'ignore'.",
+        )
     if dataset.format == "png":
         _check_pictures(dataset, findings)
     _check_roles(dataset, findings)

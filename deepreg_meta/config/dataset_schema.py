@@ -93,7 +93,7 @@ class DatasetConfig(DeepRegSection):
     )  # fmt: skip
     spacing_mm: SpacingConfig | None = _rule(SPACING_RULE, default=None)
     grid: GridConfig = _rule(
-        "a mapping with spacing_mm, fit, orientation", default=GridConfig()
+        "a mapping with spacing_mm, fit, padding, orientation", default=GridConfig()
     )
     intensity: IntensityConfig | None = _rule(
         "null, a list of steps, or a mapping with moving and fixed", default=None

@@ -83,8 +83,8 @@ class GridConfig(Section):
 
     spacing_mm: SpacingConfig | None = rule(SPACING_RULE, default=None)
     fit: Literal["resize", "pad"] = rule("resize or pad", default="resize")
-    padding: Literal["ignore", "background"] = rule(
-        "ignore or background", default="ignore"
+    padding: Literal["background", "ignore"] = rule(
+        "background or ignore", default="background"
     )
     orientation: Annotated[str, AfterValidator(_check_orientation)] | None = rule(
         "null or three letters, one each of R and L, A and P, S and I, such as RAS",

@@ -28,8 +28,8 @@ class Target:
         them.
     :param fit: how the shape is reached: resize stretches, pad adds and takes away
         voxels around the centre.
-    :param padding: whether losses leave voxels out that were added, or take them for
-        background.
+    :param padding: whether losses take voxels that were added for background, or
+        ignore them.
     :param intensity: steps on the voxels of the file.
     """
 
@@ -39,7 +39,7 @@ class Target:
     orientation: str | None = None
     voxel_mm: Sides | None = None
     fit: Literal["resize", "pad"] = "resize"
-    padding: Literal["ignore", "background"] = "ignore"
+    padding: Literal["background", "ignore"] = "background"
     intensity: Intensity = field(default_factory=Intensity)
 
     @property

@@ -60,7 +60,9 @@ def content(root: Path) -> dict:
             type="unpaired", format="png", labeled=False, image_shape=list(SIDES),
             domains=dict(
                 blobs=dict(dir=blobs),
-                pairs=dict(dir=pairs, type="paired", weight=2.0),
+                # losses of one domain leave padding out, the other has none
+                pairs=dict(dir=pairs, type="paired", weight=2.0,
+                           grid=dict(fit="pad", padding="ignore")),
             ),
         ),
         train=dict(

@@ -15,6 +15,7 @@ def test_by_default_nothing_is_done_and_the_defaults_are_written_out(write):
     assert config.raw["dataset"]["grid"] == {
         "spacing_mm": None,
         "fit": "resize",
+        "padding": "background",
         "orientation": None,
     }
     assert config.raw["dataset"]["intensity"] is None
@@ -82,6 +83,8 @@ STEPS = r"a list of steps, each a mapping with name"
         ("grid", 3, "dataset.grid in meta.yaml: expected a mapping with .* got 3"),
         ("grid.fit", "crop", "grid.fit in meta.yaml: expected resize or pad.* 'crop'"),
         ("grid.fits", "pad", "grid.fits in .*: unknown key. Did you mean `fit`"),
+        ("grid.padding", "none", "grid.padding in .*: expected background or ignore"),
+        ("grid.padding", "ignore", "padding in .*expected background with .*fit resi"),
         ("grid.orientation", "RLS", "one each of R and L, .* such as RAS, got 'RLS'"),
         ("grid.orientation", "ras", "such as RAS, got 'ras'"),
         ("grid.orientation", "RASS", "such as RAS, got 'RASS'"),

@@ -96,17 +96,16 @@ def test_added_voxels_are_as_dark_as_the_image_and_hold_no_label():
     assert volume.image[0, 0, 0] == volume.image.min() < -1
     inner = volume.image[2:7, 1:7, 1:8]
     assert inner.mean() == pytest.approx(0, abs=1e-6)
-    np.testing.assert_array_equal(volume.inside, [[2, 7], [1, 7], [1, 8]])
 
 
-def test_losses_leave_out_what_was_added_unless_it_is_background():
+def test_losses_leave_out_what_was_added_where_it_is_to_be_ignored():
     raw = raw_volume(image(SHAPE))
-    for target in (
-        Target((9, 9, 9)),
-        Target((9, 9, 9), fit="pad", padding="background"),
-    ):
+    ignoring = dict(padding="ignore")
+    for target in (Target((9, 9, 9), fit="pad"), Target((9, 9, 9), **ignoring)):
         assert prepared(raw, target).inside is None
-    cropped = prepared(raw, Target((4, 6, 9), fit="pad"))
+    padded = prepared(raw, Target((9, 9, 9), fit="pad", **ignoring))
+    np.testing.assert_array_equal(padded.inside, [[2, 7], [1, 7], [1, 8]])
+    cropped = prepared(raw, Target((4, 6, 9), fit="pad", **ignoring))
     np.testing.assert_array_equal(cropped.inside, [[0, 4], [0, 6], [1, 8]])
 
 
