@@ -58,7 +58,8 @@ def study(load_demo):
 def test_every_plan_is_good_and_two_forms_alone_look_at_the_tests(study, form):
     runs = plan_runs([study.PLAN / name for name in study.FORMS[form]], "/data")
     methods = {run.method for run in runs}
-    assert methods == {"trained", "meta", "random", "scales", "direct", "weak"}
+    inside = {"inside", "meta_inside", "scales", "weak_scales"}
+    assert methods == {"trained", "meta", "random", "direct", "weak"} | inside
     tests = {name for run in runs for name in run.tests}
     more = {"test": {"test"}, "long": {"test", "few"}}.get(form, set())
     assert tests == {"choices", "known"} | more
@@ -67,13 +68,20 @@ def test_every_plan_is_good_and_two_forms_alone_look_at_the_tests(study, form):
         assert not (run.method == "direct" and run.seed)
         if run.seed:
             assert set(run.tests) == {"test"}
-        # all learn by one loss but for the labels, and adapt by images alone
-        loss = run.overrides["train"].get("loss")
-        assert (None if loss is None else [*loss]) == (
-            ["label"] if run.method == "weak" else None
-        )
+        # all learn by one loss, or by one of what lies inside, but for the labels, and
+        # adapt by images alone
+        loss = dict(run.overrides["train"].get("loss") or {})
+        label = loss.pop("label", None)
+        assert (label is not None) == run.method.startswith("weak")
+        own = dict(image=dict(noise=0.01), regularization=dict(weight=0.5))
+        assert loss == (own if run.method in inside else {})
+        padding = run.overrides.get("dataset", {}).get("grid", {}).get("padding")
+        if run.method in inside:
+            assert padding == ("background" if form == "smoke" else "ignore")
+        else:
+            assert padding is None
         assert run.test_config["adapt"]["labels"] == []
-        if run.method == "meta" and form != "smoke":
+        if run.method.startswith("meta") and form != "smoke":
             # as many gradient steps as ordinary training takes
             assert run.overrides["train"]["meta"]["episodes_per_epoch"] * 10 == 300
 
