@@ -17,6 +17,7 @@ from deepreg_meta.study.table import case_means
 
 _MARKS = "osD^vP*X<"  # beside colours, of which there are fewer than methods
 _SECONDS = (0, 0.25, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)  # ticks
+_NEAR = 0.05  # of the height of a plot: closer names share a place
 _STYLES = ("-", "--", ":", "-.")
 # columns of `log.csv`: of every epoch, and of those that end with a validation
 _LOSSES = {"loss": "training loss", "val_loss_unadapted": "validation loss"}
@@ -171,7 +172,8 @@ def time_curves(
     title: str = "",
 ) -> Path:
     """
-    Draw a mean against CPU seconds: a curve per method, a point per adaptation.
+    Draw a mean against CPU seconds: a mark per method, a point per adaptation, each of
+    which is named once, above its highest point.
 
     :param path: PNG or SVG to write.
     :param rows: of one test set, with `cpu_seconds`.
@@ -183,6 +185,7 @@ def time_curves(
     """
     figure = Figure(figsize=(7.2, 4.2), layout="constrained")
     axes = figure.add_subplot()
+    highest: dict[str, tuple[float, float]] = {}
     for number, (method, own) in enumerate(rows.groupby("method", sort=False)):
         colour = COLOURS[number % len(COLOURS)]
         means = own.groupby("adaptation", sort=False)[["cpu_seconds", column]].mean()
@@ -190,13 +193,20 @@ def time_curves(
         mark = _MARKS[number % len(_MARKS)]
         axes.scatter(x, y, color=colour, marker=mark, label=str(method), zorder=3)
         for name in means.index:
-            axes.annotate(
-                str(name), (x[name], y[name]), fontsize=6, color=colour,
-                xytext=(4, 3), textcoords="offset points",
-            )  # fmt: skip
+            place = float(x[name]), float(y[name])
+            highest[str(name)] = max(
+                highest.get(str(name), place), place, key=lambda point: point[1]
+            )
+    low, high = axes.get_ylim()
+    for names, place in _neighbours(highest, _NEAR * (high - low)):
+        # aslant, so that the names of neighbours do not lie on each other
+        axes.annotate(
+            "\n".join(names), place, fontsize=6, color="0.3", rotation=45,
+            xytext=(2, 4), textcoords="offset points", rotation_mode="anchor",
+        )  # fmt: skip
     axes.set_xlabel("CPU seconds a pair")
     axes.set_xscale("symlog", linthresh=1.0)
-    axes.margins(x=0.12)  # for the names at the right
+    axes.margins(x=0.12, y=0.2)  # for the names
     axes.set_xlim(left=-0.1)
     axes.xaxis.set_major_locator(FixedLocator(_SECONDS))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
@@ -206,6 +216,27 @@ def time_curves(
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, frameon=False, loc="lower right")
     return save_figure(figure, path)
+
+
+def _neighbours(
+    places: Mapping[str, tuple[float, float]], near: float
+) -> list[tuple[list[str], tuple[float, float]]]:
+    """
+    Put names together whose places are too close for two of them.
+
+    :param places: CPU seconds and value, by name.
+    :param near: values that differ by less are close, where the seconds are too.
+    :return: names and the place of the highest of them.
+    """
+    found: list[tuple[list[str], tuple[float, float]]] = []
+    for name, (x, y) in sorted(places.items(), key=lambda one: -one[1][1]):
+        for names, (x0, y0) in found:
+            if abs(x - x0) <= 0.2 * max(x, x0, 1.0) and abs(y - y0) <= near:
+                names.append(name)
+                break
+        else:
+            found.append(([name], (x, y)))
+    return found
 
 
 def epoch_curves(

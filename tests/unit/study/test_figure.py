@@ -79,3 +79,30 @@ def test_curves_over_epochs_are_drawn_with_levels(tmp_path):
     levels = {"b": ("b", -1), "nobody": ("c", 3)}
     drawn = epoch_curves(tmp_path / "levels.png", means, shown, levels, "title")
     assert drawn.read_bytes() != plain.read_bytes()
+
+
+def test_an_adaptation_is_named_once_above_its_highest_point(tmp_path, monkeypatch):
+    """Those beside each other share a place."""
+    points = {
+        ("a", "none"): (0.0, 0.70), ("b", "none"): (0.0, 0.75),
+        ("a", "ten"): (1.0, 0.79), ("b", "ten"): (1.0, 0.78),
+        ("a", "more"): (1.1, 0.795), ("a", "long"): (2.0, 0.79),
+        ("a", "low"): (1.0, 0.60),
+    }  # fmt: skip
+    rows = pd.DataFrame(
+        [
+            dict(method=method, adaptation=name, cpu_seconds=x, dice=y)
+            for (method, name), (x, y) in points.items()
+        ]
+    )
+    drawn = []
+    monkeypatch.setattr(figure, "save_figure", lambda page, _: drawn.append(page))
+    figure.time_curves(tmp_path / "time.png", rows)
+    (axes,) = drawn[0].axes
+    found = {text.get_text(): text.xy for text in axes.texts}
+    assert found == {
+        "none": (0.0, pytest.approx(75.0)),
+        "more\nten": (pytest.approx(1.1), pytest.approx(79.5)),
+        "long": (2.0, pytest.approx(79.0)),
+        "low": (1.0, pytest.approx(60.0)),
+    }
