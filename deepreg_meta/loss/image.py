@@ -81,9 +81,9 @@ class LocalNcc:
     A correlation knows no contrast: the faintest one is worth as much as the image's.
     At the edges of areas of one grey value, as padding is, a displacement of a
     thousandth of a voxel makes windows jump from 0 to well above, with gradients a
-    thousand times those of all others; networks hardly learn anything else. With noise
-    of the variance s^2 in both images, a window where they have the covariance C and
-    the variances T and P is worth
+    thousand times those of all others, which training then follows. With noise of the
+    variance s^2 in both images, a window where they have the covariance C and the
+    variances T and P is worth
 
         (C^2 + s^4) / ((T + s^2) (P + s^2)):
 

@@ -192,7 +192,7 @@ def time_curves(
         x, y = means["cpu_seconds"], scale * means[column]
         mark = _MARKS[number % len(_MARKS)]
         axes.scatter(x, y, color=colour, marker=mark, label=str(method), zorder=3)
-        for name in means.index:
+        for name in filter(None, means.index):  # classical methods adapt nothing
             place = float(x[name]), float(y[name])
             highest[str(name)] = max(
                 highest.get(str(name), place), place, key=lambda point: point[1]

@@ -87,7 +87,7 @@ def test_an_adaptation_is_named_once_above_its_highest_point(tmp_path, monkeypat
         ("a", "none"): (0.0, 0.70), ("b", "none"): (0.0, 0.75),
         ("a", "ten"): (1.0, 0.79), ("b", "ten"): (1.0, 0.78),
         ("a", "more"): (1.1, 0.795), ("a", "long"): (2.0, 0.79),
-        ("a", "low"): (1.0, 0.60),
+        ("a", "low"): (1.0, 0.60), ("classical", ""): (1.1, 0.80),
     }  # fmt: skip
     rows = pd.DataFrame(
         [
