@@ -52,13 +52,7 @@ def check_dataset(dataset: DatasetConfig, is_reptile: bool, findings: Findings) 
             "in NIfTI.",
         )
     _check_sides(dataset, findings)
-    grid = dataset.grid
-    if grid.padding == "ignore" and grid.fit != "pad":
-        findings.error(
-            ("dataset", "grid", "padding"),
-            f"expected background with dataset.grid.fit {grid.fit}, which adds no "
-            "voxels, got 'ignore'.",
-        )
+    _check_padding(dataset.grid, findings)
     if dataset.format == "png":
         _check_pictures(dataset, findings)
     _check_roles(dataset, findings)
@@ -90,6 +84,16 @@ def _check_sides(dataset: DatasetConfig, findings: Findings) -> None:
                     f"{show(list(sides))}. Two are for 2-D images, whose shape has two "
                     "sides or a last side of 1.",
                 )
+
+
+def _check_padding(grid: GridConfig, findings: Findings) -> None:
+    """Check that there may be padding where it is to be ignored."""
+    if grid.padding == "ignore" and grid.fit != "pad":
+        findings.error(
+            ("dataset", "grid", "padding"),
+            f"expected background with dataset.grid.fit {grid.fit}, which adds no "
+            "voxels, got 'ignore'.",
+        )
 
 
 def _check_pictures(dataset: DatasetConfig, findings: Findings) -> None:
