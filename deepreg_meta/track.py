@@ -204,6 +204,7 @@ def track(parsed: argparse.Namespace) -> Path:
             f"{flag}: expected updates of the network with it (--adapt-steps, "
             "--adapt-seconds or adapt.steps), got 0."
         )
+    network.check(job.sequence)
     if parsed.together:
         network.fit_together(job.frame_pairs())
     text = run_job(

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from deepreg_meta.callback.fine_tune import FineTune
 from deepreg_meta.dataset.files import PairFiles
+from deepreg_meta.dataset.volume_check import check_num_axes
 from deepreg_meta.geometry.volume_file import save_volume
 from deepreg_meta.registration import Registrar
 from deepreg_meta.results.pair import RegisteredPair
-from deepreg_meta.sequence.frames import Frame
+from deepreg_meta.sequence.frames import Frame, FrameSequence
 
 # what they tell of a pair of files holds for all frames of a sequence alike
 _TOLD_ONCE = tuple(
@@ -100,6 +101,19 @@ class NetworkRegistrar:
         config = self.registrar.config
         tuner = FineTune.of(config.adapt, self._steps, self._seconds, self._keep)
         tuner.dump_config(config, self.checkpoint, folder / "config.yaml")
+
+    def check(self, sequence: FrameSequence) -> None:
+        """
+        Refuse a sequence of another number of axes than the network's images have.
+
+        :param sequence: the frames.
+        :raises ValueError: naming the sequence's first file and the network's shape.
+        """
+        path = str(sequence.paths[0]) if sequence.paths else "sequence"
+        shape = self.registrar.config.dataset.fixed_shape
+        is_planar = sequence.layout != "volume"
+        for problem in check_num_axes(sequence.images[0], path, shape, is_planar):
+            raise ValueError(problem)
 
     def fit_together(self, pairs: Sequence[tuple[Frame, Frame]]) -> None:
         """

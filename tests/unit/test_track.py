@@ -86,10 +86,15 @@ def calls(monkeypatch):
         def dump_config(self, folder):
             pass
 
+        def check(self, sequence):
+            found["checked"] = sequence
+
         def fit_together(self, pairs):
             found["together"] = pairs
 
     class Job:
+        sequence = "the frames"
+
         def frame_pairs(self):
             return ["a pair"]
 
@@ -156,6 +161,7 @@ def test_everything_is_handed_on(run, calls, tmp_path, capsys):
     }  # fmt: skip
     assert calls["gpu"] == ("1", False) and not calls["carry"]
     assert "together" not in calls
+    assert calls["checked"] == "the frames"
     assert calls["folder"] == Path(out)
     assert capsys.readouterr().out == "a table\n"
 

@@ -50,6 +50,19 @@ def network(run):
     return NetworkRegistrar(str(run), adapt_steps=1)
 
 
+def test_frames_of_another_number_of_axes_are_refused_by_the_name_of_their_file(
+    network,
+):
+    images = replace(shifting(2), paths=(Path("echo.nii"),))
+    network.check(replace(images, layout="plane"))
+    network.check(images)  # a slice each, of three axes
+    volumes = replace(
+        shifting(2, (20, 17, 6), np.array([1, 2, 0])), paths=(Path("heart.nii"),)
+    )
+    with pytest.raises(ValueError, match=r"^heart.nii: expected a 2-D image, got 3-D"):
+        network.check(volumes)
+
+
 def test_the_field_is_that_of_the_registration_of_two_files(network, tmp_path):
     """Voxel on voxel although the run aligns by labels; in voxels of the frames."""
     affine = np.array([[0, 0.8, 0, 3], [-0.5, 0, 0, 4], [0, 0, 1, 0], [0, 0, 0, 1]])
