@@ -5,11 +5,9 @@ Meta-training draws random frames, labels and augmentation; adaptation draws the
 of an ordered sweep. Both use the same masks and the same alignment from what is seen.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
-from deepreg.model.layer_util import resize3d
 
 from deepreg_meta.dataset import frame_mask
 from deepreg_meta.dataset.augmentation import compose_affine, random_affine
@@ -21,22 +19,13 @@ from deepreg_meta.layer.warp import (
     sample,
     warp,
 )
-from deepreg_meta.model.alignment import (
-    Grids,
-    SectionProfile,
-    align_grids,
-    align_points,
-    align_sections,
-    grid_centre,
-    section_profile,
-    soft_centroid,
-)
+from deepreg_meta.model.alignment import grid_centre, soft_centroid
+from deepreg_meta.model.placement import Placement, inside_box
 from deepreg_meta.model.registration import Batch, MovingMask, RegistrationLoss
 from deepreg_meta.model.task import Constants, DrawOptions, Task
 
 # Folded into the seed of a draw; what is split off it does not depend on fields.
 _MOVING_FIELD, _FIXED_FIELD = 0, 1
-_HALF = 0.5  # of a voxel
 
 
 class _Moving(NamedTuple):
@@ -65,98 +54,18 @@ class BatchDrawer:
         """
         self.options, self.loss = options, loss
         self.moving_size, self.fixed_size = moving_size, fixed_size
+        self._placement = Placement(options, moving_size, fixed_size)
         # drawn at every inner step of a long training: compiled, it costs half
-        self._compiled_training = _compiled(self._training)
-        # A draw of adaptation is traced once, for updates and prediction. As a whole it
-        # would take longer to compile than a pair takes to adapt; what samples a volume
-        # pays: a tenth of a second, for a seventh of its cost.
+        self._compiled_training = tf.function(
+            self._training, jit_compile=True, autograph=False
+        )
+        # A draw of adaptation is traced once, for updates and prediction: as a whole it
+        # would take longer to compile than a pair takes to adapt.
         self._traced_adaptation = tf.function(self._adaptation, autograph=False)
-        self._cut, self._align_image = _compiled(self._section), _compiled(self._lay)
 
     def constants(self, task: Task) -> Constants:
         """Compute what does not change between the mini-batches of a pair."""
-        grids = Grids(
-            moving_size=self.moving_size,
-            fixed_size=self.fixed_size,
-            moving_affine=task.moving_affine,
-            fixed_affine=task.fixed_affine,
-            moving_spacing=task.moving_spacing,
-            fixed_spacing=task.fixed_spacing,
-        )
-        matrix, offset = align_grids(self.options.align, grids)
-        label = self.options.align_label
-        if self.options.align == "centroid":
-            centre = grid_centre(self.moving_size)
-            moving = soft_centroid(task.moving_labels[label][None], centre)
-        else:
-            moving = tf.zeros([1, 3])
-        base = matrix[None], offset[None]
-        profile = self._profile(task.moving_labels[label][None], base)
-        extent = self._extent(task.fixed_labels[label][None])
-        return Constants(matrix, offset, moving, profile, extent)
-
-    def _profile(
-        self, label: tf.Tensor, base: tuple[tf.Tensor, tf.Tensor]
-    ) -> SectionProfile:
-        """Cut the moving label by the frames' planes, where that aligns."""
-        if self.options.align != "sections":
-            return SectionProfile(tf.zeros([1, 1]), tf.zeros([1, 1, 2]))
-        return self._cut(label, *base)
-
-    def _section(
-        self, label: tf.Tensor, matrix: tf.Tensor, offset: tf.Tensor
-    ) -> SectionProfile:
-        axis = self.options.frame_axis
-        return section_profile(label, matrix, offset, self.fixed_size, axis)
-
-    def _extent(self, gland: tf.Tensor) -> tf.Tensor:
-        """Return the slices of the label that aligns, all where there is none."""
-        if gland.shape[1:] != self.fixed_size:  # unlabeled data
-            gland = tf.zeros([1, *self.fixed_size])
-        return frame_mask.label_extent(gland, self.options.frame_axis)
-
-    def _align(
-        self,
-        constants: Constants,
-        seen_label: tf.Tensor,
-        slices: tf.Tensor,
-        moving_point: tf.Tensor,
-        profile: SectionProfile,
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """
-        Align a mini-batch by what it sees.
-
-        :param constants: of the pair.
-        :param seen_label: alignment label on the frames seen, (batch, f1, f2, f3).
-        :param slices: the frames seen, (batch, num_slices).
-        :param moving_point: centroid of the moving label, (batch, 3).
-        :param profile: of the moving label.
-        :return: A (batch, 3, 3) and t (batch, 3).
-        """
-        batch = tf.shape(seen_label)[0]
-        matrix = tf.broadcast_to(constants.matrix, [batch, 3, 3])
-        base = matrix, tf.broadcast_to(constants.offset, [batch, 3])
-        if self.options.align == "sections":
-            axis = self.options.frame_axis
-            return align_sections(base, profile, seen_label, slices, axis)
-        if self.options.align != "centroid":
-            return base
-        # frames that miss the gland tell nothing: the grids' centres are aligned then
-        fixed_point = soft_centroid(seen_label, -tf.ones([3]))
-        offset = align_points(base[0], fixed_point, moving_point)
-        return matrix, tf.where(fixed_point[:, :1] >= 0.0, offset, base[1])
-
-    def _moving_input(
-        self, image: tf.Tensor, matrix: tf.Tensor, offset: tf.Tensor
-    ) -> tf.Tensor:
-        """Resample the moving image on the fixed grid: aligned, or as DeepReg does."""
-        if self.options.stretch:
-            return resize3d(image=image[..., None], size=self.fixed_size)[..., 0]
-        return self._align_image(image, matrix, offset)
-
-    def _lay(self, image: tf.Tensor, matrix: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
-        grid = reference_grid(self.fixed_size)[None]
-        return sample(image, apply_affine(grid, matrix, offset))
+        return self._placement.constants(task)
 
     def _mask(self, slices: tf.Tensor) -> tf.Tensor:
         return frame_mask.expand_frame_mask(
@@ -230,9 +139,9 @@ class BatchDrawer:
             size = options.batch_size, self.fixed_size
             grid = displaced_grid(draw_fields(own, *size, options.fixed_field))
         elif options.affine_scale == 0.0:
-            return volumes, _inside(box, grid, options.batch_size)
+            return volumes, inside_box(box, grid, options.batch_size)
         loc = apply_affine(grid, *fixed_map)
-        return sample(volumes, loc), _inside(box, loc, options.batch_size)
+        return sample(volumes, loc), inside_box(box, loc, options.batch_size)
 
     def _deform_moving(
         self, task: Task, choice: tf.Tensor, labeled: bool, seed: tf.Tensor
@@ -276,8 +185,10 @@ class BatchDrawer:
         base = compose_affine(
             moving_map, (constants.matrix[None], constants.offset[None])
         )
-        profile = self._profile(moving.gland, base)
-        aligned = self._align(constants, seen_label, slices, point[..., 0], profile)
+        profile = self._placement.profile(moving.gland, base)
+        aligned = self._placement.align(
+            constants, seen_label, slices, point[..., 0], profile
+        )
         matrix, offset = compose_affine(moving_map, aligned)
         fixed_label = stacked[..., 1] if labeled else ones
         target = fixed_label
@@ -288,7 +199,7 @@ class BatchDrawer:
         if is_sparse:
             mask = shown if inside is None else shown * inside
         return Batch(
-            moving_input=self._moving_input(moving.image, matrix, offset),
+            moving_input=self._placement.moving_input(moving.image, matrix, offset),
             fixed_input=stacked[..., 0] * shown,
             matrix=matrix,
             offset=offset,
@@ -363,14 +274,14 @@ class BatchDrawer:
         if self._is_labeled(task):
             fixed_label = task.fixed_labels[label][None]
             align_label = task.fixed_labels[options.align_label][None]
-        matrix, offset = self._align(
+        matrix, offset = self._placement.align(
             constants,
             align_label * shown,
             slices,
             constants.moving_centroid,
             constants.profile,
         )
-        inside = _inside(task.fixed_inside, reference_grid(self.fixed_size)[None], 1)
+        inside = inside_box(task.fixed_inside, reference_grid(self.fixed_size)[None], 1)
         counts = shown if inside is None else shown * inside
         mask = mask if inside is None else counts
         if task.fixed_mask is not None:
@@ -389,7 +300,7 @@ class BatchDrawer:
         if self.loss.uses_image and moving_mask is None:  # else new at every step
             image_target = self.loss.prepare_image(fixed_input, mask)
         return Batch(
-            moving_input=self._moving_input(moving_image, matrix, offset),
+            moving_input=self._placement.moving_input(moving_image, matrix, offset),
             fixed_input=fixed_input,
             matrix=matrix,
             offset=offset,
@@ -430,24 +341,3 @@ class BatchDrawer:
 
     def _is_labeled(self, task: Task) -> bool:
         return tuple(task.fixed_labels.shape[1:]) == self.fixed_size
-
-
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function of tensors, compiled by XLA."""
-    return tf.function(function, jit_compile=True, autograph=False)
-
-
-def _inside(box: tf.Tensor | None, loc: tf.Tensor, size: int) -> tf.Tensor | None:
-    """
-    Return where places lie in a box of voxels; None where there is no box.
-
-    :param box: first voxel and one past the last along each axis, shape = (3, 2).
-    :param loc: in voxels, shape = (1 or size, f1, f2, f3, 3).
-    :param size: of the mini-batch.
-    :return: 1 or 0, shape = (size, f1, f2, f3).
-    """
-    if box is None:
-        return None
-    is_in = (loc >= box[:, 0] - _HALF) & (loc <= box[:, 1] - _HALF)
-    inside = tf.cast(tf.reduce_all(is_in, axis=-1), tf.float32)
-    return tf.broadcast_to(inside, [size, *loc.shape[1:4]])
