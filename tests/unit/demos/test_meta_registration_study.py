@@ -147,7 +147,10 @@ def test_choices_look_at_validation_pairs_alone(study):
     for run in runs:
         folders = {folder.split("/")[-1] for folder in run.tests.values()}
         assert folders == ({"valid"} if run.sweep else {"test", "known"})
-    assert {run.sweep for run in runs} == {"", "training_rate", "random_rate", "direct"}
+    assert {run.sweep for run in runs} == {
+        "", "training_rate", "random_rate", "direct", "direct_3", "direct_10",
+        "direct_30",
+    }  # fmt: skip
 
 
 def rows_of(study, gains):
