@@ -142,6 +142,43 @@ def add_adapt_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_network_arguments(parser: argparse.ArgumentParser, images: str) -> None:
+    """
+    Add --ckpt_path and --classical, of which one has to be given.
+
+    :param parser: of a command that registers files.
+    :param images: what displacements are fitted to, in words.
+    """
+    either = parser.add_mutually_exclusive_group(required=True)
+    add_checkpoint_argument(either)
+    either.add_argument(
+        "--classical",
+        action="store_true",
+        help="Register without a network: the displacements themselves are fitted to "
+        f"{images}. Files of --config are merged after its defaults.",
+    )
+
+
+def check_classical(parsed: argparse.Namespace) -> None:
+    """
+    Refuse flags about a network where none takes part.
+
+    :param parsed: with the arguments of `add_network_arguments`.
+    :raises ValueError: naming the flag.
+    """
+    if not parsed.classical:
+        return
+    for name in ("adapt_steps", "adapt_seconds", "carry", "together"):
+        value = getattr(parsed, name, None)
+        if value is not None and value is not False:
+            got = "it" if value is True else value
+            raise ValueError(
+                f"--{name.replace('_', '-')}: expected none with --classical, which "
+                f"has no network to adapt, got {got}. Updates are `adapt.field.steps` "
+                "of a file for --config."
+            )
+
+
 def add_checkpoint_argument(
     parser: argparse._ActionsContainer, required: bool = False
 ) -> None:

@@ -12,6 +12,15 @@ CHECKPOINT_NAME = "ckpt"
 DATA_FILE = "data.json"  # what the training images looked like, in a run's folder
 
 
+def name_checkpoint(checkpoint: str) -> str:
+    """
+    Say what registered, for the head of a configuration.
+
+    :param checkpoint: its path; "" without a network.
+    """
+    return f"checkpoint {checkpoint or 'none: no network took part'}"
+
+
 def newest_checkpoint(path: str | Path) -> str:
     """
     Find the checkpoint that --ckpt_path names.

@@ -26,14 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     for side in ("fixed", "moving"):
         _add_side(parser, side)
-    network = parser.add_mutually_exclusive_group(required=True)
-    arguments.add_checkpoint_argument(network)
-    network.add_argument(
-        "--classical",
-        action="store_true",
-        help="Register without a network: the displacements themselves are fitted to "
-        "the pair. Files of --config are merged after its defaults.",
-    )
+    arguments.add_network_arguments(parser, "the pair")
     parser.add_argument(
         "--output", "-o", required=True, metavar="DIR", help="Folder of the results."
     )
@@ -108,9 +101,8 @@ def register(parsed: argparse.Namespace) -> Path:
 
     folder = cli.new_run_folder(parsed.output, ".", flags="--output")
     check_replaceable(folder, "--output")
-    if parsed.classical:
-        _check_classical(parsed)
-    else:
+    arguments.check_classical(parsed)
+    if not parsed.classical:
         newest_checkpoint(parsed.ckpt_path)
     files = {
         f"--{side}{kind}": getattr(parsed, f"{side}{kind}".replace("-", "_"))
@@ -153,20 +145,6 @@ def register(parsed: argparse.Namespace) -> Path:
     text = pair.save(folder, outputs)
     sys.stdout.write(f"{text}\n")
     return folder
-
-
-def _check_classical(parsed: argparse.Namespace) -> None:
-    """Refuse flags that are about a network."""
-    for flag, value in (
-        ("--adapt-steps", parsed.adapt_steps),
-        ("--adapt-seconds", parsed.adapt_seconds),
-    ):
-        if value is not None:
-            raise ValueError(
-                f"{flag}: expected none with --classical, which has no network to "
-                f"adapt, got {value}. Updates are `adapt.field.steps` of a file for "
-                "--config."
-            )
 
 
 def _inputs(parsed: argparse.Namespace) -> list[str]:

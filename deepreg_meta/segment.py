@@ -1,5 +1,6 @@
 """
-Segment images by atlases, whose labels a trained network brings to them:
+Segment images by atlases, whose labels a trained network, or --classical without one,
+brings to them:
 
     deepreg_segment --target T.nii.gz --atlas-images DIR --atlas-labels DIR \\
         --ckpt_path logs/<run> --output DIR
@@ -32,7 +33,7 @@ examples:
   deepreg_segment --targets images --target-labels labels --pairs pairs.json \\
       --atlas-images images --atlas-labels labels --ckpt_path logs/first --output all
   deepreg_segment --target t.nii.gz --atlas-images a.nii.gz --atlas-labels l.nii.gz \\
-      --template-images unlabelled --ckpt_path logs/first --output voted
+      --template-images unlabelled --classical --output voted
 """
 
 
@@ -44,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
         _EPILOG,
     )
     _add_files(parser)
-    arguments.add_checkpoint_argument(parser, required=True)
+    arguments.add_network_arguments(parser, "each atlas and the target")
     parser.add_argument(
         "--output", "-o", required=True, metavar="DIR", help="Folder of the results."
     )
@@ -194,7 +195,9 @@ def segment(parsed: argparse.Namespace) -> Path:
 
     folder = cli.new_run_folder(parsed.output, ".", flags="--output")
     check_output(folder)
-    newest_checkpoint(parsed.ckpt_path)
+    arguments.check_classical(parsed)
+    if not parsed.classical:
+        newest_checkpoint(parsed.ckpt_path)
     fusion = _fusion_of(parsed)
     options = Options(
         num_atlases=parsed.num_atlases,
@@ -210,14 +213,20 @@ def segment(parsed: argparse.Namespace) -> Path:
     )
     atlases, jobs = find_jobs(parsed)
     templates = find_templates(parsed)
-    images = [*atlases, *templates, *(target for target, _ in jobs)]
+    images = [*(target for target, _ in jobs), *atlases, *templates]
     cli.check_inputs_stay(folder, _inputs(parsed, images))
     cli.prepare_tensorflow(parsed.gpu, parsed.gpu_allow_growth)
     from deepreg_meta.atlas.run import segment_many, segment_one
     from deepreg_meta.atlas.segmenter import Segmenter
+    from deepreg_meta.classical import common_config, stored_grid
     from deepreg_meta.registration import Registrar
 
-    registrar = Registrar(parsed.ckpt_path, parsed.config_path)
+    if parsed.classical:
+        grids = [stored_grid(own.image) for own in images]
+        config = common_config(grids, parsed.config_path)
+        registrar = Registrar(None, config=config)
+    else:
+        registrar = Registrar(parsed.ckpt_path, parsed.config_path)
     segmenter = Segmenter(registrar, atlases, options, templates)
     with whole_folder(folder) as working:
         if parsed.targets is None:

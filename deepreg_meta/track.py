@@ -1,5 +1,6 @@
 """
-Follow the motion in a sequence of images with a trained network, adapted to each pair:
+Follow the motion in a sequence of images with a trained network, adapted to each pair,
+or with --classical without one:
 
     deepreg_track --ckpt_path logs/<run> --sequence echo.nii.gz --mask wall.nii.gz \\
         --adapt-steps 20 --output DIR
@@ -38,7 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--sequence", required=True, nargs="+", metavar="PATH",
         help="File, folder of frames, or files of a frame each.",
     )  # fmt: skip
-    arguments.add_checkpoint_argument(parser, required=True)
+    arguments.add_network_arguments(parser, "each pair of frames")
     parser.add_argument(
         "--output", "-o", required=True, metavar="DIR", help="Folder of the results."
     )
@@ -182,11 +183,14 @@ def track(parsed: argparse.Namespace) -> Path:
 
     folder = cli.new_run_folder(parsed.output, ".", flags="--output")
     check_replaceable(folder, "--output", TABLE, PATTERNS)
-    newest_checkpoint(parsed.ckpt_path)
+    arguments.check_classical(parsed)
+    if not parsed.classical:
+        newest_checkpoint(parsed.ckpt_path)
     words = _options(parsed)
     cli.check_inputs_stay(folder, _inputs(words))
     job = prepare(TrackOptions(**words))
     cli.prepare_tensorflow(parsed.gpu, parsed.gpu_allow_growth)
+    from deepreg_meta.classical import StoredGrid, common_config
     from deepreg_meta.sequence.network import NetworkRegistrar
     from deepreg_meta.sequence.run import run_job
 
@@ -195,8 +199,17 @@ def track(parsed: argparse.Namespace) -> Path:
         adapt_seconds=parsed.adapt_seconds,
         keep=parsed.keep,
     )
+    config = None
+    if parsed.classical:
+        own = job.sequence
+        frames = StoredGrid(own.paths[0], own.grid, own.has_orientation)
+        config = common_config([frames], parsed.config_path)
     network = NetworkRegistrar(
-        parsed.ckpt_path, parsed.config_path, **settings, carry=parsed.carry
+        parsed.ckpt_path,
+        parsed.config_path,
+        **settings,
+        carry=parsed.carry,
+        config=config,
     )
     if (parsed.carry or parsed.together) and not network.changes_weights:
         flag = "--carry" if parsed.carry else "--together"
@@ -215,7 +228,7 @@ def track(parsed: argparse.Namespace) -> Path:
             **settings,
             "adapt_steps": network.steps,
             "together": parsed.together,
-            "checkpoint": network.checkpoint,
+            "checkpoint": network.checkpoint or None,
         },
         carry=parsed.carry,
         dump=network.dump_config,

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from deepreg_meta import weights
+from deepreg_meta.checkpoint_path import name_checkpoint
 from deepreg_meta.config import RunConfig
 from deepreg_meta.config.adapt_schema import SECONDS_REMARK, AdaptConfig
 from deepreg_meta.model.adapt_plan import AdaptPlan
@@ -142,10 +143,10 @@ class FineTune(tf.keras.callbacks.Callback):
         Write what `used_config` gives, headed by the checkpoint and the remarks.
 
         :param config: of the run.
-        :param checkpoint: its path.
+        :param checkpoint: its path; "" without a network.
         :param path: of the file.
         """
-        header = "\n".join([f"checkpoint {checkpoint}", *self.remarks])
+        header = "\n".join([name_checkpoint(checkpoint), *self.remarks])
         self.used_config(config).dump(path, header=header)
 
     @property

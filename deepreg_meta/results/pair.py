@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from deepreg_meta.checkpoint_path import name_checkpoint
 from deepreg_meta.config import RunConfig
 from deepreg_meta.geometry.affine import GeometryError
 from deepreg_meta.geometry.inverse import invert
@@ -94,8 +95,7 @@ class RegisteredPair:
                 logger.warning("No landmarks are written: %s", err)
             name = self.result.case.name
             text = write_summary(working, [self.result], self.history_names, name)
-            used = self.checkpoint or "none: no network took part"
-            header = "\n".join([f"checkpoint {used}", *self.remarks])
+            header = "\n".join([name_checkpoint(self.checkpoint), *self.remarks])
             self.config.dump(working / "config.yaml", header=header)
         return text
 

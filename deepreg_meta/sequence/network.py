@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepreg_meta.callback.fine_tune import FineTune
+from deepreg_meta.config import RunConfig
 from deepreg_meta.dataset.files import PairFiles
 from deepreg_meta.dataset.volume_check import check_num_axes
 from deepreg_meta.geometry.volume_file import save_volume
@@ -45,25 +46,28 @@ class NetworkRegistrar:
 
     def __init__(
         self,
-        ckpt_path: str,
+        ckpt_path: str | None,
         config_path: Sequence[str] = (),
         *,
         adapt_steps: int | None = None,
         adapt_seconds: float | None = None,
         keep: Literal["best", "last"] = "best",
         carry: bool = False,
+        config: RunConfig | None = None,
     ) -> None:
         """
-        :param ckpt_path: checkpoint, or folder of a run.
+        :param ckpt_path: checkpoint, or folder of a run; None without a network, with a
+            `config` of `classical.common_config`.
         :param config_path: YAML files instead of the one saved with the run.
         :param adapt_steps: updates for each pair; None follows the run's `adapt.steps`.
         :param adapt_seconds: as many updates as fit into this time instead.
         :param keep: best, the weights with the least loss, or last.
         :param carry: keep the adapted weights of a pair for the next one.
+        :param config: the configuration itself, in place of files.
         :raises FileNotFoundError: for a missing checkpoint.
         :raises ValueError: for a configuration that is missing or wrong.
         """
-        self.registrar = Registrar(ckpt_path, config_path)
+        self.registrar = Registrar(ckpt_path, config_path, config)
         self._steps, self._seconds = adapt_steps, adapt_seconds
         self._keep: Literal["best", "last"] = keep
         self._carry = carry
@@ -89,7 +93,7 @@ class NetworkRegistrar:
 
     @property
     def checkpoint(self) -> str:
-        """Path of the checkpoint."""
+        """Path of the checkpoint; "" without a network."""
         return self.registrar.checkpoint
 
     def dump_config(self, folder: Path) -> None:

@@ -173,3 +173,26 @@ def test_many_targets_of_one_grid_compile_once(files, registrar):
     segmenter.segment(files["a"])
     segmenter.segment(files["b"])
     assert model.predict_function.experimental_get_tracing_count() == traces
+
+
+def test_without_a_network_labels_come_by_the_displacements_alone(folder, tmp_path):
+    """Images of other voxels, shapes and axes, on one grid."""
+    own, found = tmp_path / "own.yaml", {}
+    for steps in (1, 20):
+        own.write_text(f"adapt: {{field: {{scales: [1/2, 1], steps: {steps}}}}}")
+        words = [
+            *("--target", f"{folder}/images/target.nii.gz"),
+            *("--target-label", f"{folder}/labels/target.nii.gz"),
+            *("--atlas-images", f"{folder}/images", "--atlas-labels"),
+            *(f"{folder}/labels", "--classical", "--config", str(own), "--no_png"),
+            *("--output", str(tmp_path / str(steps))),
+        ]
+        assert segment.main(words) == 0
+        scores = pd.read_csv(tmp_path / str(steps) / "structures.csv")
+        is_gland = (scores["atlas"] == "fused") & (scores["structure"] == 1)
+        found[steps] = scores[is_gland]["dsc"].item()
+    assert found[20] > 0.89 and found[20] > found[1] + 0.03
+    saved = (tmp_path / "20" / "config.yaml").read_text()
+    assert saved.startswith("# checkpoint none: no network took part")
+    similar = pd.read_csv(tmp_path / "20" / "atlases.csv")
+    assert (similar["similarity_after"] > similar["similarity_before"]).all()

@@ -1,5 +1,7 @@
 """Tests of deepreg_meta/classical.py and of the registration that it configures."""
 
+from pathlib import Path
+
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -7,8 +9,15 @@ import pytest
 from PIL import Image
 
 from deepreg_meta import register_pair
-from deepreg_meta.classical import DEFAULT, classical_config
+from deepreg_meta.classical import (
+    DEFAULT,
+    StoredGrid,
+    classical_config,
+    common_config,
+    stored_grid,
+)
 from deepreg_meta.config import ConfigError, load_config
+from deepreg_meta.geometry.grid import Grid
 from deepreg_meta.geometry.volume_file import save_volume
 from deepreg_meta.registration import Registrar
 from tests.helpers import without_xla, write_yaml
@@ -182,6 +191,90 @@ def test_a_known_shift_is_found_without_a_network(files, tmp_path):
     assert saved.startswith("# checkpoint none: no network took part")
     history = pd.read_csv(tmp_path / "out" / "adaptation.csv")
     assert history["scale"].tolist() == [0.5] * 40 + [1.0] * 40
+
+
+def grids(*pairs):
+    """:return: grids of files that state their place, from shapes and affines."""
+    return [
+        StoredGrid(Path(f"{number}.nii.gz"), Grid(shape, np.asarray(affine)), True)
+        for number, (shape, affine) in enumerate(pairs)
+    ]
+
+
+PERMUTED = [[0, 0, 2, 0], [-1, 0, 0, 0], [0, 3, 0, 0], [0, 0, 0, 1.0]]  # axes P, S, R
+
+
+def test_one_grid_holds_all_images_whose_voxels_are_alike():
+    images = grids(((20, 9, 12), np.eye(4)), ((14, 15, 10), np.diag([1, 1, 1.0001, 1])))
+    config = common_config(images)
+    own = config.dataset
+    assert own.fixed_shape == own.moving_shape == (20, 15, 12)
+    assert (own.grid.fit, own.grid.spacing_mm, own.grid.orientation) == (
+        "pad", None, None,
+    )  # fmt: skip
+
+
+def test_other_voxels_and_axes_are_brought_to_those_of_the_first_image():
+    """(10, 8, 6) voxels to P, S, R of 1, 3 and 2 mm are 12 x 10 x 24 mm to R, A, S."""
+    first = (20, 9, 12), np.diag([1.5, 2, 2.5, 1])
+    own = common_config(grids(first, ((10, 8, 6), PERMUTED))).dataset
+    assert own.grid.orientation == "RAS"
+    assert own.grid.spacing_mm.fixed == own.grid.spacing_mm.moving == (1.5, 2, 2.5)
+    assert own.fixed_shape == own.moving_shape == (20, 9, 12)
+    # the other way round: 30 x 18 x 30 mm to R, A, S
+    own = common_config(grids(((10, 8, 6), PERMUTED), first)).dataset
+    assert own.grid.orientation == "PSR"
+    assert own.grid.spacing_mm.fixed == (1, 3, 2)
+    assert own.fixed_shape == (18, 10, 15)
+
+
+def test_what_a_file_says_of_the_common_grid_goes_before(tmp_path):
+    images = grids(((20, 9, 12), np.eye(4)), ((10, 8, 6), np.diag([2, 3, 1, 1])))
+    wish = dict(fit="resize", spacing_mm=[2, 1, 1])
+    path = tmp_path / "own.yaml"
+    own = common_config(images, write_yaml(path, {"dataset": {"grid": wish}})).dataset
+    assert (own.grid.fit, own.grid.spacing_mm.moving) == ("resize", (2, 1, 1))
+    assert own.fixed_shape == (10, 24, 12)
+    wish = {"dataset": {"fixed_image_shape": [8, 8, 8], "spacing_mm": 1}}
+    own = common_config(images, write_yaml(path, wish)).dataset
+    assert (own.fixed_shape, own.moving_shape) == ((8, 8, 8), (20, 9, 12))
+    assert own.grid.spacing_mm is None  # all are said to have voxels of 1 mm
+    with pytest.raises(ConfigError, match=r"dataset\.grid\.fit in own\.yaml: expected"):
+        common_config(images, write_yaml(path, {"dataset": {"grid": {"fit": "pat"}}}))
+
+
+def test_flat_images_share_a_grid_too():
+    flat = np.diag([0.5, 0.4, 1, 1])
+    images = grids(((30, 20, 1), flat), ((20, 30, 1), np.diag([0.5, 0.8, 3, 1])))
+    own = common_config(images).dataset
+    assert own.fixed_shape == own.moving_shape == (30, 60, 1)
+    picture = images[0]._replace(path=Path("flat.png"))
+    deep = grids(((5, 5, 4), np.eye(4)))
+    with pytest.raises(
+        ValueError, match=r"flat\.png: expected a volume, as 0\.nii\.gz"
+    ):
+        common_config([*deep, picture])
+
+
+def test_images_of_other_shapes_and_axes_lie_where_they_lie_on_one_grid(
+    files, tmp_path
+):
+    """Each file on the grid of all, beside a larger one: the known shift is found."""
+    larger = tmp_path / "larger.nii.gz"
+    save_volume(larger, np.pad(blobs(np.zeros(3)), 3), np.diag([*SPACING, 1.0]))
+    turned = stored(files[1], "PIR", tmp_path)
+    own = {"adapt": {"field": {"scales": [0.5, 1], "steps": [40, 40]}},
+           "train": {"loss": {"regularization": {"weight": 0.05}}}}  # fmt: skip
+    config = common_config(
+        [stored_grid(path) for path in (files[0], turned, larger)],
+        write_yaml(tmp_path / "own.yaml", own),
+    )
+    assert config.dataset.fixed_shape == (30, 28, 26)
+    with without_xla():
+        pair = Registrar(None, config=config).register(files[0], turned)
+    points = np.array([[8, 8, 8], [14, 13, 7], [11, 9, 13.0]]) * SPACING
+    found = (pair.transform.map_points(points) - points) / SPACING
+    assert np.linalg.norm(found - SHIFT, axis=1).max() < 0.3
 
 
 def test_a_registrar_needs_a_checkpoint_or_a_configuration():

@@ -86,8 +86,8 @@ def calls(monkeypatch):
     found = {}
 
     class Registrar:
-        def __init__(self, *args):
-            found["registrar"] = args
+        def __init__(self, *args, config=None):
+            found.update(registrar=args, config=config)
 
     class Segmenter:
         def __init__(self, registrar, atlases, options, templates):
@@ -136,7 +136,30 @@ def test_everything_is_handed_on(folder, calls, capsys):
     assert calls["figure"] is False and calls["templates"] == []
     assert capsys.readouterr().out == "a table\n"
     written = (folder / "a" / "out" / "config.yaml").read_text()
-    assert written == "checkpoint ckpt-4"
+    assert written == "checkpoint ckpt-4" and calls["config"] is None
+
+
+def test_without_a_network_all_images_share_a_grid(folder, calls, caplog, capsys):
+    """That of the target's axes and voxels, as it is the first one."""
+    spacious = nib.Nifti1Image(np.ones((9, 4, 5), np.uint8), np.diag([-2, 1, 1, 1]))
+    for kind in ("images", "labels"):
+        nib.save(spacious, folder / kind / "b.nii.gz")
+    words = [word for word in words_of(folder) if not word.endswith("run")]
+    words[words.index("--ckpt_path")] = "--classical"
+    own = folder / "own.yaml"
+    own.write_text("adapt: {field: {steps: 7}}")
+    assert segment.main([*words, "-c", str(own)]) == 0
+    dataset = calls["config"].dataset
+    assert calls["registrar"] == (None,)
+    assert calls["config"].adapt.field_steps == (7, 7, 7)
+    assert (dataset.grid.orientation, dataset.grid.fit) == ("RAS", "pad")
+    assert dataset.grid.spacing_mm.fixed == (1, 1, 1)
+    assert dataset.fixed_shape == dataset.moving_shape == (18, 4, 5)
+    assert segment.main([*words, "--adapt-steps", "3"]) == 2
+    assert "--adapt-steps: expected none with --classical" in caplog.text
+    with pytest.raises(SystemExit):
+        segment.main([*words, "--ckpt_path", "run"])
+    assert "not allowed with argument --classical" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Tests of deepreg_meta/track.py: the command line, nothing of what it starts."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import deepreg_meta.sequence.run as run_module
 from deepreg_meta import command_line as cli
 from deepreg_meta import track
 from deepreg_meta.sequence.job import TrackOptions
+from tests.unit.sequence.examples import shifting
 
 NEEDED = ["--sequence", "s.nii", "--ckpt_path", "run", "-o", "out"]
 
@@ -25,7 +27,7 @@ def test_the_defaults():
         "adapt_steps": None, "adapt_seconds": None, "keep": "best", "animation": True,
         "animation_style": None, "plane": None, "gpu": None,
         "gpu_allow_growth": False, "config_path": [], "carry": False,
-        "together": False,
+        "together": False, "classical": False,
     }  # fmt: skip
 
 
@@ -93,7 +95,7 @@ def calls(monkeypatch):
             found["together"] = pairs
 
     class Job:
-        sequence = "the frames"
+        sequence = replace(shifting(3), paths=(Path("s.nii"),))
 
         def frame_pairs(self):
             return ["a pair"]
@@ -104,7 +106,9 @@ def calls(monkeypatch):
 
     def run_job(job, registrar, folder, settings, carry, dump):
         assert isinstance(job, Job)
-        found.update(registrar=registrar, folder=folder, settings=settings, carry=carry)
+        found.update(
+            job=job, registrar=registrar, folder=folder, settings=settings, carry=carry
+        )
         return "a table"
 
     monkeypatch.setattr(job_module, "prepare", prepare)
@@ -153,7 +157,9 @@ def test_everything_is_handed_on(run, calls, tmp_path, capsys):
         animation_style="speed",
         plane=(2, 30),
     )
-    options = dict(adapt_steps=20, adapt_seconds=None, keep="last", carry=False)
+    options = dict(
+        adapt_steps=20, adapt_seconds=None, keep="last", carry=False, config=None
+    )
     assert calls["network"] == ((str(run), ["a.yaml", "b.yaml"]), options)
     assert calls["settings"] == {
         "adapt_steps": 7, "adapt_seconds": None, "keep": "last",
@@ -161,9 +167,31 @@ def test_everything_is_handed_on(run, calls, tmp_path, capsys):
     }  # fmt: skip
     assert calls["gpu"] == ("1", False) and not calls["carry"]
     assert "together" not in calls
-    assert calls["checked"] == "the frames"
+    assert calls["checked"] is calls["job"].sequence
     assert calls["folder"] == Path(out)
     assert capsys.readouterr().out == "a table\n"
+
+
+def test_without_a_network_the_grid_is_that_of_the_frames(
+    calls, tmp_path, caplog, capsys
+):
+    own = tmp_path / "own.yaml"
+    own.write_text("adapt: {field: {sigma_vox: 4.0}}")
+    words = ["--sequence", "s.nii", "--classical", "-o", str(tmp_path / "out")]
+    assert track.main([*words, "-c", str(own)]) == 0
+    args, options = calls["network"]
+    config = options["config"]
+    assert args[0] is None and config.adapt.field.sigma_vox == 4.0
+    assert config.dataset.fixed_shape == config.dataset.moving_shape == (20, 17, 1)
+    for flag in (["--carry"], ["--together"], ["--adapt-seconds", "2"]):
+        assert track.main([*words, *flag]) == 2
+        assert f"{flag[0]}: expected none with --classical" in caplog.text
+    with pytest.raises(SystemExit):
+        track.main([*words[:2], *words[3:]])
+    assert (
+        "one of the arguments --ckpt_path/-k --classical is required"
+        in capsys.readouterr().err
+    )
 
 
 def test_weights_are_carried_or_shared_on_demand(run, calls, tmp_path, capsys):
