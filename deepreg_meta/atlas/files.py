@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from deepreg_meta.dataset.image_folder import ImageFiles
+from deepreg_meta.geometry import itk_image
 from deepreg_meta.geometry.whole_file import suffix_of
 
-_SUFFIXES = (".nii.gz", ".nii", ".mgz", ".png")
+_SUFFIXES = (".nii.gz", ".nii", ".mgz", *itk_image.SUFFIXES, ".png")
 _TARGET_KEYS, _ATLAS_KEYS = ("test", "target"), ("atlas", "atlases")
 
 Flags = tuple[str, str]  # of images and of labels, for messages
@@ -22,6 +23,9 @@ def find_files(
     """
     Find images and the label of each, by their names without suffix.
 
+    One image and one label that are named as files belong together whatever they are
+    called.
+
     :param images: files, and folders of them.
     :param labels: the same; labels without an image are left out. None for images
         without labels.
@@ -33,6 +37,8 @@ def find_files(
     """
     given = [(flags[0], list(images)), (flags[1], list(labels or ()))]
     _check_there(given)
+    if labels is not None and all(_is_one_file(paths) for _, paths in given):
+        return [single(images[0], labels[0])]
     found, partners = (_by_stem(flag, paths) for flag, paths in given)
     if not found:
         raise ValueError(
@@ -78,6 +84,10 @@ def _check_there(given: Iterable[tuple[str, Sequence[str | Path]]]) -> None:
     ]
     if missing:
         raise FileNotFoundError("\n".join(missing))
+
+
+def _is_one_file(paths: Sequence[str | Path]) -> bool:
+    return len(paths) == 1 and not Path(paths[0]).expanduser().is_dir()
 
 
 def _by_stem(flag: str, paths: Sequence[str | Path]) -> dict[str, Path]:

@@ -61,6 +61,25 @@ def test_two_files_of_one_name_are_refused(folders):
         find_files([images], [labels])
 
 
+def test_one_image_and_one_label_named_as_files_belong_together(folders):
+    """As the examples of the command have it; from a folder only by its name."""
+    images, labels = folders
+    [found] = find_files([images / "a.nii"], [labels / "b.nii.gz"])
+    assert (found.name, found.label) == ("a", labels / "b.nii.gz")
+    [found] = find_files([images / "a.nii"], [labels])
+    assert found.label == labels / "a.nii.gz"
+    with pytest.raises(ValueError, match="found none for 1: a"):
+        two = [labels / "b.nii.gz", labels / "c.1.png"]
+        find_files([images / "a.nii"], two)
+
+
+def test_folders_hold_files_of_all_formats_that_are_read(tmp_path):
+    for name in ("a.nrrd", "b.mha", "c.nii", "d.mgz", "e.raw", "f.txt", ".g.nrrd"):
+        (tmp_path / name).touch()
+    found = find_files([tmp_path], None)
+    assert [own.name for own in found] == ["a", "b", "c", "d"]
+
+
 def test_a_folder_without_images_is_refused(tmp_path):
     with pytest.raises(ValueError, match="--atlas-images: expected at least one image"):
         find_files([tmp_path], [tmp_path])
