@@ -48,14 +48,15 @@ class Limits:
         if not folds <= self.fold_share:
             found.append(
                 f"{100 * folds:.2f} % of the voxels fold, more than "
-                f"{100 * self.fold_share:g} % (--max-folds)"
+                f"{100 * self.fold_share:g} %"
             )
-        limit = self.displacement_mm
+        limit, whose = self.displacement_mm, ""
         if limit is None:
             limit = float(np.max(size_mm)) / 4
+            whose = ", a quarter of the fixed image's longest side"
         if not longest <= limit:  # not a number counts as too far
             found.append(
                 f"a voxel moves by {longest:.1f} {unit}, further than {limit:.1f} "
-                f"{unit} (--max-displacement)"
+                f"{unit}{whose}"
             )
         return found

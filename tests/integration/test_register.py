@@ -272,8 +272,8 @@ def test_the_command_writes_what_it_found(
     assert [path.name for path in out.parent.iterdir()] == ["result"]
     row = pd.read_csv(out / "metrics.csv", comment="#").iloc[0]
     assert row["num_updates"] == 2 and row["loss_adapted"] <= row["loss_unadapted"]
-    assert ("--max-folds" in row["warning"]) == (row["folds_adapted"] > 0)
-    assert "--max-displacement" in row["warning"]
+    assert ("of the voxels fold" in row["warning"]) == (row["folds_adapted"] > 0)
+    assert "further than 0.1 mm" in row["warning"]
     assert 0 < row["inverse_residual_mean_mm"] < 1
     config = (out / "config.yaml").read_text()
     assert f"# checkpoint {run}/save/ckpt-1" in config and "mode: affine" in config

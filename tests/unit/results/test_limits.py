@@ -19,12 +19,13 @@ def test_within_the_limits_nothing_is_said(folds, longest):
 
 
 def test_folds_and_lengths_are_told_with_their_limits():
-    """Each in a sentence of its own, with the flag that sets the limit."""
+    """Each in a sentence of its own, with where the limit comes from."""
     assert Limits().warnings(row(folds=0.0312), SIZE, "mm") == [
-        "3.12 % of the voxels fold, more than 1 % (--max-folds)"
+        "3.12 % of the voxels fold, more than 1 %"
     ]
     assert Limits().warnings(row(longest=20.5), SIZE, "voxels") == [
-        "a voxel moves by 20.5 voxels, further than 20.0 voxels (--max-displacement)"
+        "a voxel moves by 20.5 voxels, further than 20.0 voxels, a "
+        "quarter of the fixed image's longest side"
     ]
     assert len(Limits().warnings(row(0.5, 90), SIZE, "mm")) == 2
 
