@@ -99,7 +99,7 @@ def predict(
     :raises FileNotFoundError: for a missing file.
     """
     from deepreg_meta.checkpoint_path import newest_checkpoint, run_of
-    from deepreg_meta.config import load_config
+    from deepreg_meta.config import load_run_config
 
     checkpoint = newest_checkpoint(ckpt_path)
     saved = run_of(checkpoint) / "config.yaml"
@@ -108,7 +108,7 @@ def predict(
         overrides = {"adapt": {"steps": adapt_steps}}
         if adapt_steps == 0:  # a plain prediction
             overrides["adapt"]["field"] = None
-    config = load_config(config_path or saved, overrides)
+    config = load_run_config(config_path, saved, overrides)
     cli.prepare_tensorflow(gpu, gpu_allow_growth)
     outputs = outputs or Outputs()
     is_plain = not config.adapt.adapts and adapt_seconds is None
@@ -151,12 +151,13 @@ def predict_checkpoints(
     :raises FileNotFoundError: for a missing file.
     """
     from deepreg_meta.checkpoint_path import newest_checkpoint, run_of
-    from deepreg_meta.config import load_config
+    from deepreg_meta.config import load_run_config
 
     checkpoints = {newest_checkpoint(path): name for path, name in log_dirs.items()}
     if not checkpoints:
         return
-    config = load_config(config_path or run_of(next(iter(checkpoints))) / "config.yaml")
+    saved = run_of(next(iter(checkpoints))) / "config.yaml"
+    config = load_run_config(config_path, saved)
     cli.prepare_tensorflow(gpu, allow_growth=False)
     from deepreg_meta.prediction import adapt_and_predict_each
 

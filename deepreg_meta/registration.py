@@ -21,7 +21,7 @@ deepreg_meta.register()
 
 from deepreg_meta.callback.fine_tune import FineTune
 from deepreg_meta.checkpoint_path import newest_checkpoint, run_of, training_data
-from deepreg_meta.config import RunConfig, load_config
+from deepreg_meta.config import RunConfig, load_run_config
 from deepreg_meta.dataset.case import Case
 from deepreg_meta.dataset.pair import PairFiles, read_pair
 from deepreg_meta.dataset.pipeline import single_dataset
@@ -95,7 +95,7 @@ class Registrar:
             self.checkpoint = str(Path(newest_checkpoint(ckpt_path)).absolute())
         if config is None:
             saved = run_of(self.checkpoint) / "config.yaml"
-            config = load_config(config_path or saved)
+            config = load_run_config(config_path, saved)
         self.config = config
         self.description = training_data(self.checkpoint)
         self._lock = threading.RLock()  # the weights are one pair's at a time

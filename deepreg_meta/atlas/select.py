@@ -54,6 +54,11 @@ def candidates(
         wanted = max(1, min(default, len(others)))
     if wanted < 1:
         raise ValueError(f"--num-atlases: expected an integer >= 1, got {wanted}.")
+    if not others and atlases:
+        raise ValueError(
+            f"--atlas-images: expected an atlas other than the target itself, got none "
+            f"for {target.image}. With --allow-self it may be its own atlas."
+        )
     if len(others) < wanted:
         rest = "" if len(others) == len(atlases) else " other than the target itself"
         raise ValueError(

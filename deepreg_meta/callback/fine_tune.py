@@ -103,10 +103,15 @@ class FineTune(tf.keras.callbacks.Callback):
         :param seconds: as above.
         :param keep: as above; None is that of the section.
         :param carry: as above.
-        :raises ValueError: as above, and for a time where the field itself is fitted
-            too, whose updates no time limits.
+        :raises ValueError: as above; for a time where the last weights are to be
+            kept, or where the field itself is fitted too, whose updates no time limits.
         """
         plateau = adapt.plateau
+        if seconds is not None and keep == "last":
+            raise ValueError(
+                "--keep: expected best with a time for updates (--adapt-seconds), as "
+                "the best weights on the way are kept, got 'last'."
+            )
         if seconds is not None and any(adapt.field_steps):
             raise ValueError(
                 "adapt seconds: expected none with adapt.field, whose updates are "

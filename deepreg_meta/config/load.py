@@ -90,6 +90,34 @@ class _Sections(NamedTuple):
         return self.dataset.labeled if self.dataset else True
 
 
+def load_run_config(
+    paths: PathLike | Sequence[PathLike],
+    saved: PathLike,
+    overrides: Mapping[str, Any] | None = None,
+) -> RunConfig:
+    """
+    Load the files that were named, or the configuration that was saved with a run.
+
+    :param paths: YAML files in place of the saved one; none for that one.
+    :param saved: of the run.
+    :param overrides: as of `load_config`.
+    :raises ConfigError: as `load_config` does, with a hint where the files are no whole
+        configuration: they were meant to change the saved one.
+    """
+    if not paths:
+        return load_config(saved, overrides)
+    try:
+        return load_config(paths, overrides)
+    except ConfigError as err:
+        if {"dataset", "train"} <= set(read_files(paths).raw):
+            raise
+        hint = (
+            "--config names all files, in place of the one saved with the run. To "
+            f"change keys of that one, name it first: --config {saved} ..."
+        )
+        raise ConfigError([*err.problems, hint]) from err
+
+
 def _build(merged: Merged, findings: Findings) -> RunConfig | None:
     """Validate the merged mapping; None after an error, which `findings` then holds."""
     raw = merged.raw

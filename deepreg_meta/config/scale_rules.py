@@ -38,6 +38,14 @@ def check_scales(
                     f"expected all with {'.'.join(key)}, got {adapt.layers!r}.",
                 )
     _check_field(adapt, dataset, is_sparse, findings)
+    if train is not None and train.backbone.name == "identity":
+        _check_identity(adapt, trained, findings)
+    if scales is not None and adapt.field is None and not _has_steps(adapt):
+        findings.warn(
+            ("adapt", "scales"),
+            "no effect without updates: adapt.steps is 0, unless --adapt-steps gives "
+            "some.",
+        )
     if scales is None:
         if adapt.scale_start == "own":
             findings.error(
@@ -83,6 +91,32 @@ def _check_steps(
             rule = f"one integer or {count}, one for each of adapt.scales"
         findings.error(
             ("adapt", "steps"), f"expected {rule}, got {show(list(adapt.steps))}."
+        )
+
+
+def _has_steps(adapt: AdaptConfig) -> bool:
+    return any([adapt.steps] if isinstance(adapt.steps, int) else adapt.steps)
+
+
+def _check_identity(
+    adapt: AdaptConfig, trained: Sequence[float] | None, findings: Findings
+) -> None:
+    """Refuse what would adapt a network where there is none."""
+    rule = "with train.backbone.name identity, which has no weights"
+    scales = adapt.scales and [own.scale for own in adapt.scales]
+    for key, numbers in ((("train", "scales"), trained), (("adapt", "scales"), scales)):
+        if numbers:
+            findings.error(
+                key,
+                f"expected null {rule}, got {show(list(numbers))}. Scales of the "
+                "displacements are adapt.field.scales.",
+            )
+    if _has_steps(adapt):
+        steps = adapt.steps if isinstance(adapt.steps, int) else list(adapt.steps)
+        findings.error(
+            ("adapt", "steps"),
+            f"expected 0 {rule}, got {show(steps)}. Updates of the displacements are "
+            "adapt.field.steps.",
         )
 
 

@@ -41,7 +41,8 @@ _STAGED = {
     "folds": "share of voxels in [0, 1] with a Jacobian determinant <= 0",
     "jacobian_min": "least Jacobian determinant",
     "jacobian_sd_log": "standard deviation of the log of the positive determinants",
-    "displacement_max_*_mm": "length of the longest displacement",
+    "displacement_max_*_mm": "length of the longest displacement, the initial "
+    "alignment left out",
 }
 
 # By the challenge's own names, which no column of ours has: `protocol/learn2reg.py`.

@@ -42,8 +42,8 @@ def check_replaceable(
     is_empty = folder.is_dir() and not any(folder.iterdir())
     if not is_empty and not (folder / mark).is_file():
         raise ValueError(
-            f"{flag}: {folder} exists and holds no results that could be replaced, "
-            "such as TensorBoard's files of a training. Choose another name."
+            f"{flag}: {folder} exists and holds something else than results, which "
+            "alone are replaced. Choose another name."
         )
     foreign = [] if is_empty else _foreign_files(folder, patterns)
     if foreign:

@@ -164,7 +164,8 @@ def prepare(options: TrackOptions) -> Job:
     truth = {}
     if options.truth is not None:
         truth = find_truth(options.truth, sequence, options.direction)
-        read_truth(next(iter(truth.values())), sequence)  # the others are alike
+        for path in truth.values():  # each is read again where it is compared
+            read_truth(path, sequence)
     film = None
     if options.animation:
         film = Film(sequence, region, options.plane, options.animation_style)

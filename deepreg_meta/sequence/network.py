@@ -115,7 +115,8 @@ class NetworkRegistrar:
         """
         path = str(sequence.paths[0]) if sequence.paths else "sequence"
         shape = self.registrar.config.dataset.fixed_shape
-        is_planar = sequence.layout != "volume"
+        # a volume of one slice is 2-D+t, (X, Y, 1, T)
+        is_planar = sequence.layout != "volume" or sequence.grid.shape[2] == 1
         for problem in check_num_axes(sequence.images[0], path, shape, is_planar):
             raise ValueError(problem)
 

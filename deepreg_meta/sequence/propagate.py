@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from deepreg_meta.geometry.grid import Grid
 from deepreg_meta.geometry.inverse import invert, solve_points
-from deepreg_meta.geometry.resample import resample
+from deepreg_meta.geometry.soft_label import resample_soft
 from deepreg_meta.geometry.transform import Transform
 from deepreg_meta.layer.warp import compose
 from deepreg_meta.sequence.track import TrackedPair, displacement_field
@@ -87,8 +87,9 @@ class LabelTrail:
         """
         Carry the label to the next frame.
 
-        It is taken from the first frame at once, by the nearest voxel: rounding does
-        not add up from frame to frame.
+        It is taken from the first frame at once, each structure interpolated linearly
+        and the largest share kept: rounding does not add up from frame to frame, and
+        motion of less than half a voxel shows.
 
         :param pair: of the current frame and the next.
         :return: (d1, d2, d3), of the label's type; 0 where it comes from beyond.
@@ -104,7 +105,7 @@ class LabelTrail:
                     pair.name,
                     residual,
                 )
-        return resample(self._first, grid, grid, transform, "nearest")
+        return resample_soft(self._first, grid, grid, transform)
 
 
 class PointTrail:

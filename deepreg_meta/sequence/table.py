@@ -144,7 +144,8 @@ def draw_measures(path: Path, sequence: FrameSequence, rows: Sequence[Row]) -> N
             )
         axes.set_xlabel("frame" if sequence.time_step_s is None else "time (s)")
         axes.set_title(heading, fontsize=10)
-        axes.set_ylim(bottom=0)
+        highest = max(axes.get_ylim()[1], 0.0)
+        axes.set_ylim(0.0, 1.05 * highest if highest else 1.0)
         axes.grid(axis="y", lw=0.4, alpha=0.6)
         axes.spines[["top", "right"]].set_visible(False)
         if number == 0:

@@ -417,7 +417,7 @@ def test_a_folder_of_other_files_stays_as_it_is(own, run, tmp_path, caplog):
     out.mkdir()
     (out / "text.tex").write_text("mine")
     assert register_pair.main(words_of(own, run, out)) == 2
-    assert f"--output: {out} exists and holds no results" in caplog.text
+    assert f"--output: {out} exists and holds something else" in caplog.text
     assert [path.name for path in out.iterdir()] == ["text.tex"]
 
 

@@ -255,7 +255,7 @@ def test_a_folder_of_other_files_is_not_written_to(run, calls, tmp_path, caplog)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").touch()
     words = ["--sequence", "s.nii", "-k", str(run), "-o", str(tmp_path / "out")]
-    assert "exists and holds no results" in fails(words, calls, caplog)
+    assert "exists and holds something else" in fails(words, calls, caplog)
 
 
 @pytest.mark.parametrize("flag", ["--sequence", "--mask", "--label", "--truth"])

@@ -158,6 +158,13 @@ def test_no_time_limits_the_updates_of_a_field():
         FineTune.of(adapt, seconds=0.5)
 
 
+def test_a_time_keeps_the_best_weights():
+    adapt = AdaptConfig(keep="last")
+    assert FineTune.of(adapt, seconds=0.5).plan.seconds == 0.5
+    with pytest.raises(ValueError, match="--keep: expected best with a time .*'last'"):
+        FineTune.of(adapt, seconds=0.5, keep="last")
+
+
 def test_negative_steps_are_refused():
     """The rule, and the value received."""
     with pytest.raises(

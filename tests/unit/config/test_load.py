@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deepreg_meta.config import ConfigError, load_config
+from deepreg_meta.config import ConfigError, load_config, load_run_config
 from tests.unit.config.examples import BASE, SPARSE, deepreg, load, with_key
 
 
@@ -115,3 +115,19 @@ def test_an_alignment_that_training_ignores_is_a_warning(write, caplog):
     assert "align in meta.yaml: has no effect on training with train.method ddf" in (
         caplog.text
     )
+
+
+def test_files_that_were_meant_to_change_a_saved_run_are_told_so(write, tmp_path):
+    saved, own, wrong = write(
+        saved=with_key("adapt.steps", 2), own="adapt: {steps: 3}",
+        wrong=with_key("adapt.steps", -1),
+    )  # fmt: skip
+    assert load_run_config([], saved).adapt.steps == 2
+    assert load_run_config([], saved, {"adapt": {"steps": 4}}).adapt.steps == 4
+    assert load_run_config([saved, own], saved).adapt.steps == 3
+    with pytest.raises(ConfigError) as caught:
+        load_run_config([own], saved)
+    assert caught.value.problems[-1].endswith(f"name it first: --config {saved} ...")
+    with pytest.raises(ConfigError) as caught:
+        load_run_config([wrong], saved)
+    assert "--config" not in str(caught.value)

@@ -116,6 +116,12 @@ def test_adaptation_may_end_at_a_coarse_scale_and_training_may_not(write):
         ({"adapt.scales": [0.5, 1],
           "train.preprocess.data_augmentation": SPARSE},
          r"adapt\.scales .* expected null with the augmentation sparse_frames"),
+        ({"train.backbone": {"name": "identity"}, "adapt.scales": [0.5, 1]},
+         r"adapt\.scales .* null with train\.backbone\.name identity.*field\.scales"),
+        ({"train.backbone": {"name": "identity"}, "train.scales": [0.5, 1]},
+         r"train\.scales .* null with train\.backbone\.name identity.*\[0\.5, 1"),
+        ({"train.backbone": {"name": "identity"}, "adapt.steps": 3},
+         r"adapt\.steps .* expected 0 with .*, got 3\. .*adapt\.field\.steps"),
         ({"adapt.plateau": {"patience": 0}}, r"adapt\.plateau\.patience .* >= 1"),
         ({"adapt.plateau": {"patient": 1}}, "unknown key. Did you mean `patience`"),
     ],
@@ -133,3 +139,11 @@ def test_networks_of_deepregs_methods_adapt_at_scales_too(write):
     assert [scale.scale for scale in config.adapt.scales] == [0.5, 1.0]
     with pytest.raises(ConfigError, match=r"train\.scales .* no such key with"):
         load(write, "train.scales", ["1/2", 1], deepreg())
+
+
+def test_scales_without_updates_are_told(write, caplog):
+    load(write, base=with_key("adapt.steps", 2, with_key("adapt.scales", [0.5, 1])))
+    assert caplog.text == ""
+    load(write, base=with_key("adapt.steps", 0, with_key("adapt.scales", [0.5, 1])))
+    message = "adapt.scales in meta.yaml: no effect without updates: adapt.steps is 0"
+    assert message in caplog.text

@@ -148,8 +148,8 @@ def test_choices_look_at_validation_pairs_alone(study):
         folders = {folder.split("/")[-1] for folder in run.tests.values()}
         assert folders == ({"valid"} if run.sweep else {"test", "known"})
     assert {run.sweep for run in runs} == {
-        "", "training_rate", "meta_form", "random_rate", "direct", "direct_3", "direct_10",
-        "direct_30",
+        "", "training_rate", "meta_form", "random_rate", "direct", "direct_3",
+        "direct_10", "direct_30",
     }  # fmt: skip
 
 

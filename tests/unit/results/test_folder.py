@@ -129,7 +129,7 @@ def test_any_other_folder_is_refused(tmp_path):
     """A file in its place as well; the flag and the name are told."""
     (tmp_path / "thesis.tex").touch()
     for path in (tmp_path, tmp_path / "thesis.tex"):
-        with pytest.raises(ValueError, match=f"--output: {path} exists and holds no"):
+        with pytest.raises(ValueError, match=f"--output: {path} exists and holds s"):
             check_replaceable(path, "--output")
 
 
@@ -163,7 +163,7 @@ def test_results_of_another_kind_have_a_mark_and_files_of_their_own(tmp_path):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).touch()
     check_replaceable(folder, "--output", **kind)
-    with pytest.raises(ValueError, match="holds no results"):
+    with pytest.raises(ValueError, match="holds something else"):
         check_replaceable(folder, "--output")
     for path in ("metrics.csv", "fields/mine.nii.gz"):
         (folder / path).touch()

@@ -204,7 +204,7 @@ def test_results_are_replaced_and_other_folders_refused(tmp_path):
     other.mkdir()
     (other / "thesis.tex").touch()
     with pytest.raises(
-        ValueError, match="--output: .*other exists and holds no results"
+        ValueError, match="--output: .*other exists and holds something else"
     ):
         pair.save(other)
     assert {path.name for path in tmp_path.iterdir()} == {"result", "other"}

@@ -1,8 +1,10 @@
 """Tests of deepreg_meta/sequence/job.py: everything is checked before any long work."""
 
 import json
+import shutil
 from dataclasses import replace
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -89,3 +91,12 @@ def test_a_truth_of_other_frames_is_told_before(folder, tmp_path):
     with pytest.raises(ValueError, match="--truth: .*on the grid of the frames"):
         prepare(options(folder, truth=str(truth)))
     np.testing.assert_equal(len(list(truth.iterdir())), 4)
+
+
+def test_a_later_truth_that_cannot_be_used_is_told_before_too(folder, tmp_path):
+    shutil.copytree(folder / "truth", tmp_path / "truth")
+    last = sorted((tmp_path / "truth").iterdir())[-1]
+    field = nib.load(last)
+    nib.save(field.slicer[:-2], last)
+    with pytest.raises(ValueError, match=f"--truth: .*{last.name}.*expected"):
+        prepare(options(folder, truth=str(tmp_path / "truth")))

@@ -7,6 +7,7 @@ TensorFlow has no name of its own here, see tests/unit/test_registration.py.
 import logging
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -61,6 +62,13 @@ def test_frames_of_another_number_of_axes_are_refused_by_the_name_of_their_file(
     )
     with pytest.raises(ValueError, match=r"^heart.nii: expected a 2-D image, got 3-D"):
         network.check(volumes)
+    shapes = dict.fromkeys(("moving_image_shape", "fixed_image_shape"), [16, 20, 16])
+    config = load_config([], run_of(dataset=shapes))
+    deep = SimpleNamespace(registrar=SimpleNamespace(config=config))
+    NetworkRegistrar.check(deep, volumes)
+    message = r"^echo.nii: expected a 3-D image, got 2-D of shape \(20, 17\)"
+    with pytest.raises(ValueError, match=message):
+        NetworkRegistrar.check(deep, images)  # (X, Y, 1, T)
 
 
 def test_the_field_is_that_of_the_registration_of_two_files(network, tmp_path):

@@ -132,7 +132,7 @@ def test_earlier_results_are_replaced_and_other_files_are_not(folder, echo, tmp_
     with pytest.raises(ValueError, match="files that are none: velocity/notes.txt"):
         run_job(job, Known(echo.ddf), out)
     (tmp_path / "thesis.tex").touch()
-    with pytest.raises(ValueError, match="exists and holds no results"):
+    with pytest.raises(ValueError, match="exists and holds something else"):
         run_job(job, Known(echo.ddf), tmp_path)
 
 
