@@ -6,6 +6,7 @@ given, before any data is read.
 import inspect
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import tensorflow as tf
 from deepreg.model.backbone import GlobalNet, LocalNet, UNet
@@ -26,6 +27,7 @@ from deepreg_meta.entry_options import (
     optimizer_options,
     option_problems,
 )
+from deepreg_meta.model.build_scales import merge_loss
 from deepreg_meta.model.registration import build_loss
 
 # What the model gives to its backbone, and what DeepReg reads beside a loss's options.
@@ -42,6 +44,10 @@ def _named(config: RunConfig) -> Iterator[tuple[str, str, str]]:
     for term, section in train["loss"].items():
         if section and section.get("name") is not None:
             yield f"train.loss.{term}.name", LOSS_CLASS, section["name"]
+    for place, changes in _changed_losses(config):
+        for term, section in changes.items():
+            if section and section.get("name") is not None:
+                yield f"{place}.{term}.name", LOSS_CLASS, section["name"]
     augmentation = (train.get("preprocess") or {}).get("data_augmentation") or []
     for entry in [augmentation] if isinstance(augmentation, dict) else augmentation:
         key = "train.preprocess.data_augmentation"
@@ -89,6 +95,11 @@ def _option_problems(config: RunConfig) -> list[str]:
             section = Section(f"train.loss.{term}", data, _LOSS_KEYS, config.locate)
             problems += _loss_problems(section, term)
     adapt = config.raw["adapt"]
+    for key, changes in _changed_losses(config):
+        for term, data in merge_loss(train["loss"], changes).items():
+            if data.get("name") is not None and changes.get(term):
+                section = Section(f"{key}.{term}", data, _LOSS_KEYS, config.locate)
+                problems += _loss_problems(section, term)
     for key, data in (
         ("train.optimizer", train["optimizer"]),
         ("train.meta.outer_optimizer", train["meta"].get("outer_optimizer")),
@@ -100,6 +111,16 @@ def _option_problems(config: RunConfig) -> list[str]:
             section = Section(key, data, {"name", "learning_rate"}, config.locate)
             problems += option_problems(section, optimizer_options(kind))
     return problems
+
+
+def _changed_losses(config: RunConfig) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Go through what adaptation changes of the loss: key and change."""
+    for scale in config.adapt.scales or ():
+        if scale.loss:
+            yield f"adapt.scales ({scale.scale:g}).loss", dict(scale.loss)
+    field = config.adapt.field
+    if field is not None and field.loss:
+        yield "adapt.field.loss", dict(field.loss)
 
 
 def _backbone_problems(section: Section, side: int) -> Iterator[str]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from deepreg_meta.atlas.files import single
 from deepreg_meta.atlas.fuse import fuse
-from deepreg_meta.atlas.label_map import read_atlas, read_label_map
+from deepreg_meta.atlas.label_map import read_atlas
 from deepreg_meta.atlas.options import Options
 from deepreg_meta.atlas.result import Segmentation, TargetImage, WarpedAtlas
 from deepreg_meta.atlas.select import (
@@ -224,7 +224,7 @@ class Segmenter:
             new = [own for own in others if own not in known]
             try:
                 if target.label is not None:
-                    read_label_map(target)
+                    read_atlas(target)  # scores need a structure
                 for files in new or usable or others[:1]:
                     known.add(files)
                     self._view.case(target.image, files.image)
@@ -252,7 +252,7 @@ class Segmenter:
         :return: labels and scores, nothing written yet.
         :raises ValueError: for files that cannot be used.
         """
-        truth = None if target.label is None else read_label_map(target)
+        truth = None if target.label is None else read_atlas(target)
         chosen = self.choose(target, named)
         templates = self.choose_templates(target, named)
         maps = {own.files: read_atlas(own.files) for own in chosen}

@@ -155,6 +155,26 @@ def _check_grid(key: str, scale: float, grid: Size, loss: RegistrationLoss) -> N
         ) from err
 
 
+def merge_loss(
+    loss: Mapping[str, Any], own: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """
+    Merge the loss of a scale, or of the field, into that of training.
+
+    :param loss: the section `train.loss`.
+    :param own: what changes of it; null removes an option.
+    :return: options by term.
+    """
+    merged = {
+        name: {**(loss.get(name) or {}), **(own.get(name) or {})}
+        for name in dict.fromkeys([*loss, *own])
+    }
+    return {
+        name: {key: value for key, value in term.items() if value is not None}
+        for name, term in merged.items()
+    }
+
+
 def _loss_of_scale(
     loss: Mapping[str, Any],
     own: Mapping[str, Any] | None,
@@ -197,12 +217,8 @@ def _merged_loss(
     others: Sequence[str] = (),
 ) -> RegistrationLoss:
     """Merge a loss into that of training; `others` are parts of the network's own."""
-    merged = {
-        name: {**(loss.get(name) or {}), **(own.get(name) or {})}
-        for name in {*loss, *own}
-    }
     try:
-        found = RegistrationLoss(merged, labeled, others)
+        found = RegistrationLoss(merge_loss(loss, own), labeled, others)
     except Exception as err:  # whatever a constructor refuses, or no loss of that name
         raise ValueError(f"{key}: its loss cannot be built: {err}") from err
     parts, own_parts = (

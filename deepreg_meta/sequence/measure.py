@@ -4,12 +4,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
 
 from deepreg_meta.evaluate import metric
-from deepreg_meta.geometry.resample import resample
-from deepreg_meta.geometry.transform import Transform
 from deepreg_meta.sequence.frames import FrameSequence
-from deepreg_meta.sequence.track import TrackedPair, displacement_field
+from deepreg_meta.sequence.track import TrackedPair
 
 RADIUS = 10  # of the windows, in voxels: Zhu et al. 2021, section III.B
 
@@ -36,7 +35,7 @@ def measure_pair(
     :return: a row of `tracking.csv`; lengths in mm of the frames' grid.
     """
     fixed, moving = sequence.scaled(pair.fixed), sequence.scaled(pair.moving)
-    warped = warp_frame(moving, pair.ddf, sequence)
+    warped = warp_frame(moving, pair.ddf)
     row: dict[str, Any] = {"pair": pair.name, "frame": pair.fixed}
     if sequence.time_step_s is not None:
         row["time_s"] = sequence.time_s(pair.fixed)
@@ -51,19 +50,19 @@ def measure_pair(
     return row | {"seconds": pair.seconds}
 
 
-def warp_frame(
-    image: NDArray, ddf: NDArray, sequence: FrameSequence
-) -> NDArray[np.float32]:
+def warp_frame(image: NDArray, ddf: NDArray) -> NDArray[np.float32]:
     """
-    Take a frame at x + ddf(x), linearly between voxels, 0 beyond it.
+    Take a frame at x + ddf(x), linearly between voxels; beyond it its border goes on.
+
+    Zeros there would count as a difference that nothing which moves can avoid.
 
     :param image: (d1, d2, d3).
     :param ddf: (d1, d2, d3, 3), voxels.
-    :param sequence: whose grid both lie on.
     :return: (d1, d2, d3).
     """
-    grid = sequence.grid
-    return resample(image, grid, grid, Transform((displacement_field(ddf, grid),)))
+    places = np.moveaxis(ddf, -1, 0) + np.indices(image.shape, dtype=np.float32)
+    frame = np.asarray(image, np.float32)
+    return map_coordinates(frame, places, order=1, mode="nearest")
 
 
 def _measure_motion(

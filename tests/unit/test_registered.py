@@ -189,3 +189,31 @@ def test_all_values_of_the_layer_that_cannot_be_are_told_at_once(problems):
         f"train.backbone.{key} in mine.yaml" for key in keys
     ]
     assert lines[1].endswith("expected null or an odd integer >= 3, got 12.")
+
+
+def test_losses_of_adaptation_are_looked_at_as_that_of_training_is(tmp_path):
+    """Their names and options by their own keys; null removes an option."""
+
+    def problems_of(**adapt):
+        raw = run_config()
+        raw["adapt"] = adapt
+        raw["train"]["preprocess"]["data_augmentation"] = []
+        raw["train"]["loss"]["image"] = dict(name="local_ncc", kernel_size=5, weight=1)
+        try:
+            check_registered(load_config(write_yaml(tmp_path / "run.yaml", raw)))
+        except ConfigError as err:
+            return list(err.problems)
+        return []
+
+    def field(**image):
+        return dict(field=dict(scales=[1], loss=dict(image=image)))
+
+    [found] = problems_of(**field(name="sdd"))
+    assert found.startswith("adapt.field.loss.image.name in run.yaml: expected one of")
+    assert found.endswith("got 'sdd'. Did you mean `ssd`?")
+    [found] = problems_of(**field(name="ssd"))
+    assert "adapt.field.loss.image.kernel_size in run.yaml: unknown option" in found
+    assert problems_of(**field(name="ssd", kernel_size=None)) == []
+    smooth = dict(scale=0.5, loss=dict(regularization=dict(wieght=2.0)))
+    [found] = problems_of(scales=[smooth, 1], steps=2)
+    assert "adapt.scales (0.5).loss.regularization.wieght" in found

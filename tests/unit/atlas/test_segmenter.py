@@ -404,6 +404,19 @@ def test_too_few_atlases_of_any_target_are_told_before_the_first_is_registered(
     assert registrar.calls == []
 
 
+def test_a_truth_without_a_structure_is_told_before(registrar, tmp_path):
+    """Any Dice would be 0."""
+    own = {one.name: one for one in write_all(tmp_path)}
+    target = own["target"]
+    label = nib.load(target.label)
+    empty = np.zeros(label.shape, np.uint8)
+    nib.save(nib.Nifti1Image(empty, label.affine), target.label)
+    segmenter = Segmenter(registrar, [own["a1"], own["a2"]], Options(1))
+    with pytest.raises(ValueError, match="target.*at least one structure, got zeros"):
+        segmenter.check([(target, None)])
+    segmenter.check([(target._replace(label=None), None)])
+
+
 def test_files_that_cannot_be_used_are_told_before_the_first_is_registered(
     registrar, tmp_path
 ):
