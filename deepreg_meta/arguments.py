@@ -128,8 +128,9 @@ def add_adapt_arguments(parser: argparse.ArgumentParser) -> None:
         type=read_steps,
         default=None,
         metavar="N",
-        help="Updates of test-time adaptation for each pair; 0 is plain prediction. "
-        "Default: adapt.steps of the configuration, else 0.",
+        help="Updates of test-time adaptation for each pair, with adapt.scales at each "
+        "of them; 0 is plain prediction. Default: adapt.steps of the configuration, "
+        "else 0.",
     )
     either.add_argument(
         "--adapt-seconds",
