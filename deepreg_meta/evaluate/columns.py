@@ -35,8 +35,8 @@ _STAGED = {
     "lost": "landmarks or structures whose warped blob vanished (one: 1 if it did)",
     "overlap": "share in [0, 1] of the fixed image that the warped one covers",
     "mse": "mean squared difference of the warped and the whole fixed image, each "
-    "scaled to [0, 1] by its own least and greatest value "
-    "(`deepreg_evaluate`: on what the warped one covers)",
+    "scaled to [0, 1] by its own least and greatest value (`deepreg_evaluate`: as "
+    "stored, on what the warped one covers)",
     "ncc": "normalised cross-correlation of the same two images",
     "lncc": "their mean squared correlation in windows of 9 voxels, in [0, 1]",
     "folds": "share of voxels in [0, 1] with a Jacobian determinant <= 0",
