@@ -1,11 +1,7 @@
 """Meta-train a model from a validated configuration."""
 
-import contextlib
-import fcntl
 import json
 import logging
-import os
-from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -39,6 +35,7 @@ from deepreg_meta.model.precision import check_precision
 from deepreg_meta.model.replicas import strategy_for
 from deepreg_meta.model.reptile import ReptileModel
 from deepreg_meta.registered import check_registered
+from deepreg_meta.results.folder import claimed
 from deepreg_meta.run_data import open_training
 
 logger = logging.getLogger(__name__)
@@ -188,7 +185,8 @@ def meta_train(
             model.meta_step_size().numpy(),
         )
     folder.mkdir(parents=True, exist_ok=True)
-    with _claimed(folder):
+    told = f"--log_dir: another training is writing to {folder}. Choose another name."
+    with claimed(folder, told):
         _check_folder(folder, "" if is_other else checkpoint)  # written meanwhile?
         logger.info("The run is written to %s.", folder)
         config.dump(folder / "config.yaml", header=_provenance(checkpoint, fine_tune))
@@ -222,30 +220,6 @@ def _check_folder(folder: Path, checkpoint: str) -> None:
             f"--ckpt_path: expected the newest checkpoint of {folder}, {newest}, to "
             f"continue in that folder, got {checkpoint}. Name another --log_dir."
         )
-
-
-@contextlib.contextmanager
-def _claimed(folder: Path) -> Iterator[None]:
-    """
-    Keep other trainings out of a folder; the claim ends with the process.
-
-    :param folder: of the run; it exists.
-    :raises ValueError: where another process has it.
-    """
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as err:
-            raise ValueError(
-                f"--log_dir: another training is writing to {folder}. Choose another "
-                "name."
-            ) from err
-        except OSError:  # a file system without locks
-            logger.debug("%s cannot be locked.", folder)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _provenance(checkpoint: str, fine_tune: bool) -> str:

@@ -2,12 +2,16 @@
 
 import contextlib
 import csv
+import fcntl
+import logging
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
+
+logger = logging.getLogger(__name__)
 
 MARK = "metrics.csv"  # what tells a folder of results from any other
 # what predictions and registrations write, of all cases and of one
@@ -22,6 +26,28 @@ _OF_CASE = (
 )
 OF_CASE = (*_OF_CASE, "learn2reg/disp_*.nii.gz")
 _FIELDS, _REPORT = "learn2reg", "report"
+
+
+@contextlib.contextmanager
+def claimed(folder: Path, told: str) -> Iterator[None]:
+    """
+    Keep other processes out of a folder that is written to; a claim ends with its own.
+
+    :param folder: it exists.
+    :param told: what to tell where another process has it.
+    :raises ValueError: in that case.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as err:
+            raise ValueError(told) from err
+        except OSError:  # a file system without locks
+            logger.debug("%s cannot be locked.", folder)
+        yield
+    finally:
+        os.close(handle)
 
 
 def check_replaceable(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from deepreg_meta.config import ConfigError
+from deepreg_meta.results.folder import claimed
 from deepreg_meta.study.archive import pack_runs, unpack_runs
 from deepreg_meta.study.folder import RUNS, gather_rows
 from deepreg_meta.study.plan import read_plan
@@ -175,11 +176,20 @@ def run_chosen(
     :param chosen: of the plan.
     :param output: folder of the study.
     :return: as of `run.run_study`.
-    :raises SystemExit: with status 130 after an interruption.
+    :raises SystemExit: with status 130 after an interruption, and with 2 where another
+        study is writing to the folder.
     """
     jobs = parsed.jobs or (1 if parsed.gpu else os.cpu_count() or 1)
+    output.mkdir(parents=True, exist_ok=True)
+    told = f"--output: another study is writing to {output}. Choose another folder."
     try:
-        return run_study(chosen, output, gpu=parsed.gpu, jobs=jobs)
+        with claimed(output, told):
+            return run_study(chosen, output, gpu=parsed.gpu, jobs=jobs)
+    except ValueError as err:
+        if str(err) != told:
+            raise
+        logger.error("%s", told)
+        raise SystemExit(2) from None
     except KeyboardInterrupt:
         logger.error("Interrupted. What is done is kept; the same command goes on.")
         raise SystemExit(130) from None

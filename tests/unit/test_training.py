@@ -1,7 +1,5 @@
 """Tests of deepreg_meta/training.py that need no training."""
 
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import pytest
@@ -10,9 +8,9 @@ from deepreg_meta.checkpoint_path import epoch_of, newest_checkpoint
 from deepreg_meta.config import ConfigError, load_config
 from deepreg_meta.dataset.pipeline import EpisodeLayout
 from deepreg_meta.model_file import load_model
+from deepreg_meta.results.folder import claimed
 from deepreg_meta.training import (
     _check_folder,
-    _claimed,
     _cut_log,
     build_model,
     check_names,
@@ -112,21 +110,14 @@ def test_a_run_without_a_network_is_read_as_one(configure, tmp_path):
             load_model(configure({}), checkpoint)
 
 
-def test_two_trainings_do_not_write_into_one_folder(tmp_path):
-    with _claimed(tmp_path):
-        code = (
-            "import sys; from pathlib import Path\n"
-            "from deepreg_meta.training import _claimed\n"
-            "with _claimed(Path(sys.argv[1])): pass"
-        )
-        found = subprocess.run(
-            [sys.executable, "-c", code, str(tmp_path)],
-            capture_output=True, text=True, check=False, timeout=120,
-        )  # fmt: skip
-        assert found.returncode == 1
-        assert "--log_dir: another training is writing to" in found.stderr
-    with _claimed(tmp_path):  # again, after its end
-        assert not list(tmp_path.iterdir())
+def test_a_training_stays_out_of_a_folder_that_another_one_writes_to(
+    configure, tmp_path
+):
+    (tmp_path / "run").mkdir()
+    message = "--log_dir: another training is writing"
+    with claimed(tmp_path / "run", ""), pytest.raises(ValueError, match=message):
+        meta_train(configure({}), log_dir="run", log_root=str(tmp_path))
+    assert not list((tmp_path / "run").iterdir())
 
 
 def test_a_run_goes_on_in_its_folder_from_its_newest_checkpoint_alone(tmp_path):

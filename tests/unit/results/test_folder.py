@@ -2,11 +2,13 @@
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from deepreg_meta.results.folder import check_replaceable, whole_folder
+from deepreg_meta.results.folder import check_replaceable, claimed, whole_folder
 
 
 def names(folder):
@@ -170,3 +172,20 @@ def test_results_of_another_kind_have_a_mark_and_files_of_their_own(tmp_path):
         with pytest.raises(ValueError, match=f"files that are none: {path}"):
             check_replaceable(folder, "--output", **kind)
         (folder / path).unlink()
+
+
+def test_two_processes_do_not_write_into_one_folder(tmp_path):
+    with claimed(tmp_path, "it is taken"):
+        code = (
+            "import sys; from pathlib import Path\n"
+            "from deepreg_meta.results.folder import claimed\n"
+            "with claimed(Path(sys.argv[1]), 'it is taken'): pass"
+        )
+        found = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path)],
+            capture_output=True, text=True, check=False, timeout=120,
+        )  # fmt: skip
+        assert found.returncode == 1
+        assert "ValueError: it is taken" in found.stderr
+    with claimed(tmp_path, "it is taken"):  # again, after its end
+        assert not list(tmp_path.iterdir())

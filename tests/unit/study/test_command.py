@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from deepreg_meta.results.folder import claimed
 from deepreg_meta.study.command import (
     check_source,
     chosen_runs,
@@ -11,6 +12,7 @@ from deepreg_meta.study.command import (
     finish,
     gather,
     open_study,
+    run_chosen,
     study_parser,
     words,
 )
@@ -150,3 +152,11 @@ def test_no_form_that_is_reported_runs_on_made_up_images(parser, tmp_path, capsy
     )
     (tmp_path / "dataset.json").touch()  # prepared before
     check("--form", "full")
+
+
+def test_two_studies_do_not_write_into_one_folder(parser, tmp_path, caplog):
+    parsed = parser.parse_args([])
+    with claimed(tmp_path, "taken"), pytest.raises(SystemExit) as end:
+        run_chosen(parsed, [], tmp_path)
+    assert end.value.code == 2
+    assert f"--output: another study is writing to {tmp_path}" in caplog.text
