@@ -11,7 +11,7 @@ import pandas as pd
 from deepreg_meta.config import ConfigError
 from deepreg_meta.results.folder import claimed
 from deepreg_meta.study.archive import pack_runs, unpack_runs
-from deepreg_meta.study.folder import RUNS, gather_rows
+from deepreg_meta.study.folder import RUNS, clear_leftovers, gather_rows
 from deepreg_meta.study.plan import read_plan
 from deepreg_meta.study.run import run_study
 from deepreg_meta.study.schedule import Run, check_chosen, plan_runs
@@ -184,6 +184,7 @@ def run_chosen(
     told = f"--output: another study is writing to {output}. Choose another folder."
     try:
         with claimed(output, told):
+            clear_leftovers(output)
             return run_study(chosen, output, gpu=parsed.gpu, jobs=jobs)
     except ValueError as err:
         if str(err) != told:

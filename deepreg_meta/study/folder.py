@@ -13,6 +13,7 @@ What a run leaves in its folder of a study.
 """
 
 import itertools
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,17 @@ def run_start(run: Run, output: Path) -> str:
     :return: "" for random weights.
     """
     return str(output / RUNS / run.start) if run.start else ""
+
+
+def clear_leftovers(output: Path) -> None:
+    """
+    Remove the passing folders of tests that were killed while they wrote.
+
+    :param output: folder of a study that nobody else writes to.
+    """
+    for path in (output / RUNS).glob("*/tests/*/.*"):
+        if path.is_dir():
+            shutil.rmtree(path)
 
 
 def merged_config(run: Run) -> dict[str, Any]:

@@ -154,6 +154,15 @@ def test_no_form_that_is_reported_runs_on_made_up_images(parser, tmp_path, capsy
     check("--form", "full")
 
 
+def test_what_a_killed_test_left_is_removed(parser, tmp_path):
+    test = tmp_path / "runs" / "a--b--seed0" / "tests" / "valid--none"
+    for name in (".test-k7h4vo98", "test"):
+        (test / name).mkdir(parents=True)
+        (test / name / "metrics.csv").touch()
+    assert run_chosen(parser.parse_args([]), [], tmp_path) == {}
+    assert [path.name for path in test.iterdir()] == ["test"]
+
+
 def test_two_studies_do_not_write_into_one_folder(parser, tmp_path, caplog):
     parsed = parser.parse_args([])
     with claimed(tmp_path, "taken"), pytest.raises(SystemExit) as end:
