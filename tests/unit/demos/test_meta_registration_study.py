@@ -8,7 +8,8 @@ from deepreg_meta.config import load_config
 from deepreg_meta.config.files import Merged
 from deepreg_meta.study.schedule import plan_runs
 
-TRAINED = {"meta", "localnet", "voxelmorph"}
+# of every method that is trained
+INNER_STEPS = {"meta": 10, "meta_5": 5, "meta_20": 20, "localnet": 1, "voxelmorph": 1}
 
 
 @pytest.fixture
@@ -44,12 +45,16 @@ def test_all_trained_methods_take_as_many_gradient_steps(runs):
         meta, train = config.meta, config.train
         number = train.epochs * meta.episodes_per_epoch
         number *= meta.inner_steps * meta.tasks_per_step * train.preprocess.batch_size
-        if run.method in TRAINED:
+        if run.method in INNER_STEPS:
             steps.setdefault((run.data, run.sweep), []).append((run.method, number))
         else:
             assert number == 0
-    for own in steps.values():
-        assert {"meta", "localnet"} <= {method for method, _ in own} <= TRAINED
+    for (_, sweep), own in steps.items():
+        methods = {method for method, _ in own}
+        if sweep == "meta_form":
+            assert methods == {"meta", "meta_5", "meta_20"}
+        else:
+            assert {"meta", "localnet"} <= methods <= {"meta", "localnet", "voxelmorph"}
         assert len({number for _, number in own}) == 1 and own[0][1] > 0
 
 
@@ -65,12 +70,12 @@ def test_the_paper_trains_200000_steps(study):
 def test_meta_learns_on_pairs_and_the_others_on_one_step_each(runs):
     for run in runs:
         config = trained_config(run)
-        if run.method in TRAINED:
-            is_meta = run.method == "meta"
-            assert config.meta.inner_steps == (10 if is_meta else 1)
-            assert config.meta.inner_optimizer_state == (
-                "reset" if is_meta else "carry"
-            )
+        if run.method in INNER_STEPS:
+            steps = INNER_STEPS[run.method]
+            assert config.meta.inner_steps == steps
+            if run.sweep != "meta_form":
+                state = "carry" if steps == 1 else "reset"
+                assert config.meta.inner_optimizer_state == state
             assert config.train.backbone.name == (
                 "voxelmorph2" if run.method == "voxelmorph" else "local_norm"
             )
