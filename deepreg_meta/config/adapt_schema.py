@@ -146,8 +146,12 @@ class AdaptConfig(Section):
     @property
     def adapts(self) -> bool:
         """Whether any update is taken."""
-        steps = (self.steps,) if isinstance(self.steps, int) else self.steps
-        return any([*steps, *self.field_steps])
+        return self.has_steps or any(self.field_steps)
+
+    @property
+    def has_steps(self) -> bool:
+        """Whether any update of the network is taken."""
+        return any([self.steps] if isinstance(self.steps, int) else self.steps)
 
     @property
     def field_steps(self) -> tuple[int, ...]:

@@ -40,7 +40,7 @@ def check_scales(
     _check_field(adapt, dataset, is_sparse, findings)
     if train is not None and train.backbone.name == "identity":
         _check_identity(adapt, trained, findings)
-    if scales is not None and adapt.field is None and not _has_steps(adapt):
+    if scales is not None and not adapt.adapts:
         findings.warn(
             ("adapt", "scales"),
             "no effect without updates: adapt.steps is 0, unless --adapt-steps gives "
@@ -94,10 +94,6 @@ def _check_steps(
         )
 
 
-def _has_steps(adapt: AdaptConfig) -> bool:
-    return any([adapt.steps] if isinstance(adapt.steps, int) else adapt.steps)
-
-
 def _check_identity(
     adapt: AdaptConfig, trained: Sequence[float] | None, findings: Findings
 ) -> None:
@@ -111,7 +107,7 @@ def _check_identity(
                 f"expected null {rule}, got {show(list(numbers))}. Scales of the "
                 "displacements are adapt.field.scales.",
             )
-    if _has_steps(adapt):
+    if adapt.has_steps:
         steps = adapt.steps if isinstance(adapt.steps, int) else list(adapt.steps)
         findings.error(
             ("adapt", "steps"),

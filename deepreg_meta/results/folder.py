@@ -28,6 +28,10 @@ OF_CASE = (*_OF_CASE, "learn2reg/disp_*.nii.gz")
 _FIELDS, _REPORT = "learn2reg", "report"
 
 
+class TakenError(ValueError):
+    """Another process writes to a folder."""
+
+
 @contextlib.contextmanager
 def claimed(folder: Path, told: str) -> Iterator[None]:
     """
@@ -35,14 +39,14 @@ def claimed(folder: Path, told: str) -> Iterator[None]:
 
     :param folder: it exists.
     :param told: what to tell where another process has it.
-    :raises ValueError: in that case.
+    :raises TakenError: in that case.
     """
     handle = os.open(folder, os.O_RDONLY)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as err:
-            raise ValueError(told) from err
+            raise TakenError(told) from err
         except OSError:  # a file system without locks
             logger.debug("%s cannot be locked.", folder)
         yield

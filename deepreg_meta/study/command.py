@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from deepreg_meta.config import ConfigError
-from deepreg_meta.results.folder import claimed
+from deepreg_meta.results.folder import TakenError, claimed
 from deepreg_meta.study.archive import pack_runs, unpack_runs
 from deepreg_meta.study.folder import RUNS, clear_leftovers, gather_rows
 from deepreg_meta.study.plan import read_plan
@@ -186,10 +186,8 @@ def run_chosen(
         with claimed(output, told):
             clear_leftovers(output)
             return run_study(chosen, output, gpu=parsed.gpu, jobs=jobs)
-    except ValueError as err:
-        if str(err) != told:
-            raise
-        logger.error("%s", told)
+    except TakenError as err:
+        logger.error("%s", err)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         logger.error("Interrupted. What is done is kept; the same command goes on.")

@@ -186,6 +186,6 @@ def test_two_processes_do_not_write_into_one_folder(tmp_path):
             capture_output=True, text=True, check=False, timeout=120,
         )  # fmt: skip
         assert found.returncode == 1
-        assert "ValueError: it is taken" in found.stderr
+        assert "TakenError: it is taken" in found.stderr
     with claimed(tmp_path, "it is taken"):  # again, after its end
         assert not list(tmp_path.iterdir())
