@@ -137,8 +137,12 @@ def read_pairs(
     if not path.is_file():
         raise FileNotFoundError(f"--pairs: expected a file, found none: {path}")
     try:
-        rows = _rows(json.loads(path.read_text(encoding="utf-8")))
-    except (UnicodeDecodeError, ValueError) as err:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError as err:
+        raise ValueError(f"--pairs: {path}: expected JSON: {err}") from err
+    try:
+        rows = _rows(content)
+    except ValueError as err:
         raise ValueError(f"--pairs: {path}: {err}") from err
     known = [{own.name: own for own in all_} for all_ in (targets, atlases)]
     pairs, unknown, twice = [], [], []

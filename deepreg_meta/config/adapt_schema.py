@@ -2,7 +2,14 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from deepreg_meta.config.loss_schema import LOSS_CHANGE_RULE, LossChange
 from deepreg_meta.config.optimizer_schema import OptimizerConfig
@@ -93,14 +100,20 @@ class FieldConfig(Section):
     )
     loss: LossChange = _rule(LOSS_CHANGE_RULE, default=None)
 
-    @model_validator(mode="after")
-    def _check(self) -> "FieldConfig":
-        count = len(self.scales or ())
-        if not count:
+    @field_validator("scales")
+    @classmethod
+    def _check_scales(cls, scales: TrainScales) -> TrainScales:
+        if not scales:
             raise RuleError("a list of scales")
-        if not isinstance(self.steps, int) and len(self.steps) != count:
-            raise RuleError(f"one integer or {count} as steps, one for each of scales")
-        return self
+        return scales
+
+    @field_validator("steps")
+    @classmethod
+    def _check_number(cls, steps: _Steps, info: ValidationInfo) -> _Steps:
+        count = len(info.data.get("scales", ()))
+        if count and not isinstance(steps, int) and len(steps) != count:
+            raise RuleError(f"one integer or {count}, one for each of scales")
+        return steps
 
     @property
     def all_steps(self) -> tuple[int, ...]:

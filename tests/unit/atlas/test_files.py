@@ -132,7 +132,7 @@ def test_all_unknown_names_are_told(folders):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ("{", r"--pairs: .*pairs\.json: Expecting"),
+        ("{", r"--pairs: .*pairs\.json: expected JSON: Expecting"),
         (3, "a mapping from target to atlas, or a list of objects .*got int"),
         ([["a", "b"]], "a mapping .*got list"),
         ([{"test": "a"}], "got 'a' and None"),

@@ -8,8 +8,12 @@ from deepreg_meta.config import load_config
 from deepreg_meta.config.files import Merged
 from deepreg_meta.study.schedule import plan_runs
 
-# of every method that is trained
-INNER_STEPS = {"meta": 10, "meta_5": 5, "meta_20": 20, "localnet": 1, "voxelmorph": 1}
+# of every method that is trained; `meta` of the full form has the paper's 10
+INNER_STEPS = {"meta": 5, "meta_10": 10, "meta_20": 20, "meta_adam": 5,
+               "meta_fomaml": 4, "localnet": 1, "voxelmorph": 1}  # fmt: skip
+SWEEPS = {"meta_form": {"meta", "meta_10", "meta_20"}, "iterate": {"meta"},
+          "outer_step": {"meta_adam", "meta_fomaml"},
+          "training_rate": {"meta_10", "localnet", "voxelmorph"}}  # fmt: skip
 
 
 @pytest.fixture
@@ -44,15 +48,16 @@ def test_all_trained_methods_take_as_many_gradient_steps(runs):
         config = trained_config(run)
         meta, train = config.meta, config.train
         number = train.epochs * meta.episodes_per_epoch
-        number *= meta.inner_steps * meta.tasks_per_step * train.preprocess.batch_size
+        number *= meta.inner_steps + (meta.update == "fomaml")
+        number *= meta.tasks_per_step * train.preprocess.batch_size
         if run.method in INNER_STEPS:
             steps.setdefault((run.data, run.sweep), []).append((run.method, number))
         else:
             assert number == 0
     for (_, sweep), own in steps.items():
         methods = {method for method, _ in own}
-        if sweep == "meta_form":
-            assert methods == {"meta", "meta_5", "meta_20"}
+        if sweep:
+            assert methods == SWEEPS[sweep]
         else:
             assert {"meta", "localnet"} <= methods <= {"meta", "localnet", "voxelmorph"}
         assert len({number for _, number in own}) == 1 and own[0][1] > 0
@@ -72,7 +77,8 @@ def test_meta_learns_on_pairs_and_the_others_on_one_step_each(runs):
         config = trained_config(run)
         if run.method in INNER_STEPS:
             steps = INNER_STEPS[run.method]
-            assert config.meta.inner_steps == steps
+            full = run.method == "meta" and config.train.preprocess.batch_size == 4
+            assert config.meta.inner_steps == (10 if full else steps)
             if run.sweep != "meta_form":
                 state = "carry" if steps == 1 else "reset"
                 assert config.meta.inner_optimizer_state == state
@@ -153,8 +159,8 @@ def test_choices_look_at_validation_pairs_alone(study):
         folders = {folder.split("/")[-1] for folder in run.tests.values()}
         assert folders == ({"valid"} if run.sweep else {"test", "known"})
     assert {run.sweep for run in runs} == {
-        "", "training_rate", "meta_form", "random_rate", "direct", "direct_3",
-        "direct_10", "direct_30",
+        "", "training_rate", "meta_form", "iterate", "outer_step", "random_rate",
+        "direct", "direct_3", "direct_10", "direct_30",
     }  # fmt: skip
 
 
