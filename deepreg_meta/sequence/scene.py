@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
+from deepreg_meta.evaluate.panel import draw_letters
 from deepreg_meta.evaluate.plane import Slice
 
 Style = Literal["arrows", "speed"]
@@ -98,6 +99,7 @@ class Scene:
             self._speeds(axes, shot)
         if shot.label is not None:
             self._outlines(axes, shot.label)
+        draw_letters(axes, self.plane)
         axes.set(**self.plane.limits)
         self._scale()
         self._figure.text(

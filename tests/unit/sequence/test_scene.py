@@ -117,3 +117,22 @@ def test_the_palette_has_room(style):
     for share in np.linspace(0, 1, 9):
         wanted = 255 * np.array(colormaps[COLOURS](share)[:3])
         assert np.abs(colours - wanted).max(axis=1).min() < 12
+
+
+@pytest.mark.parametrize("style", ["arrows", "speed"])
+def test_letters_tell_the_sides_of_the_patient_where_they_are_known(style):
+    """White letters in the middle of each side of a grey image, none in the corners."""
+    image = Shot(np.full((24, 30), 0.25), "axial")
+    found = {}
+    for orientation in ("LPS", None):
+        plane = Slice(2, 0, SHAPE, (0.8, 1.0, 1.0), orientation)
+        picture = np.asarray(Scene(plane, 1.0, "mm/s", style).draw(image).convert("L"))
+        own = picture[TOP : TOP + SIDE, LEFT : LEFT + SIDE]
+        found[orientation] = own > 200
+    middle, edge = slice(225, 255), 25
+    white = found["LPS"]
+    sides = white[:edge, middle], white[-edge:, middle], white[middle, :edge]
+    for side in (*sides, white[middle, -edge:]):
+        assert side.sum() > 15
+    assert white.sum() == sum(s.sum() for s in (*sides, white[middle, -edge:]))
+    assert not found[None].any()
