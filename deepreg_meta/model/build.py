@@ -20,8 +20,9 @@ from deepreg_meta.model.plateau import Plateau
 from deepreg_meta.model.precision import advise
 from deepreg_meta.model.pyramid import PyramidNetwork
 from deepreg_meta.model.registration import RegistrationLoss
-from deepreg_meta.model.reptile import ReptileModel, ReptileOptions
+from deepreg_meta.model.reptile import ReptileModel
 from deepreg_meta.model.task import DrawOptions
+from deepreg_meta.model.task_loops import ReptileOptions
 
 logger = logging.getLogger(__name__)
 

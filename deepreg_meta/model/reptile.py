@@ -3,8 +3,8 @@
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -21,38 +21,15 @@ from deepreg_meta.model.field_stage import FieldStage
 from deepreg_meta.model.inner_loop import InnerLoop
 from deepreg_meta.model.multi_scale import Scales
 from deepreg_meta.model.open_adaptation import OpenAdaptation
-from deepreg_meta.model.outer_step import take_outer_step, with_gradients
+from deepreg_meta.model.outer_step import take_outer_step
 from deepreg_meta.model.partial import Part
 from deepreg_meta.model.registration import RegistrationLoss
 from deepreg_meta.model.replicas import Replicas, check_no_scope
 from deepreg_meta.model.score import MeanOfKnown, landmark_points, score_field
 from deepreg_meta.model.task import Task
-from deepreg_meta.model.task_draw import domain_draws, pair_draws
+from deepreg_meta.model.task_loops import ReptileOptions, TaskLoops
 
 STAGES = ("unadapted", "adapted")
-
-
-class ReptileOptions(NamedTuple):
-    """Hyper-parameters of the outer loop."""
-
-    inner_steps: int = 10  # k
-    tasks_per_step: int = 1  # m
-    meta_step_size: float = 0.5  # beta_meta of the first episode
-    meta_step_size_end: float = 1e-5  # beta_meta of the last episode
-    num_episodes: int = 1  # over which beta_meta decays linearly
-    average_iterates: bool = False  # equation 10 of Baum et al. 2022
-    carry_optimizer_state: bool = False
-    seed: int = 0
-    is_fomaml: bool = False  # the gradient at theta_k in place of phi - theta_k
-    is_domain: bool = False  # a task is several pairs of a domain, not one pair
-
-
-class Outcome(NamedTuple):
-    """What the inner loops of several tasks led to, summed up."""
-
-    weights: list[tf.Tensor]  # of the network
-    state: list[tf.Tensor]  # of the optimiser; empty where it is not shared
-    losses: tf.Tensor  # (n,), means over the inner steps
 
 
 class _Graphs:
@@ -231,24 +208,24 @@ class ReptileModel(tf.keras.Model):
             task is a domain, then with the axes (mini-batches, pairs).
         :return: mean losses over the inner steps, and the meta step size.
         """
-        num_tasks, variables = self.options.tasks_per_step, self.network.weights
+        num_tasks = self.options.tasks_per_step
         tasks = [
             Task(**{name: value[index] for name, value in data.items()})
             for index in range(num_tasks)
         ]
         names = [*self.loss_fn.names, "total"]
-        start = Outcome(
-            weights.snapshot(variables),
-            weights.snapshot(self._shared_state()),
-            tf.zeros([len(names)]),
+        loops = TaskLoops(
+            self.drawer, self.options, self.optimizer, self._replicas is not None
+        )
+        start = loops.start(self.network, len(names))
+        run = functools.partial(
+            loops.run, tasks=tasks, start=start, episode=self.episode
         )
         if self._replicas is None:
-            total = self._run_tasks(self._inner, tasks, range(num_tasks), start)
+            total = run(self._inner, indices=range(num_tasks))
         else:
             shares = self._replicas.share(num_tasks)
-            total = self._replicas.sum(
-                lambda loop, i: self._run_tasks(loop, tasks, shares[i], start)
-            )
+            total = self._replicas.sum(lambda loop, i: run(loop, indices=shares[i]))
         end = weights.mean(total.weights, num_tasks)
         step_size = self.meta_step_size()
         rate = self._outer_rate if self.outer_optimizer is not None else 1.0
@@ -261,66 +238,12 @@ class ReptileModel(tf.keras.Model):
             rate,
             self.options.is_fomaml,
         )
-        weights.restore(self._shared_state(), weights.mean(total.state, num_tasks))
+        state = weights.mean(total.state, num_tasks)
+        weights.restore(loops.shared_state(), state)
         self.episode.assign_add(1)
         logs = dict(zip(names, tf.unstack(total.losses / num_tasks), strict=True))
         logs = {"loss": logs.pop("total"), **logs, "meta_step_size": step_size}
         return self._average(logs)
-
-    def _shared_state(self) -> list[tf.Variable]:
-        """Return the optimiser's variables where several loops carry them on."""
-        is_shared = self._replicas is not None or self.options.tasks_per_step > 1
-        if self.options.carry_optimizer_state and is_shared:
-            return list(self.optimizer.variables)
-        return []
-
-    def _run_tasks(
-        self,
-        loop: InnerLoop,
-        tasks: list[Task],
-        indices: Iterable[int],
-        start: Outcome,
-    ) -> Outcome:
-        """
-        Run the inner loops of some tasks, one after the other.
-
-        :param loop: takes the steps.
-        :param tasks: of the episode.
-        :param indices: of those that run here.
-        :param start: where each of them starts.
-        :return: the sum of what they led to.
-        """
-        network, total = loop.network, weights.zeros_like(start.weights)
-        state, losses = weights.zeros_like(start.state), start.losses
-        for index in indices:
-            weights.restore(network.weights, start.weights)
-            if not self.options.carry_optimizer_state:
-                loop.reset_optimizer()
-            if start.state:
-                weights.restore(loop.optimizer.variables, start.state)
-            mean, history = self._run_task(loop, tasks[index], index)
-            total = weights.accumulate(total, network.weights if mean is None else mean)
-            if start.state:
-                state = weights.accumulate(state, loop.optimizer.variables)
-            losses += tf.reduce_mean(history, axis=0)
-        return Outcome(total, state, losses)
-
-    def _run_task(
-        self, loop: InnerLoop, task: Task, index: int
-    ) -> tuple[list[tf.Tensor] | None, tf.Tensor]:
-        """Take the k inner steps of one task; what it leads to, if not its weights."""
-        seed = tf.stack([self.options.seed, tf.cast(self.episode, tf.int32)])
-        seed = tf.random.experimental.stateless_fold_in(seed, index)
-        draws = domain_draws if self.options.is_domain else pair_draws
-        draw = draws(self.drawer, task, seed)
-        mean, history = loop.run(
-            draw, self.options.inner_steps, average=self.options.average_iterates
-        )
-        if self.options.is_fomaml:
-            # on a draw that no inner step has seen
-            gradients = loop.gradients(draw(tf.constant(self.options.inner_steps)))
-            mean = with_gradients(loop.network, gradients)
-        return mean, history
 
     def predict_step(self, data: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """

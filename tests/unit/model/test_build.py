@@ -7,8 +7,9 @@ from deepreg.registry import REGISTRY
 from deepreg_meta.dataset.gaussian_field import FieldOptions
 from deepreg_meta.model.build import build_optimizer, build_reptile, draw_options
 from deepreg_meta.model.partial import select_part
-from deepreg_meta.model.reptile import ReptileModel, ReptileOptions
+from deepreg_meta.model.reptile import ReptileModel
 from deepreg_meta.model.task import DrawOptions
+from deepreg_meta.model.task_loops import ReptileOptions
 from tests.helpers import (
     FIXED_SHAPE,
     MOVING_SHAPE,
