@@ -194,7 +194,7 @@ def _name(method: str, epoch: int) -> str:
 
 def epochs_table(rows: pd.DataFrame) -> pd.DataFrame:
     """
-    Tell how long each of both that are fine-tuned takes to what the other has soon.
+    Tell how long ours and plain fine-tuning take to what the other has soon.
 
     :param rows: of the main part.
     :return: one line per test set, quantity and direction: epochs that `method` needs
@@ -206,12 +206,11 @@ def epochs_table(rows: pd.DataFrame) -> pd.DataFrame:
         few = _few(own)
         means = epoch_means(own, [column for column, _ in REACHED.values()])
         overall = means.groupby(["method", "epoch"], sort=False).mean().reset_index()
-        others = [one for one in dict.fromkeys(own["method"]) if one != PLAIN]
-        ours = [one for one in others if _is_tuned(one)]
-        pairs = [(PLAIN, one) for one in ours] + [(one, PLAIN) for one in ours]
-        for method, other in pairs:
+        if not {PLAIN, OURS} <= set(own["method"]):
+            continue
+        for method, other in ((PLAIN, OURS), (OURS, PLAIN)):
             for heading, (column, sign) in REACHED.items():
-                if column not in means or PLAIN not in set(own["method"]):
+                if column not in means:
                     continue
                 reference = (other, few)
                 found = epochs_to_reach(
@@ -226,6 +225,26 @@ def epochs_table(rows: pd.DataFrame) -> pd.DataFrame:
                     ),
                 })  # fmt: skip
     return pd.DataFrame(lines)
+
+
+def curve_tables(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """
+    Follow every strategy that is fine-tuned, in the mean over pairs and seeds.
+
+    :param rows: of the main part and of one test set, as of `by_test`.
+    :return: by the panel of `CURVES`, one line per strategy with a column per epoch.
+    """
+    tuned = rows[rows["method"].map(_is_tuned)]
+    means = epoch_means(tuned, [column for column, _ in CURVES.values()])
+    tables = {}
+    for heading, (column, scale) in CURVES.items():
+        if column in means:
+            table = means.pivot_table(
+                column, "method", "epoch", aggfunc="mean", sort=False
+            )
+            table = table[sorted(table)] * scale
+            tables[heading] = table.rename_axis(columns=None).reset_index()
+    return tables
 
 
 def write_report(
@@ -251,6 +270,9 @@ def write_report(
         tests = test_table(own)
         if len(tests):
             parts += [f"## Ours, less the others: {test}", markdown(tests)]
+        for heading, table in curve_tables(own).items():
+            parts += [f"## After epochs of fine-tuning, {heading}: {test}"]
+            parts += [markdown(table, 4)]
         means = epoch_means(own, [column for column, _ in CURVES.values()])
         shown = {k: v for k, v in CURVES.items() if v[0] in means}
         if means["method"].map(_is_tuned).any():

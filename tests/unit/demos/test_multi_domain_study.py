@@ -30,7 +30,8 @@ def gradients(run):
     """:return: how many pairs a run takes the gradient of, those of its starts not."""
     config = load_config(run.files, run.overrides)
     meta, train = config.meta, config.train
-    number = train.epochs * meta.episodes_per_epoch * meta.inner_steps
+    steps = meta.inner_steps + (meta.update == "fomaml")  # the outer step's own
+    number = train.epochs * meta.episodes_per_epoch * steps
     return number * meta.tasks_per_step * train.preprocess.batch_size
 
 
@@ -48,6 +49,24 @@ def test_all_strategies_have_one_budget(study, form):
             assert total(run) == 18000
         elif run.method in ("transfer", "meta"):  # as much before fine-tuning
             assert total(run) == 12000
+
+
+def test_the_choices_differ_in_what_they_name_alone(study):
+    """All forms have one budget, and but for rates by name are tuned at one rate."""
+    runs = plan_runs(study.plan_of("choices"), "/data", parts=["main"])
+    assert {run.data for run in runs} == {"chest"}
+    rates = {"slow": 1e-4, "fast": 1e-3}
+    for run in runs:
+        last = run.method.rpartition("_")[2]
+        config = load_config(run.files, run.overrides)
+        is_tuned = run.method.startswith(("fine_tune", "ours"))
+        assert gradients(run) == (50 * 20 if is_tuned else 6000), run.method
+        if is_tuned:
+            assert run.checkpoints == (0, 1, 2, 5, 10, 20, 50)
+            rate = config.train.optimizer.learning_rate
+            assert rate == rates.get(last, 3e-4), run.method
+        noise = config.raw["train"]["loss"]["image"].get("noise", 0.0)
+        assert noise == (0.01 if last == "noise" else 0.0), run.method
 
 
 def test_the_target_is_never_among_the_sources(runs):
@@ -100,15 +119,6 @@ def test_the_retina_alone_is_the_target_of_the_landmarks(study):
             one.spacing_mm is None for one in config.domains.values()
             if one.format == "png"
         )  # fmt: skip
-
-
-def test_forms_of_meta_learning_to_choose_from_have_one_budget(study):
-    runs = plan_runs(study.plan_of("choices"), "/data", parts=["main"])
-    numbers = {gradients(run) for run in runs if run.method.startswith("meta")}
-    assert numbers == {6000}
-    tuned = [run for run in runs if run.method.startswith(("ours", "fine_tune"))]
-    assert {gradients(run) for run in tuned} == {1000}
-    assert {run.data for run in runs} == {"chest"}
 
 
 def rows_of(curves):
@@ -168,6 +178,17 @@ def test_of_points_the_distances_are_told_and_of_structures_those_of_surfaces(st
     ]  # fmt: skip
     own = study.test_table(dict(study.by_test(both))["retina"])
     assert own["of"].unique().tolist() == ["landmarks", "NCC", "loss"]
+
+
+def test_the_curves_are_means_over_pairs_and_seeds(study):
+    table = study.curve_tables(rows_of(CURVES))["mean surface distance (px)"]
+    assert table["method"].tolist() == ["fine_tune", "ours"]
+    by_method = table.set_index("method")
+    for method in by_method.index:  # 0.1 over the pairs and 0.1 over the seeds more
+        expected = {epoch: value + 0.2 for epoch, value in CURVES[method].items()}
+        assert by_method.loc[method].to_dict() == pytest.approx(expected)
+    dice = study.curve_tables(rows_of(CURVES))["Dice (%)"].set_index("method")
+    assert dice.loc["ours", 10] == pytest.approx(80.0)
 
 
 def test_the_table_has_the_strategies_in_the_papers_order(study):
