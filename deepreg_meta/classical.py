@@ -17,7 +17,7 @@ from deepreg_meta.dataset.stored import read_place
 from deepreg_meta.dataset.target import ROLES, Sides, Target, three_sides
 from deepreg_meta.geometry.affine import spacing_of
 from deepreg_meta.geometry.grid import Grid, Shape
-from deepreg_meta.geometry.picture_file import is_picture
+from deepreg_meta.geometry.picture_file import Layout
 from deepreg_meta.geometry.volume_file import read_volume
 
 DEFAULT = Path(__file__).parent / "config" / "classical.yaml"
@@ -31,11 +31,13 @@ class StoredGrid(NamedTuple):
     :param path: of its file.
     :param grid: of its voxels; a 2-D image has a last side of 1.
     :param has_orientation: whether the file states where its axes point.
+    :param layout: of the file: a volume, a plane of two axes, or a picture.
     """
 
     path: Path
     grid: Grid
     has_orientation: bool
+    layout: Layout = "volume"
 
 
 class _Given(NamedTuple):
@@ -87,7 +89,8 @@ def stored_grid(path: str | Path) -> StoredGrid:
     :raises ValueError: for an image that cannot be read.
     """
     volume = read_volume(Path(path))
-    return StoredGrid(Path(path), volume.grid, read_place(str(path)).has_orientation)
+    has_orientation = read_place(str(path)).has_orientation
+    return StoredGrid(Path(path), volume.grid, has_orientation, volume.layout)
 
 
 def classical_config(
@@ -133,7 +136,7 @@ def common_config(
     :param config_path: as of `classical_config`.
     :return: the configuration.
     :raises ConfigError: for wrong keys, and where a network takes part.
-    :raises ValueError: for pictures beside volumes.
+    :raises ValueError: for images of two axes beside volumes.
     """
     _check_axes(images)
     given = _read_given(config_path)
@@ -232,11 +235,12 @@ def _sides(
 
 
 def _check_axes(images: Sequence[StoredGrid]) -> None:
-    """Refuse a picture beside a volume of several slices."""
-    flat = [own.path for own in images if is_picture(own.path)]
+    """Refuse an image of two axes beside a volume of several slices."""
+    flat = [own for own in images if own.layout != "volume"]
     deep = [own for own in images if own.grid.shape[2] > 1]
     if flat and deep:
+        found = "an image of two axes" if flat[0].layout == "plane" else "a picture"
         raise ValueError(
-            f"{flat[0]}: expected a volume, as {deep[0].path} is one of "
-            f"{deep[0].grid.shape[2]} slices, got a picture."
+            f"{flat[0].path}: expected a volume, as {deep[0].path} is one of "
+            f"{deep[0].grid.shape[2]} slices, got {found}."
         )

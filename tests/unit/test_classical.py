@@ -248,7 +248,7 @@ def test_flat_images_share_a_grid_too():
     images = grids(((30, 20, 1), flat), ((20, 30, 1), np.diag([0.5, 0.8, 3, 1])))
     own = common_config(images).dataset
     assert own.fixed_shape == own.moving_shape == (30, 60, 1)
-    picture = images[0]._replace(path=Path("flat.png"))
+    picture = images[0]._replace(path=Path("flat.png"), layout="picture")
     deep = grids(((5, 5, 4), np.eye(4)))
     with pytest.raises(
         ValueError, match=r"flat\.png: expected a volume, as 0\.nii\.gz"
@@ -294,15 +294,22 @@ def test_flags_of_networks_are_refused(files, tmp_path, capsys, caplog):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_picture_beside_a_volume_is_refused(files, tmp_path):
-    picture = tmp_path / "flat.png"
+def test_an_image_of_two_axes_beside_a_volume_is_refused(files, tmp_path):
+    """A volume of one slice is none: it has a place, and lies in the other one."""
+    picture, plane = tmp_path / "flat.png", tmp_path / "plane.nii.gz"
     Image.fromarray(np.arange(480, dtype=np.uint8).reshape(24, 20)).save(picture)
-    for pair in ((files[0], picture), (picture, files[0])):
-        message = "flat.png: expected a volume, as .*fixed.nii.gz is one of 20 slices"
-        with pytest.raises(ValueError, match=message):
-            classical_config(*pair)
+    save_volume(plane, blobs(SHIFT)[..., 5], np.eye(4))
+    for flat, found in ((picture, "a picture"), (plane, "an image of two axes")):
+        message = (
+            f"{flat.name}: expected a volume, as .*fixed.nii.gz is one of 20 slices, "
+            f"got {found}"
+        )
+        for pair in ((files[0], flat), (flat, files[0])):
+            with pytest.raises(ValueError, match=message):
+                classical_config(*pair)
     one = tmp_path / "one.nii.gz"
     save_volume(one, blobs(SHIFT)[:, :20, :1], np.eye(4))
+    assert classical_config(files[0], one).dataset.moving_shape[2] == 1
     assert classical_config(one, picture).dataset.moving_shape == (20, 24, 1)
 
 
