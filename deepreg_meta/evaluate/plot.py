@@ -69,7 +69,11 @@ def box_plot(
     rng = np.random.default_rng(seed)
     for position, (name, sample) in enumerate(samples.items()):
         _box(axes, position, sample, colours[name], rng)
-    names = [f"{name}\nn = {len(sample)}" for name, sample in samples.items()]
+    # a method and how it adapts, one below the other: side by side they would touch
+    names = [
+        "\n".join([*name.split(", "), f"n = {len(sample)}"])
+        for name, sample in samples.items()
+    ]
     axes.set_xticks(range(len(samples)), names)
     axes.set_xlim(-0.6, len(samples) - 0.4)
     _finish(axes, ylabel, title)

@@ -48,11 +48,11 @@ def test_the_box_holds_the_quartiles_and_the_whiskers_reach_10_and_90_percent(dr
 
 
 def test_every_point_that_exists_is_drawn_and_counted(drawn):
-    plot.box_plot("unused.png", {"a": [3, None, float("nan"), 5], "b": []}, "Dice")
+    plot.box_plot("unused.png", {"a, 5": [3, None, float("nan"), 5], "b": []}, "Dice")
     axes = drawn[0].axes[0]
     assert [y for _, y in points_of(axes)] == [[3, 5]]
     labels = [tick.get_text() for tick in axes.get_xticklabels()]
-    assert labels == ["a\nn = 2", "b\nn = 0"]
+    assert labels == ["a\n5\nn = 2", "b\nn = 0"]
 
 
 def test_a_series_has_one_colour_in_all_groups_and_one_line_in_the_legend(drawn):
