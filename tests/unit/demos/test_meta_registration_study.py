@@ -13,6 +13,7 @@ INNER_STEPS = {"meta": 5, "meta_10": 10, "meta_20": 20, "meta_adam": 5,
                "meta_fomaml": 4, "localnet": 1, "voxelmorph": 1}  # fmt: skip
 SWEEPS = {"meta_form": {"meta", "meta_10", "meta_20"}, "iterate": {"meta"},
           "outer_step": {"meta_adam", "meta_fomaml"},
+          "training_length": {"meta", "localnet"},
           "training_rate": {"meta_10", "localnet", "voxelmorph"}}  # fmt: skip
 
 
@@ -51,10 +52,12 @@ def test_all_trained_methods_take_as_many_gradient_steps(runs):
         number *= meta.inner_steps + (meta.update == "fomaml")
         number *= meta.tasks_per_step * train.preprocess.batch_size
         if run.method in INNER_STEPS:
-            steps.setdefault((run.data, run.sweep), []).append((run.method, number))
+            length = run.setting if run.sweep == "training_length" else ""
+            key = run.data, run.sweep, length
+            steps.setdefault(key, []).append((run.method, number))
         else:
             assert number == 0
-    for (_, sweep), own in steps.items():
+    for (_, sweep, _), own in steps.items():
         methods = {method for method, _ in own}
         if sweep:
             assert methods == SWEEPS[sweep]
@@ -159,8 +162,8 @@ def test_choices_look_at_validation_pairs_alone(study):
         folders = {folder.split("/")[-1] for folder in run.tests.values()}
         assert folders == ({"valid"} if run.sweep else {"test", "known"})
     assert {run.sweep for run in runs} == {
-        "", "training_rate", "meta_form", "iterate", "outer_step", "random_rate",
-        "direct", "direct_3", "direct_10", "direct_30",
+        "", "training_rate", "meta_form", "iterate", "outer_step", "training_length",
+        "random_rate", "direct", "direct_3", "direct_10", "direct_30",
     }  # fmt: skip
 
 
@@ -173,7 +176,7 @@ def rows_of(study, gains):
              dice_gland_before=0.25, dice_gland_centroids=0.75, dice_gland=0.9,
              dice=0.3 + case / 10 + gain + seed / 50 + case * gain / 10,
              hd95=8.0 - 10 * gain - case * gain, positive=99.0, updates=2,
-             cpu_seconds=10 * gain, loss=0.1)
+             cpu_seconds=10 * gain, loss=0.1 - gain / 10 - case * gain / 100)
         for (method, adaptation), gain in gains.items()
         for case in range(3)
         for seed in range(2)
@@ -201,11 +204,13 @@ def test_table_1_is_in_the_papers_order_with_what_is_there_without_it(study):
 def test_ours_is_held_against_every_other_pair_by_pair(study):
     gains = {study.OURS: 0.2, ("meta", "none"): 0.1, study.PAPER: 0.3}
     table = study.test_table(rows_of(study, gains))
-    assert table["of"].tolist() == ["Dice"] * 2 + ["HD95"] * 2
-    assert table["other"].tolist() == ["direct, sgd-3000", "meta, none"] * 2
+    assert table["of"].tolist() == ["Dice"] * 2 + ["HD95"] * 2 + ["loss"] * 2
+    assert table["other"].tolist() == ["direct, sgd-3000", "meta, none"] * 3
     assert (table["n"] == 3).all()  # pairs, not pairs and seeds
     # the means of gain and gain times case / 10
-    assert table["mean_difference"].tolist() == pytest.approx([-0.11, 0.11, 1.1, -1.1])
+    assert table["mean_difference"].tolist() == pytest.approx(
+        [-0.11, 0.11, 1.1, -1.1, 0.011, -0.011]
+    )
     # two tests of each quantity: the lesser p is doubled
     p = table["p_paired"][:2].to_numpy()
     assert table["p_holm"][:2].min() == pytest.approx(2 * p.min())
