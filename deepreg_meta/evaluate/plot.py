@@ -53,7 +53,8 @@ def box_plot(
 
     :param path: PNG or SVG to write.
     :param series: label -> values, one per case or landmark; None and nan are left
-        out. The number of values stands under the label.
+        out. The number of values stands under the label, which is broken at its commas:
+        in one line those of neighbours would touch.
     :param ylabel: what is measured, with its unit.
     :param title: of the plot.
     :param seed: of the points' sideways jitter, so that a plot can be reproduced.
@@ -69,11 +70,8 @@ def box_plot(
     rng = np.random.default_rng(seed)
     for position, (name, sample) in enumerate(samples.items()):
         _box(axes, position, sample, colours[name], rng)
-    # a method and how it adapts, one below the other: side by side they would touch
-    names = [
-        "\n".join([*name.split(", "), f"n = {len(sample)}"])
-        for name, sample in samples.items()
-    ]
+    names = [f"{name}, n = {len(sample)}" for name, sample in samples.items()]
+    names = [name.replace(", ", "\n") for name in names]
     axes.set_xticks(range(len(samples)), names)
     axes.set_xlim(-0.6, len(samples) - 0.4)
     _finish(axes, ylabel, title)

@@ -107,6 +107,27 @@ def _field_steps(section: Mapping[str, Any] | None) -> tuple[int, ...]:
     return (steps,) * count if isinstance(steps, int) else tuple(steps)
 
 
+def reptile_options(meta: Mapping[str, Any], seed: int) -> ReptileOptions:
+    """
+    Read the hyper-parameters of the outer loop.
+
+    :param meta: the section `train.meta`.
+    :param seed: of what is drawn.
+    """
+    return ReptileOptions(
+        inner_steps=meta.get("inner_steps", 10),
+        tasks_per_step=meta.get("tasks_per_step", 1),
+        meta_step_size=meta.get("meta_step_size", 0.5),
+        meta_step_size_end=meta.get("meta_step_size_end", 1e-5),
+        num_episodes=meta.get("num_episodes", 1),
+        average_iterates=meta.get("iterate", "last") == "average",
+        carry_optimizer_state=meta.get("inner_optimizer_state", "reset") == "carry",
+        seed=seed,
+        is_fomaml=meta.get("update", "reptile") == "fomaml",
+        is_domain=meta.get("task", "pair") == "domain",
+    )
+
+
 @REGISTRY.register_model(name="reptile")
 def build_reptile(
     moving_image_size: tuple,
@@ -134,9 +155,9 @@ def build_reptile(
     """
     del index_size, num_devices
     meta, adapt = config.get("meta", {}), config.get("adapt", {})
-    is_domain = meta.get("task", "pair") == "domain"
+    outer_loop = reptile_options(meta, config.get("seed", 0))
     # of a domain, a mini-batch is of different pairs, each of them drawn by itself
-    options = draw_options(config, 1 if is_domain else batch_size)
+    options = draw_options(config, 1 if outer_loop.is_domain else batch_size)
     frames = adapt.get("frames") or options.frames
     if adapt.get("schedule", "sweep") == "all" and frames is not None:
         frames = (frames[1], frames[1])
@@ -174,18 +195,7 @@ def build_reptile(
         drawer=BatchDrawer(options, loss, *sizes),
         adapt_drawer=BatchDrawer(adapt_options, loss, *sizes),
         scales=build_scales(adapt, config["loss"], labeled, loss, network, network_of),
-        options=ReptileOptions(
-            inner_steps=meta.get("inner_steps", 10),
-            tasks_per_step=meta.get("tasks_per_step", 1),
-            meta_step_size=meta.get("meta_step_size", 0.5),
-            meta_step_size_end=meta.get("meta_step_size_end", 1e-5),
-            num_episodes=meta.get("num_episodes", 1),
-            average_iterates=meta.get("iterate", "last") == "average",
-            carry_optimizer_state=meta.get("inner_optimizer_state", "reset") == "carry",
-            seed=config.get("seed", 0),
-            is_fomaml=meta.get("update", "reptile") == "fomaml",
-            is_domain=is_domain,
-        ),
+        options=outer_loop,
         outer_optimizer=build_optimizer(outer) if outer else None,
         adapt_optimizer=(build_optimizer(optimizer, precision) if optimizer else None),
         adapt_part=select_part(network, adapt.get("layers", ALL)),

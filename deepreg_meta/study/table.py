@@ -156,6 +156,7 @@ def compare_quantities(
     rows: pd.DataFrame,
     couples: Sequence[tuple[str, str]],
     quantities: Mapping[str, str],
+    same_seeds: bool = False,
 ) -> pd.DataFrame:
     """
     Test several couples of methods by several quantities.
@@ -163,6 +164,7 @@ def compare_quantities(
     :param rows: of one training and one test set.
     :param couples: as of `compare_couples`; of a quantity those that both have it.
     :param quantities: heading -> column of the rows.
+    :param same_seeds: as of `compare_couples`.
     :return: lines of `compare_couples` without `p_unpaired`, after `of`, the heading;
         Holm's method is over the couples of a quantity. Empty where there are none.
     """
@@ -173,7 +175,8 @@ def compare_quantities(
         there = set(rows.loc[rows[column].notna(), "method"])
         both = [couple for couple in couples if set(couple) <= there]
         if both:
-            table = compare_couples(rows, both, column).drop(columns="p_unpaired")
+            table = compare_couples(rows, both, column, same_seeds)
+            table = table.drop(columns="p_unpaired")
             table.insert(0, "of", heading)
             parts.append(table)
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()

@@ -48,6 +48,7 @@ FORMS = {"smoke": ["reduced.yml", "smoke.yml"], "reduced": ["reduced.yml"],
          "full": ["reduced.yml", "full.yml"]}  # fmt: skip
 PAPER, STRONG = ("direct", "sgd-3000"), ("direct", "adam-100")  # classical registration
 OURS = ("meta", "5-updates")
+CONVENTIONAL = ("localnet", "voxelmorph")  # trained otherwise, adapted in the same way
 # the rows of the paper's Table 1, and what stands beside them here
 TABLE_1 = [
     PAPER, STRONG, ("localnet", "none"), ("voxelmorph", "none"), ("meta", "none"), OURS,
@@ -136,6 +137,25 @@ def test_table(rows: pd.DataFrame) -> pd.DataFrame:
     return table.drop(columns="ours", errors="ignore")
 
 
+def equal_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """
+    Hold meta-registration against conventional training, adapted equally long.
+
+    :param rows: as of `table_1`.
+    :return: as of `test_table`, over the trainings that both have; one line per
+        quantity, method and number of updates, over which Holm's method is too.
+    """
+    every = with_adaptations(rows)
+    ours = rows.loc[rows["method"] == OURS[0], "adaptation"]
+    couples = [
+        (named((OURS[0], adaptation)), named((method, adaptation)))
+        for method in CONVENTIONAL
+        for adaptation in dict.fromkeys(ours)
+    ]
+    table = compare_quantities(every, couples, TESTED, same_seeds=True)
+    return table.drop(columns="ours", errors="ignore")
+
+
 def write_report(
     rows: pd.DataFrame, output: Path, runs: Sequence[Run], pages: dict[str, Path]
 ) -> Path:
@@ -165,6 +185,10 @@ def _test_parts(rows: pd.DataFrame, test: str, figures: Path) -> list[str]:
     tests = test_table(rows)
     if len(tests):
         parts += [f"## {named(OURS)}, less the others: {test}", markdown(tests)]
+    equal = equal_table(rows)
+    if len(equal):
+        heading = f"## {OURS[0]}, less the others adapted equally long: {test}"
+        parts += [heading, markdown(equal)]
     curves = mean_curves(rows, ["updates", *TESTED.values()])
     parts += [f"## All numbers of updates: {test}", markdown(curves, 4)]
     parts += [f"## CPU seconds to the same Dice: {test}", markdown(reach_of(rows))]

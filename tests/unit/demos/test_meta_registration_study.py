@@ -216,6 +216,22 @@ def test_ours_is_held_against_every_other_pair_by_pair(study):
     assert table["p_holm"][:2].min() == pytest.approx(2 * p.min())
 
 
+def test_networks_adapted_equally_long_are_held_against_each_other(study):
+    """Over the trainings that both have, corrected over the numbers of updates."""
+    updates = ("none", "5-updates")
+    gains = {("meta", each): 0.2 for each in updates}
+    gains |= {("localnet", each): 0.1 for each in updates} | {study.PAPER: 0.4}
+    rows = rows_of(study, gains)
+    one = rows[(rows["method"] == "meta") | (rows["seed"] == 0)]
+    table = study.equal_table(one)
+    assert table["of"].tolist() == ["Dice"] * 2 + ["HD95"] * 2 + ["loss"] * 2
+    assert table["other"].tolist() == ["localnet, none", "localnet, 5-updates"] * 3
+    # the second seed of ours, which is better by 0.02, does not count
+    assert table["mean_difference"][:2].tolist() == pytest.approx([0.11, 0.11])
+    assert table["p_holm"][:2].tolist() == pytest.approx(2 * table["p_paired"][:2])
+    assert study.equal_table(rows[rows["method"] != "localnet"]).empty
+
+
 def test_no_tests_without_ours(study):
     assert study.test_table(rows_of(study, {study.PAPER: 0.1})).empty
 
